@@ -1,0 +1,303 @@
+"""PostgreSQL: one pool, one way to run a transaction, migrations.
+
+Piccolo's own transaction leaks a connection when a task is cancelled during COMMIT, treats nesting as a
+no-op and lets child tasks join by accident; ``transaction()`` here has none of that, and Piccolo queries
+made inside it join it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import asyncpg
+from piccolo.apps.migrations.auto.migration_manager import MigrationManager
+from piccolo.engine.postgres import PostgresEngine
+
+log = logging.getLogger("vouchsafe.db")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+ACQUIRE_SECONDS = 5
+RETRIES = 5
+MIGRATION_LOCK = 0x766F7563
+SESSION_SETTINGS = {
+    "statement_timeout": "15000",
+    "lock_timeout": "5000",
+    "idle_in_transaction_session_timeout": "20000",
+    "timezone": "UTC",
+    "application_name": "vouchsafe",
+}
+
+
+
+class _Engine(PostgresEngine):
+    async def check_version(self) -> None:
+        """Piccolo would connect when it is imported, before it is known to which server."""
+
+    async def prep_database(self) -> None:
+        """No extensions are needed."""
+
+
+engine = _Engine(config={}, extensions=())
+
+
+class NestedTransaction(RuntimeError):
+    """A transaction was started inside another. Pass ``tx`` down instead."""
+
+
+class CommitUnknown(ConnectionError):
+    """The connection broke during COMMIT: the work may or may not be there. Look it up by its own key."""
+
+
+class DatabaseBusy(Exception):
+    """No connection became free in time."""
+
+
+class _Connection(asyncpg.Connection):
+    def get_reset_query(self) -> str:
+        # Nothing here keeps session state, so the reset after each use is a wasted round trip.
+        return ""
+
+
+class Tx:
+    """One open transaction. Only the task that runs it may use it."""
+
+    def __init__(self, connection: asyncpg.Connection, owner: asyncio.Task[Any] | None) -> None:
+        self._connection = connection
+        self._owner = owner
+
+    @property
+    def connection(self) -> asyncpg.Connection:
+        if asyncio.current_task() is not self._owner:
+            raise NestedTransaction("a task started inside a transaction must not use it")
+        return self._connection
+
+    async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
+        return await self.connection.fetch(sql, *args)
+
+    async def fetchrow(self, sql: str, *args: Any) -> asyncpg.Record | None:
+        return await self.connection.fetchrow(sql, *args)
+
+    async def fetchval(self, sql: str, *args: Any) -> Any:
+        return await self.connection.fetchval(sql, *args)
+
+    async def execute(self, sql: str, *args: Any) -> str:
+        return await self.connection.execute(sql, *args)
+
+    async def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        await self.connection.executemany(sql, rows)
+
+    async def copy(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        await self.connection.copy_records_to_table(table, records=rows, columns=columns)
+
+
+async def open_pool(url: str, size: int = 16) -> None:
+    engine.config = {"dsn": url}
+    await engine.start_connection_pool(
+        min_size=2,
+        max_size=size,
+        connection_class=_Connection,
+        init=_prepare_connection,
+        server_settings=SESSION_SETTINGS,
+        command_timeout=60,
+        max_inactive_connection_lifetime=60,
+    )
+
+
+async def close_pool() -> None:
+    if _running:
+        await asyncio.wait(_running, timeout=20)
+    if engine.pool is not None:
+        await engine.close_connection_pool()
+
+
+async def _prepare_connection(connection: asyncpg.Connection) -> None:
+    for kind in ("json", "jsonb"):
+        await connection.set_type_codec(kind, encoder=_to_json, decoder=json.loads, schema="pg_catalog")
+
+
+def _to_json(value: Any) -> str:
+    """Text is taken as JSON already (Piccolo sends it so); everything else is written as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+# -- single statements ------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def _connection() -> Any:
+    if inside_transaction():
+        raise NestedTransaction("inside a transaction use its tx")
+    connection = await _acquire()
+    try:
+        yield connection
+    finally:
+        await _pool().release(connection)
+
+
+async def fetch(sql: str, *args: Any) -> list[asyncpg.Record]:
+    async with _connection() as connection:
+        return await connection.fetch(sql, *args)
+
+
+async def fetchrow(sql: str, *args: Any) -> asyncpg.Record | None:
+    async with _connection() as connection:
+        return await connection.fetchrow(sql, *args)
+
+
+async def fetchval(sql: str, *args: Any) -> Any:
+    async with _connection() as connection:
+        return await connection.fetchval(sql, *args)
+
+
+async def execute(sql: str, *args: Any) -> str:
+    async with _connection() as connection:
+        return await connection.execute(sql, *args)
+
+
+# -- transactions -----------------------------------------------------------------------
+
+_running: set[asyncio.Task[Any]] = set()
+
+
+def inside_transaction() -> bool:
+    return engine.current_transaction.get() is not None
+
+
+async def transaction(
+    work: Callable[Concatenate[Tx, P], Awaitable[T]], *args: P.args, isolation: str | None = None
+) -> T:
+    """Run ``work(tx, *args)`` in one transaction and give back what it returns.
+
+    The whole of it runs in a task of its own that a cancelled caller cannot interrupt, so a connection is
+    never lost in COMMIT. On a serialization failure or a deadlock (40001, 40P01), and only then, the whole
+    work is run again: it must therefore do nothing outside the database.
+
+    :raises NestedTransaction: when called inside another transaction.
+    :raises CommitUnknown: when the connection broke during COMMIT.
+    :raises DatabaseBusy: when no connection became free.
+    """
+    if inside_transaction():
+        raise NestedTransaction("pass tx down instead of opening a second transaction")
+    task: asyncio.Task[T] = asyncio.create_task(_with_retries(work, args, isolation))
+    _running.add(task)
+    task.add_done_callback(_finished)
+    return await asyncio.shield(task)
+
+
+def _finished(task: asyncio.Task[Any]) -> None:
+    _running.discard(task)
+    if not task.cancelled():
+        task.exception()  # read it, so that an abandoned failure is not reported as lost
+
+
+async def _with_retries(work: Callable[..., Awaitable[T]], args: Sequence[Any], isolation: str | None) -> T:
+    for attempt in range(1, RETRIES + 1):
+        try:
+            return await _once(work, args, isolation)
+        except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
+            if attempt == RETRIES:
+                raise
+            log.info("transaction %s runs again after a conflict", getattr(work, "__qualname__", work))
+            await asyncio.sleep(0.01 * 2**attempt)
+    raise AssertionError("unreachable")
+
+
+async def _once(work: Callable[..., Awaitable[T]], args: Sequence[Any], isolation: str | None) -> T:
+    connection = await _acquire()
+    tx = Tx(connection, asyncio.current_task())
+    token = engine.current_transaction.set(tx)  # type: ignore[arg-type]
+    try:
+        await connection.execute(f"BEGIN ISOLATION LEVEL {isolation}" if isolation else "BEGIN")
+        try:
+            result = await work(tx, *args)
+        except BaseException:
+            await _roll_back(connection)
+            raise
+        await _commit(connection)
+        return result
+    finally:
+        engine.current_transaction.reset(token)
+        await _pool().release(connection)
+
+
+async def _roll_back(connection: asyncpg.Connection) -> None:
+    try:
+        await connection.execute("ROLLBACK")
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        # The first error is the one to report; a broken connection is closed, not reused.
+        connection.terminate()
+
+
+async def _commit(connection: asyncpg.Connection) -> None:
+    try:
+        await connection.execute("COMMIT")
+    except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.AdminShutdownError) as error:
+        connection.terminate()
+        raise CommitUnknown("the database went away while a change was being committed") from error
+
+
+def _pool() -> Any:
+    if engine.pool is None:
+        raise RuntimeError("the database pool is not open: call open_pool() first")
+    return engine.pool
+
+
+async def _acquire() -> asyncpg.Connection:
+    try:
+        return await _pool().acquire(timeout=ACQUIRE_SECONDS)
+    except TimeoutError:
+        raise DatabaseBusy("no database connection became free in time") from None
+
+
+# -- migrations -------------------------------------------------------------------------
+
+
+def ddl_migration(app_name: str, migration_id: str, description: str, sql: str) -> Callable[[], Awaitable[Any]]:
+    """The ``forwards`` of a Piccolo migration that runs ``sql`` as it stands."""
+
+    async def forwards() -> MigrationManager:
+        manager = MigrationManager(migration_id=migration_id, app_name=app_name, description=description)
+
+        async def run() -> None:
+            tx = engine.current_transaction.get()
+            if tx is None:
+                raise RuntimeError("migrations run through core.db.migrate()")
+            await tx.connection.execute(sql)
+
+        manager.add_raw(run)
+        return manager
+
+    return forwards
+
+
+async def migrate() -> list[str]:
+    """Bring every app's tables up to date, each app in one transaction. Says which apps changed."""
+    from piccolo.apps.migrations.commands.base import BaseMigrationManager
+    from piccolo.apps.migrations.tables import Migration
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        apps = BaseMigrationManager().get_sorted_app_names()
+        if not await Migration.table_exists().run():
+            await Migration.create_table(if_not_exists=True).run()
+        return [app for app in apps if await transaction(_migrate_app, app)]
+
+
+async def _migrate_app(tx: Tx, app: str) -> bool:
+    from piccolo.apps.migrations.commands.forwards import ForwardsMigrationManager
+
+    await tx.execute("SET LOCAL statement_timeout = 0")
+    await tx.execute("SET LOCAL lock_timeout = 0")
+    await tx.execute("SELECT pg_advisory_xact_lock($1)", MIGRATION_LOCK)
+    before = await tx.fetchval("SELECT count(*) FROM migration")
+    result = await ForwardsMigrationManager(app_name=app).run()
+    if not result.success:
+        raise RuntimeError(f"the tables of {app} could not be brought up to date: {result.message}")
+    return bool(await tx.fetchval("SELECT count(*) FROM migration") > before)

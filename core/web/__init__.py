@@ -1,0 +1,1 @@
+"""The ground every page stands on. It knows no feature; ``core/app.py`` joins the two."""
