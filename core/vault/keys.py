@@ -1,0 +1,123 @@
+"""The master key: where it comes from, and the one this process uses."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+import secrets
+from pathlib import Path
+from typing import Protocol
+
+KEY_BYTES = 32
+HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
+
+
+class KeyFileError(Exception):
+    """The master key cannot be used. The text says why and what to do; it never holds the key."""
+
+
+class MasterKey:
+    """32 secret bytes and their version number. Prints without the secret."""
+
+    __slots__ = ("secret", "version")
+
+    def __init__(self, secret: bytes, version: int = 1) -> None:
+        if len(secret) != KEY_BYTES:
+            raise KeyFileError(f"the master key must be {KEY_BYTES} bytes long")
+        self.secret = secret
+        self.version = version
+
+    def __repr__(self) -> str:
+        return f"MasterKey(version={self.version})"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a master key is never pickled")
+
+
+class KeyConfig(Protocol):
+    @property
+    def master_key(self) -> str | None: ...
+
+    @property
+    def master_key_file(self) -> Path: ...
+
+
+_current: MasterKey | None = None
+
+
+def use(master: MasterKey) -> None:
+    """Make ``master`` the key of this process; done once at start."""
+    global _current
+    _current = master
+
+
+def current() -> MasterKey:
+    if _current is None:
+        raise KeyFileError("the vault is locked: no master key was loaded")
+    return _current
+
+
+def load_or_create(config: KeyConfig) -> tuple[MasterKey, bool]:
+    """The master key, and whether it was made just now (then its owner must be told to back it up)."""
+    if config.master_key:
+        return MasterKey(_decode(config.master_key, "VOUCHSAFE_MASTER_KEY")), False
+    created = _create(config.master_key_file)
+    return MasterKey(_read(config.master_key_file)), created
+
+
+def _create(path: Path) -> bool:
+    """Write a new key unless the file is there. Several processes may try at once: the link decides."""
+    if path.exists():
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(draft, path)
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink()
+    _keep(path.parent)
+    return True
+
+
+def _keep(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise KeyFileError(f"the master key file {path} cannot be read: {error.strerror}") from None
+    with os.fdopen(handle, "rb") as file:
+        facts = os.fstat(file.fileno())
+        if facts.st_mode & 0o077:
+            raise KeyFileError(f"the master key file {path} can be read by other users; run: chmod 600 {path}")
+        if facts.st_uid not in (0, os.geteuid()):
+            raise KeyFileError(f"the master key file {path} belongs to another user")
+        text = file.read(1024).decode("ascii", "replace")
+    return _decode(text.strip(), str(path))
+
+
+def _decode(text: str, source: str) -> bytes:
+    if HEX_KEY.fullmatch(text):
+        return bytes.fromhex(text)
+    try:
+        key = base64.b64decode(text, altchars=b"-_" if {"-", "_"} & set(text) else None, validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise KeyFileError(f"{source} does not hold a master key ({KEY_BYTES} bytes as base64 or hex)")
+    return key
