@@ -1,0 +1,218 @@
+"""What a payment method is: the object a payment plugin delivers, and the values that pass through it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from urllib.parse import parse_qsl
+
+from core.money import Money
+
+
+class Forged(Exception):
+    """A callback is not from the gateway: bad or missing signature, foreign merchant, doubled parameter.
+
+    Core answers with the method's ``refused`` answer and leaves an alarm row; nothing else changes. The text
+    says what was wrong for the merchant and must hold no key or signature.
+    """
+
+
+class GatewayUnavailable(Exception):
+    """The gateway could not be reached or answered garbage: nothing is known. Core tries again later."""
+
+
+class GatewayRefused(Exception):
+    """The gateway said no and meant it (wrong key, amount too small). The text is shown to the merchant."""
+
+
+class ClaimState(StrEnum):
+    PAID = "paid"
+    PENDING = "pending"
+    FAILED = "failed"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try to pay one order by one method; its row is committed before the gateway hears of it.
+
+    ``ref`` names the try at the gateway (``out_trade_no``) and is its idempotency key: letters, digits and
+    ``-``, at most 32. ``amount`` is what must be paid, exactly. ``title`` is what the buyer sees on the
+    gateway's page. ``option`` is the key of the chosen :class:`PaymentOption`. Times are UTC.
+    """
+
+    ref: str
+    order_ref: str
+    amount: Money
+    title: str
+    option: str
+    locale: str
+    client_ip: str
+    device: str
+    notify_url: str
+    return_url: str
+    created_at: datetime
+    expires_at: datetime
+    gateway_ref: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Send the buyer to ``url`` (a plain link on the order page; nothing is posted)."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class PostForm:
+    """Send the buyer to ``url`` by a form with hidden ``fields``. The host must be in ``form_hosts``."""
+
+    url: str
+    fields: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class QrCode:
+    """Show ``text`` as a QR code; ``deep_link`` opens the wallet on a phone where there is one."""
+
+    text: str
+    deep_link: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Instructions:
+    """Show text to the buyer, by locale (``{"zh-CN": …, "en": …}``); a person confirms the payment later."""
+
+    text: Mapping[str, str]
+
+
+Step = Redirect | PostForm | QrCode | Instructions
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The answer of :meth:`PaymentMethod.start`: the buyer's next ``step``, the gateway's own number if known."""
+
+    step: Step
+    gateway_ref: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackRequest:
+    """A gateway's request as it came: raw query and body bytes, lower-case header names."""
+
+    method: str
+    query: bytes
+    body: bytes
+    headers: Mapping[str, str]
+    client_ip: str
+
+    def query_params(self) -> dict[str, str]:
+        """The query's parameters, URL-decoded as UTF-8. A doubled or undecodable one raises :class:`Forged`."""
+        return _params(self.query)
+
+    def form_params(self) -> dict[str, str]:
+        """The same for a form body."""
+        return _params(self.body)
+
+
+def _params(raw: bytes) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, max_num_fields=100, errors="strict")
+    except ValueError:
+        raise Forged("the parameters cannot be read") from None
+    params = dict(pairs)
+    if len(params) != len(pairs):
+        raise Forged("a parameter comes twice")
+    return params
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a gateway says about one attempt, after its signature was verified.
+
+    ``event_key`` is the gateway's own id of this event, the same on each repeat (its trade number and the
+    state will do); core lets each have one effect. ``amount`` is compared with the attempt by core, so hand
+    on what the gateway said. ``payee`` is checked by the plugin against its settings (merchant id).
+    """
+
+    attempt_ref: str
+    state: ClaimState
+    amount: Money
+    gateway_ref: str
+    event_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the gateway is told: the exact bytes it takes for yes or no."""
+
+    body: bytes = b"success"
+    status: int = 200
+    content_type: str = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentOption:
+    """One button on the order page: Alipay and WeChat through the same gateway are two options."""
+
+    key: str
+    title: Mapping[str, str]
+    icon: str = "credit-card"
+
+
+@dataclass
+class PaymentMethod:
+    """A way to be paid. Derive, set ``key`` and ``title``, and write the methods.
+
+    ``key`` is the URL segment (``/pay/<key>/notify``) and the name stored on attempts: never change it.
+    ``title`` is by locale. ``options`` are the buttons the buyer sees; none means one button, ``title``.
+    ``form_hosts`` are hosts that :class:`PostForm` posts to (``https://pay.example.com``), for the page's
+    content policy. ``test_only`` methods are offered only while the shop is in test mode, and their orders
+    are marked as tests. ``query_after`` are the seconds after which core asks :meth:`query` about an attempt
+    that stays silent, one number for each try; empty means the gateway has no query call.
+
+    No method is ever called inside a database transaction. Amounts are integer minor units.
+    """
+
+    key: str
+    title: Mapping[str, str]
+    options: tuple[PaymentOption, ...] = ()
+    form_hosts: tuple[str, ...] = ()
+    test_only: bool = False
+    query_after: tuple[int, ...] = ()
+    accepted: Answer = field(default_factory=Answer)
+    refused: Answer = field(default_factory=lambda: Answer(body=b"fail", status=400))
+
+    def currencies(self) -> frozenset[str] | None:
+        """The currencies it takes; None means any."""
+        return None
+
+    async def start(self, attempt: Attempt) -> Started:
+        """Prepare the payment at the gateway and say what the buyer does next.
+
+        Called after the attempt's row is committed, possibly again for the same ``ref`` after a time-out: use
+        ``ref`` as the gateway's idempotency key.
+
+        :raises GatewayUnavailable: nothing is known; core lets the buyer try again.
+        :raises GatewayRefused: the gateway refuses this payment.
+        """
+        raise NotImplementedError
+
+    async def parse_callback(self, request: CallbackRequest) -> Claim | None:
+        """Verify a call to ``/pay/<key>/notify`` over the raw bytes and say what it claims.
+
+        None means a true message that asks for nothing; it is answered with ``accepted``.
+
+        :raises Forged: it is not from the gateway.
+        """
+        raise NotImplementedError
+
+    async def query(self, attempt: Attempt) -> Claim | None:
+        """Ask the gateway about an attempt. None: it does not know the attempt (yet).
+
+        :raises GatewayUnavailable: try again later.
+        """
+        raise NotImplementedError
