@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from urllib.parse import parse_qsl
@@ -163,7 +163,6 @@ class PaymentOption:
     icon: str = "credit-card"
 
 
-@dataclass
 class PaymentMethod:
     """A way to be paid. Derive, set ``key`` and ``title``, and write the methods.
 
@@ -183,8 +182,8 @@ class PaymentMethod:
     form_hosts: tuple[str, ...] = ()
     test_only: bool = False
     query_after: tuple[int, ...] = ()
-    accepted: Answer = field(default_factory=Answer)
-    refused: Answer = field(default_factory=lambda: Answer(body=b"fail", status=400))
+    accepted: Answer = Answer()
+    refused: Answer = Answer(body=b"fail", status=400)
 
     def currencies(self) -> frozenset[str] | None:
         """The currencies it takes; None means any."""
