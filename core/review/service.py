@@ -1,0 +1,59 @@
+"""One queue for everything a person must decide."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.db import Tx
+
+KINDS = ("paid_late", "paid_twice", "wrong_amount", "out_of_stock", "job_failed")
+
+
+async def open_item(
+    tx: Tx,
+    shop_id: int,
+    kind: str,
+    key: str,
+    reason: str,
+    *,
+    order_id: int | None = None,
+    attempt_id: int | None = None,
+    data: dict[str, Any] | None = None,
+) -> None:
+    """Ask a person to decide. ``key`` is unique: one question is asked once."""
+    await tx.execute(
+        "INSERT INTO review_item (shop_id, kind, key, order_id, attempt_id, reason, data)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (key) DO NOTHING",
+        shop_id,
+        kind,
+        key,
+        order_id,
+        attempt_id,
+        reason,
+        data or {},
+    )
+
+
+async def resolve(tx: Tx, item_id: int, staff_id: int, resolution: str) -> bool:
+    """Close an open item; False when somebody was faster."""
+    return (
+        await tx.fetchval(
+            "UPDATE review_item SET state = 'done', resolution = $3, resolved_by = $2, resolved_at = now()"
+            " WHERE id = $1 AND state = 'open' RETURNING id",
+            item_id,
+            staff_id,
+            resolution,
+        )
+        is not None
+    )
+
+
+async def resolve_of_order(tx: Tx, order_id: int, staff_id: int | None, resolution: str) -> None:
+    """Close what was asked about an order that has been dealt with."""
+    await tx.execute(
+        "UPDATE review_item SET state = 'done', resolution = $3, resolved_by = $2, resolved_at = now()"
+        " WHERE order_id = $1 AND state = 'open'",
+        order_id,
+        staff_id,
+        resolution,
+    )

@@ -1,0 +1,102 @@
+"""The shops this server runs: which one a host name means, and its settings."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from core import db
+
+FRESH_SECONDS = 1.0
+
+
+class ShopSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a merchant may set; kept as JSON beside the shop. Amounts in minor units."""
+
+    reservation_minutes: int = 15
+    open_orders_per_contact: int = 3
+    open_orders_per_address: int = 20
+    mail_codes: bool = False
+    show_stock: str = "band"  # exact | band | hidden
+    support_contact: str = ""
+    announcement: dict[str, str] = {}
+    footer: dict[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    id: int
+    code: str
+    name: str
+    host: str | None
+    theme: str
+    currency: str
+    locale: str
+    timezone: str
+    test_mode: bool
+    revision: int
+    settings: ShopSettings
+
+
+_shops: tuple[float, list[Shop]] = (0.0, [])
+
+
+async def all_shops() -> list[Shop]:
+    """Every shop, remembered for a second: each page asks for its shop."""
+    global _shops
+    if time.monotonic() >= _shops[0]:
+        rows = await db.fetch("SELECT * FROM shops_shop ORDER BY id")
+        _shops = (time.monotonic() + FRESH_SECONDS, [_shop(row) for row in rows])
+    return _shops[1]
+
+
+def forget() -> None:
+    """The shops were changed by this process: ask the database next time."""
+    global _shops
+    _shops = (0.0, [])
+
+
+async def by_host(host: str) -> Shop:
+    """The shop of that host name; the main shop answers for every name that no other shop claims."""
+    shops = await all_shops()
+    return next((shop for shop in shops if shop.host == host), shops[0])
+
+
+async def main_shop() -> Shop:
+    return (await all_shops())[0]
+
+
+async def by_id(shop_id: int) -> Shop:
+    return next(shop for shop in await all_shops() if shop.id == shop_id)
+
+
+def _shop(row: Any) -> Shop:
+    return Shop(
+        id=row["id"],
+        code=row["code"],
+        name=row["name"],
+        host=row["host"],
+        theme=row["theme"],
+        currency=row["currency"],
+        locale=row["locale"],
+        timezone=row["timezone"],
+        test_mode=row["test_mode"],
+        revision=row["revision"],
+        settings=msgspec.convert(row["settings"], ShopSettings),
+    )
+
+
+async def change(tx: db.Tx, shop_id: int, *, settings: ShopSettings | None = None, **columns: Any) -> None:
+    """Save changed columns (name, host, theme, currency, locale, timezone, test_mode) and settings."""
+    allowed = {"name", "host", "theme", "currency", "locale", "timezone", "test_mode"}
+    if not columns.keys() <= allowed:
+        raise ValueError(f"not a column of a shop: {sorted(columns.keys() - allowed)}")
+    if settings is not None:
+        columns["settings"] = msgspec.to_builtins(settings)
+    names = list(columns)
+    assignments = ", ".join(f"{name} = ${place}" for place, name in enumerate(names, start=2))
+    sql = f"UPDATE shops_shop SET {assignments}, revision = revision + 1 WHERE id = $1"  # noqa: S608 - names from the set above
+    await tx.execute(sql, shop_id, *columns.values())
