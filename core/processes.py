@@ -26,7 +26,7 @@ def spawn(
 
     Linux ties the signal to the thread that forks: call this from the main thread.
     """
-    return subprocess.Popen(  # noqa: S603 - every argument list is built by our own code
+    return subprocess.Popen(
         args,
         stdin=subprocess.DEVNULL,
         preexec_fn=_tied_to_parent(on_parent_death),

@@ -67,7 +67,10 @@ class _Owner:
         home = Path(tempfile.mkdtemp(prefix="vouchsafe-tests-"))
         home.chmod(0o711)
         self._open.callback(shutil.rmtree, home)
-        place = self._open.enter_context(embedded.engines(home))
+        owned = embedded.Engines(home)
+        owned.start()
+        self._open.callback(owned.stop)
+        place = owned.place
         running = TestEngines(place.database_url, place.redis_url, str(place.postgres_bin))
         running.sql(f"CREATE DATABASE {TEMPLATE}")
         environment = {**os.environ, "DATABASE_URL": running.url_of(TEMPLATE), "PICCOLO_CONF": "core.piccolo_conf"}

@@ -1,0 +1,57 @@
+# make run    set everything up and start the shop on http://127.0.0.1:8000
+# make test   the whole suite
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test check bench soak lock chromium
+
+run: .venv/run.stamp
+	@exec $(BIN)/python server.py run
+
+test: check chromium
+	$(BIN)/pytest -n 2 --dist loadfile
+
+check: .venv/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/test.stamp
+	@mkdir -p build
+	$(BIN)/python tests/bench/run.py build/bench.json
+
+soak: .venv/test.stamp chromium
+	$(BIN)/pytest -m soak
+
+# The lock files, for every platform and Python from 3.11 on, with no address of a package index in them.
+lock:
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		-q -o requirements.lock requirements.in
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		-q -o requirements-test.lock requirements-test.in
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed. Choose one: make $(MAKECMDGOALS) PYTHON=python3.13"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+		{ echo "This Python cannot make virtual environments. On Debian: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/run.stamp: requirements.lock | .venv/bin/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.venv/test.stamp: requirements-test.lock | .venv/bin/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $<
+	@touch $@ .venv/run.stamp
+
+# The browser tests drive Debian's Chromium; Chinese pages need its fonts.
+chromium:
+	@command -v chromium >/dev/null && fc-list :lang=zh 2>/dev/null | grep -q . && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing Chromium and fonts for the browser tests."; \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q chromium fonts-noto-cjk </dev/null; \
+	else \
+		echo "The browser tests need Chromium and Chinese fonts: apt-get install chromium fonts-noto-cjk"; exit 1; \
+	fi

@@ -1,0 +1,339 @@
+"""`server.py run`: engines, web processes and a worker in one process tree that keeps itself alive.
+
+The supervisor imports neither the web framework nor the database layer: it must start at once and stay small.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from core import embedded, processes
+from core.config import Config, SetupProblem, own_address
+
+STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+PROGRAM_STOP = ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0))
+READY_SECONDS = 60.0
+# a part that lived this long has recovered: its next death is restarted at once
+HEALTHY_SECONDS = 30.0
+LONGEST_PAUSE = 30.0
+
+
+class StopAsked(Exception):
+    """Ctrl-C, or SIGTERM or SIGHUP from the system."""
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+# ── the parts ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Part(Protocol):
+    name: str
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def alive(self) -> bool: ...
+
+
+class Program:
+    """One of our own commands as a child process."""
+
+    def __init__(
+        self, name: str, command: Sequence[str], environment: dict[str, str], listener: socket.socket | None = None
+    ) -> None:
+        self.name = name
+        self.command = command
+        self.environment = environment
+        self.listener = listener
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        inherited = () if self.listener is None else (self.listener.fileno(),)
+        self.process = processes.spawn(self.command, env=self.environment, pass_fds=inherited)
+
+    def ask_to_stop(self) -> None:
+        if self.process:
+            self.process.terminate()
+
+    def stop(self) -> None:
+        if self.process:
+            processes.stop(self.process, PROGRAM_STOP)
+
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+
+@dataclass
+class Kept:
+    """A part and when it may be started again."""
+
+    part: Part
+    started: float = field(default_factory=time.monotonic)
+    pause: float = 0.0
+    down: bool = False
+
+    def note_death(self) -> None:
+        self.down = True
+        quick = time.monotonic() - self.started < HEALTHY_SECONDS
+        self.pause = min(max(0.5, self.pause * 2), LONGEST_PAUSE) if quick else 0.0
+        self.started = time.monotonic()
+        say(f"{self.part.name} ended unexpectedly; starting it again{f' in {self.pause:g} s' if self.pause else ''}.")
+
+    def start_again(self) -> None:
+        self.started = time.monotonic()
+        try:
+            self.part.start()
+        except SetupProblem as problem:
+            say(str(problem))
+            return
+        self.down = False
+        say(f"{self.part.name} runs again.")
+
+
+class Supervisor:
+    """Starts parts in order, brings back those that die, stops all of them in reverse order."""
+
+    def __init__(self) -> None:
+        self.kept: list[Kept] = []
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS | {signal.SIGCHLD})
+
+    def start(self, part: Part) -> None:
+        self.kept.append(Kept(part))
+        part.start()
+
+    def pause(self, seconds: float) -> None:
+        """Sleep until a child ends or the time is over."""
+        caught = signal.sigtimedwait(STOP_SIGNALS | {signal.SIGCHLD}, seconds)
+        if caught is not None and caught.si_signo != signal.SIGCHLD:
+            raise StopAsked
+
+    def run_once(self, command: Sequence[str], environment: dict[str, str]) -> bytes:
+        """Run one of our commands to its end; gives what it printed."""
+        child = processes.spawn(command, env=environment, stdout=subprocess.PIPE)
+        try:
+            while child.poll() is None:
+                self.pause(0.5)
+            output = child.stdout.read() if child.stdout else b""
+        finally:
+            processes.stop(child, PROGRAM_STOP)
+        if child.returncode != 0:
+            raise SetupProblem("The shop could not be prepared; the reason is above.")
+        return output
+
+    def watch(self) -> None:
+        while True:
+            for kept in self.kept:
+                self._look_after(kept)
+            self.pause(0.25 if any(kept.down for kept in self.kept) else 5.0)
+
+    def _look_after(self, kept: Kept) -> None:
+        if not kept.down and not kept.part.alive():
+            kept.note_death()
+        if kept.down and time.monotonic() >= kept.started + kept.pause:
+            kept.start_again()
+
+    def stop(self) -> None:
+        for kept in self.kept:
+            if isinstance(kept.part, Program):
+                kept.part.ask_to_stop()
+        for kept in reversed(self.kept):
+            kept.part.stop()
+
+
+# ── the commands ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def run(config: Config, command: Sequence[str], *, demo: bool = True) -> int:
+    """Everything, until Ctrl-C. `command` is how our own commands are called, `[python, server.py]`."""
+    began = time.monotonic()
+    with _only_run_in(config.home), listen(config) as listener:
+        config = with_port_of(listener, config)
+        supervisor = Supervisor()
+        engines = embedded.Engines(config.home, embedded.missing(config), say) if embedded.missing(config) else None
+        try:
+            for engine in engines.parts if engines else ():
+                supervisor.start(engine)
+            if engines:
+                config = embedded.with_engines(config, engines.place)
+            _start_shop(supervisor, config, command, listener, demo)
+            say(f"Ready after {time.monotonic() - began:.1f} s. Ctrl-C stops everything.")
+            supervisor.watch()
+        except StopAsked:
+            say("Stopping.")
+        finally:
+            supervisor.stop()
+    return 0
+
+
+def _start_shop(
+    supervisor: Supervisor, config: Config, command: Sequence[str], listener: socket.socket, demo: bool
+) -> None:
+    environment = environment_of(config)
+    facts = json.loads(supervisor.run_once([*command, "prepare", *([] if demo else ["--no-demo"])], environment))
+    serve = [*command, "web", "--listener", str(listener.fileno())]
+    programs = [Program(f"web {number}", serve, environment, listener) for number in range(1, config.web_processes + 1)]
+    programs.append(Program("worker", [*command, "worker"], environment))
+    for program in programs:
+        supervisor.start(program)
+    _wait_until_ready(supervisor, programs, config)
+    greet(config, facts)
+
+
+def _wait_until_ready(supervisor: Supervisor, programs: list[Program], config: Config) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while not answers(config):
+        for program in programs:
+            if not program.alive():
+                raise SetupProblem(f"The {program.name} process ended while starting; the reason is above.")
+        if time.monotonic() > deadline:
+            raise SetupProblem(
+                f"The shop does not answer on {own_address(config.host, config.port)} after {READY_SECONDS:g} s."
+            )
+        supervisor.pause(0.02)
+
+
+def answers(config: Config) -> bool:
+    """Does /readyz say 200?"""
+    address = urlsplit(own_address(config.host, config.port))
+    host = urlsplit(config.base_url).netloc
+    with contextlib.suppress(OSError), socket.create_connection((address.hostname, config.port), timeout=5) as line:
+        line.sendall(f"GET /readyz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        return line.recv(64).startswith(b"HTTP/1.1 200")
+    return False
+
+
+def greet(config: Config, facts: dict[str, Any]) -> None:
+    say(f"\n  Storefront  {config.base_url}/\n  Admin       {config.base_url}/admin")
+    if facts.get("setup_link"):
+        say(f"\n  No administrator yet. Open this link within 30 minutes, it works once:\n  {facts['setup_link']}")
+    if facts.get("key_made"):
+        say(
+            f"\n  !!! BACK UP {config.master_key_file} NOW, in another place than the database.\n"
+            "  !!! Without this key no stored card code can ever be read again."
+        )
+    say("")
+
+
+@contextlib.contextmanager
+def _only_run_in(home: Path) -> Iterator[None]:
+    embedded.make_home(home)
+    with (home / "run.lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SetupProblem(
+                f"A shop already runs with the data folder {home}. Stop it first, or set VOUCHSAFE_HOME."
+            ) from None
+        yield
+
+
+def listen(config: Config) -> socket.socket:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((config.host, config.port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise SetupProblem(
+            f"Cannot listen on {config.host}:{config.port} ({error.strerror}). "
+            "Stop what uses it, or set VOUCHSAFE_PORT (or VOUCHSAFE_HOST)."
+        ) from None
+    return listener
+
+
+def with_port_of(listener: socket.socket, config: Config) -> Config:
+    """Port 0 asks the system for any free port; from here on the real one counts."""
+    if config.port != 0:
+        return config
+    port = listener.getsockname()[1]
+    guessed = config.base_url == own_address(config.host, 0)
+    return replace(config, port=port, base_url=own_address(config.host, port) if guessed else config.base_url)
+
+
+def environment_of(config: Config) -> dict[str, str]:
+    """The environment in which a child reads the same configuration."""
+    return {
+        **os.environ,
+        "VOUCHSAFE_HOME": str(config.home),
+        "VOUCHSAFE_HOST": config.host,
+        "VOUCHSAFE_PORT": str(config.port),
+        "VOUCHSAFE_BASE_URL": config.base_url,
+        "DATABASE_URL": config.database_url or "",
+        "REDIS_URL": config.redis_url or "",
+    }
+
+
+def web(config: Config, command: Sequence[str], app: str, *, listener: int | None = None, demo: bool = True) -> int:
+    """One web process. With `listener` (an inherited socket) the supervisor has prepared everything already."""
+    if listener is not None:
+        return _serve(app, socket.socket(fileno=listener))
+    with listen(config) as own, embedded.addresses(with_port_of(own, config), say) as config:
+        environment = environment_of(config)
+        done = subprocess.run(
+            [*command, "prepare", *([] if demo else ["--no-demo"])], env=environment, stdout=subprocess.PIPE
+        )
+        if done.returncode != 0:
+            return 1
+        os.environ.update(environment)
+        greet(config, json.loads(done.stdout))
+        return _serve(app, own)
+
+
+def _serve(app: str, listener: socket.socket) -> int:
+    import uvicorn
+
+    log_to_stderr()
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            factory=True,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=5,
+        )
+    )
+    server.run(sockets=[listener])
+    return 0 if server.started else 1
+
+
+def worker(config: Config, work: Callable[[], Coroutine[Any, Any, None]]) -> int:
+    import asyncio
+
+    with embedded.addresses(config, say) as config:
+        os.environ.update(environment_of(config))
+        log_to_stderr()
+        asyncio.run(work())
+    return 0
+
+
+def log_to_stderr() -> None:
+    import logging
+
+    logging.Formatter.converter = time.gmtime
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)sZ %(levelname)s %(name)s: %(message)s"
+    )
+    # httpx would write whole addresses, with the tokens in them
+    for name in ("httpx", "uvicorn.error"):
+        logging.getLogger(name).setLevel(logging.WARNING)
