@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core import db
+from core.money import Money
 
 # Accounts a sale needs. Money a gateway took for us is an asset there; until goods are delivered it is owed.
 GATEWAY = "gateway:{}"
@@ -20,17 +21,35 @@ class Posting:
     amount: int
 
 
-async def account(shop_id: int, code: str, currency: str) -> int:
-    """The id of an account, opened when it is first needed. Call it before the transaction starts."""
+async def account(tx: db.Tx, shop_id: int, code: str, currency: str) -> int:
+    """The id of an account, opened when it is first needed."""
     key = (shop_id, code, currency)
     if key not in _accounts:
-        await db.execute(
-            "INSERT INTO ledger_account (shop_id, code, currency) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", *key
-        )
-        _accounts[key] = await db.fetchval(
+        found = await tx.fetchval(
             "SELECT id FROM ledger_account WHERE shop_id = $1 AND code = $2 AND currency = $3", *key
         )
+        if found is None:
+            # Not remembered: this transaction may still roll back.
+            return await tx.fetchval(
+                "INSERT INTO ledger_account (shop_id, code, currency) VALUES ($1, $2, $3)"
+                " ON CONFLICT (shop_id, code, currency) DO UPDATE SET code = excluded.code RETURNING id",
+                *key,
+            )
+        _accounts[key] = found
     return _accounts[key]
+
+
+async def move(
+    tx: db.Tx, shop_id: int, kind: str, source: str, money: Money, debit: str, credit: str, order_id: int | None = None
+) -> None:
+    """Post an entry of two lines: ``money`` into the account ``debit``, out of the account ``credit``."""
+    if money.amount == 0:
+        return
+    postings = [
+        Posting(await account(tx, shop_id, debit, money.currency), money.amount),
+        Posting(await account(tx, shop_id, credit, money.currency), -money.amount),
+    ]
+    await post(tx, shop_id, kind, source, money.currency, postings, order_id)
 
 
 async def post(

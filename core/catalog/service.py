@@ -1,0 +1,70 @@
+"""Reading the catalogue: what the counter and the shop window need to know of a SKU, a product, a category."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from core import db
+from core.catalog.buyer_fields import BuyerField, read_fields
+from core.money import Money
+
+Words = dict[str, str]
+
+
+def words(texts: Words, locale: str) -> str:
+    """The text in that language, else in any: a product with one language is better than none."""
+    return texts.get(locale.replace("_", "-")) or next((text for text in texts.values() if text), "")
+
+
+@dataclass(frozen=True, slots=True)
+class SkuFacts:
+    """One SKU with what its product adds, as the counter needs it."""
+
+    id: int
+    shop_id: int
+    product_id: int
+    code: str
+    title: Words
+    product_slug: str
+    product_title: Words
+    delivery_note: Words
+    buyer_fields: list[BuyerField]
+    price: Money
+    min_per_order: int
+    max_per_order: int
+    max_per_buyer: int | None
+    on_sale: bool
+
+
+SKU_FACTS = """
+SELECT sku.*, product.slug AS product_slug, product.title AS product_title, product.delivery_note,
+       product.buyer_fields, sku.listed AND product.state = 'listed' AS on_sale
+FROM catalog_sku sku JOIN catalog_product product ON product.id = sku.product_id
+WHERE sku.shop_id = $1 AND sku.code = ANY($2)
+"""
+
+
+async def sku_facts(shop_id: int, codes: list[str]) -> dict[str, SkuFacts]:
+    """Facts of these SKU codes; unknown ones are missing."""
+    rows = await db.fetch(SKU_FACTS, shop_id, codes)
+    return {row["code"]: _sku_facts(row) for row in rows}
+
+
+def _sku_facts(row: Any) -> SkuFacts:
+    return SkuFacts(
+        id=row["id"],
+        shop_id=row["shop_id"],
+        product_id=row["product_id"],
+        code=row["code"],
+        title=row["title"],
+        product_slug=row["product_slug"],
+        product_title=row["product_title"],
+        delivery_note=row["delivery_note"],
+        buyer_fields=read_fields(row["buyer_fields"]),
+        price=Money(row["price"], row["currency"]),
+        min_per_order=row["min_per_order"],
+        max_per_order=row["max_per_order"],
+        max_per_buyer=row["max_per_buyer"],
+        on_sale=row["on_sale"],
+    )

@@ -1,0 +1,91 @@
+"""Turn a paid order into goods. It ends delivered, or in the review queue with a reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.db import Tx
+from core.ledger import service as ledger
+from core.money import Money
+from core.orders import timeline
+from core.review import service as review
+from core.vault import stock
+
+# Codes, lines, order and timeline in one statement; nothing happens unless every code is there.
+DELIVER = """
+WITH wanted AS (
+    SELECT sum(quantity) AS codes, array_agg(id) AS lines FROM orders_line WHERE order_id = $1
+), held AS (
+    SELECT count(*) AS codes FROM vault_code, wanted WHERE line_id = ANY(wanted.lines) AND state = 'reserved'
+), complete AS (
+    SELECT wanted.lines, wanted.codes FROM wanted, held WHERE wanted.codes = held.codes
+), handed AS (
+    UPDATE vault_code SET state = 'delivered', delivered_at = clock_timestamp(), reserved_until = NULL
+    FROM complete WHERE line_id = ANY(complete.lines) AND state = 'reserved'
+), line AS (
+    UPDATE orders_line SET state = 'delivered' FROM complete WHERE order_id = $1
+), placed AS (
+    UPDATE orders_order SET fulfilment_state = 'delivered', delivered_at = clock_timestamp()
+    FROM complete WHERE id = $1 AND payment_state = 'paid'
+), event AS (
+    INSERT INTO orders_event (order_id, kind, actor, data)
+    SELECT $1, 'delivered', 'system', jsonb_build_object('codes', codes) FROM complete
+)
+SELECT codes FROM complete
+"""
+
+
+async def fulfil(tx: Tx, order: Any, reason_if_short: str) -> bool:
+    """Deliver a paid, locked order; True when its goods are handed over.
+
+    Codes that the order no longer holds are claimed again. If there are not enough, nothing is handed over
+    and the order waits in the review queue under ``reason_if_short`` (``out_of_stock``, ``paid_late``).
+    """
+    if not await _deliver(tx, order):
+        if not await _claim_again(tx, order["id"]) or not await _deliver(tx, order):
+            await _wait_for_a_person(tx, order, reason_if_short)
+            return False
+    return True
+
+
+async def _deliver(tx: Tx, order: Any) -> bool:
+    if await tx.fetchval(DELIVER, order["id"]) is None:
+        return False
+    if not order["test"]:
+        await ledger.move(
+            tx,
+            order["shop_id"],
+            "sale",
+            f"sale:{order['ref']}",
+            Money(order["total"], order["currency"]),
+            debit=ledger.DEPOSITS,
+            credit=ledger.REVENUE,
+            order_id=order["id"],
+        )
+    return True
+
+
+async def _claim_again(tx: Tx, order_id: int) -> bool:
+    """Claim what is missing of every line; all of it or nothing."""
+    lines = await tx.fetch(
+        """
+        SELECT line.id, line.sku_id, line.quantity - (
+            SELECT count(*) FROM vault_code WHERE line_id = line.id AND state = 'reserved') AS missing
+        FROM orders_line line WHERE line.order_id = $1 ORDER BY line.id
+        """,
+        order_id,
+    )
+    for line in lines:
+        if line["missing"] and await stock.reserve(tx, line["id"], line["sku_id"], line["missing"], None) < line["missing"]:
+            await stock.release(tx, [line["id"] for line in lines])
+            return False
+    return True
+
+
+async def _wait_for_a_person(tx: Tx, order: Any, reason: str) -> None:
+    await tx.execute("UPDATE orders_order SET fulfilment_state = 'review' WHERE id = $1", order["id"])
+    await tx.execute("UPDATE orders_line SET state = 'review' WHERE order_id = $1", order["id"])
+    await timeline.add(tx, order["id"], "needs_review", "system", {"reason": reason})
+    await review.open_item(
+        tx, order["shop_id"], reason, f"{reason}:{order['ref']}", "paid, but the codes are gone", order_id=order["id"]
+    )

@@ -1,0 +1,134 @@
+"""The life of an order beside payment: who may see it, expiry, cancelling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core import clock, db
+from core.db import Tx
+from core.ids import token_hash
+from core.orders import timeline
+from core.refused import Refused
+from core.vault import stock
+from core.web.i18n import _
+
+EXPIRE_AT_ONCE = 200
+
+VIEW = """
+SELECT o.*,
+    (SELECT json_agg(json_build_object(
+        'id', line.id, 'sku_code', line.sku_code, 'product_title', line.product_title, 'sku_title', line.sku_title,
+        'quantity', line.quantity, 'unit_price', line.unit_price, 'total', line.total, 'fields', line.fields,
+        'delivery_note', line.delivery_note, 'state', line.state,
+        'codes', (SELECT json_agg(json_build_object('id', code.id, 'mask', code.mask) ORDER BY code.id)
+                  FROM vault_code code WHERE code.line_id = line.id AND code.state = 'delivered'))
+        ORDER BY line.id) FROM orders_line line WHERE line.order_id = o.id) AS lines,
+    (SELECT json_agg(json_build_object(
+        'id', attempt.id, 'ref', attempt.ref, 'method', attempt.method, 'label', attempt.label,
+        'option', attempt.option, 'state', attempt.state, 'started', attempt.started, 'error', attempt.error)
+        ORDER BY attempt.id) FROM payments_attempt attempt WHERE attempt.order_id = o.id) AS attempts
+FROM orders_order o
+"""
+
+FOR_SESSION = (
+    VIEW + "JOIN orders_access access ON access.order_id = o.id AND access.session_hash = $2 WHERE o.ref = $1"
+)
+
+
+async def for_session(ref: str, session_hash: bytes) -> dict[str, Any] | None:
+    """The order with its lines, masked codes and attempts, if that session may see it."""
+    row = await db.fetchrow(FOR_SESSION, ref, session_hash)
+    return dict(row) if row else None
+
+
+async def for_staff(shop_id: int, ref: str) -> dict[str, Any] | None:
+    row = await db.fetchrow(VIEW + "WHERE o.ref = $1 AND o.shop_id = $2", ref, shop_id)
+    return dict(row) if row else None
+
+
+async def state_for_session(ref: str, session_hash: bytes) -> dict[str, Any] | None:
+    """Only what the live part of the page depends on; asked often."""
+    row = await db.fetchrow(
+        """
+        SELECT o.payment_state, o.fulfilment_state, o.expires_at,
+               (SELECT max(id) FROM orders_event WHERE order_id = o.id) AS last_event
+        FROM orders_order o
+        JOIN orders_access access ON access.order_id = o.id AND access.session_hash = $2 WHERE o.ref = $1
+        """,
+        ref,
+        session_hash,
+    )
+    return dict(row) if row else None
+
+
+async def events(order_id: int) -> list[Any]:
+    return await db.fetch("SELECT * FROM orders_event WHERE order_id = $1 ORDER BY at, id", order_id)
+
+
+async def let_in(ref: str, token: str, session_hash: bytes) -> bool:
+    """Open the order to that session for the token of a mail link. False when the token does not fit."""
+    return (
+        await db.fetchval(
+            """
+            WITH fits AS (SELECT id FROM orders_order WHERE ref = $1 AND token_hash = $2),
+            access AS (
+                INSERT INTO orders_access (order_id, session_hash, how) SELECT id, $3, 'link' FROM fits
+                ON CONFLICT DO NOTHING),
+            event AS (
+                INSERT INTO orders_event (order_id, kind, actor) SELECT id, 'opened_by_link', 'buyer' FROM fits)
+            SELECT id FROM fits
+            """,
+            ref,
+            token_hash(token),
+            session_hash,
+        )
+        is not None
+    )
+
+
+async def cancel(order_id: int, actor: str) -> None:
+    """Give an unpaid order up and put its codes back on sale.
+
+    :raises Refused: the order was paid, or has ended already.
+    """
+    await db.transaction(_cancel, order_id, actor)
+
+
+async def _cancel(tx: Tx, order_id: int, actor: str) -> None:
+    row = await tx.fetchrow("SELECT payment_state FROM orders_order WHERE id = $1 FOR UPDATE", order_id)
+    if row is None or row["payment_state"] != "unpaid":
+        raise Refused(_("Only an order that waits for its payment can be cancelled."))
+    await _end_unpaid(tx, [order_id], "cancelled", actor)
+
+
+async def expire_due() -> list[str]:
+    """End orders whose reservation time is over; gives their refs. Payments that come later are settled as late."""
+    return await db.transaction(_expire_due)
+
+
+async def _expire_due(tx: Tx) -> list[str]:
+    rows = await tx.fetch(
+        "SELECT id, ref FROM orders_order WHERE payment_state = 'unpaid' AND fulfilment_state = 'reserved'"
+        " AND expires_at < $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED",
+        clock.now(),
+        EXPIRE_AT_ONCE,
+    )
+    if rows:
+        await _end_unpaid(tx, [row["id"] for row in rows], "expired", "system")
+    return [row["ref"] for row in rows]
+
+
+async def _end_unpaid(tx: Tx, order_ids: list[int], state: str, actor: str) -> None:
+    lines = await tx.fetch(
+        "UPDATE orders_line SET state = 'released' WHERE order_id = ANY($1) RETURNING id", order_ids
+    )
+    await stock.release(tx, [line["id"] for line in lines])
+    await tx.execute(
+        "UPDATE orders_order SET payment_state = $2, fulfilment_state = 'released' WHERE id = ANY($1)", order_ids, state
+    )
+    await tx.execute(
+        "UPDATE payments_attempt SET state = 'expired' WHERE order_id = ANY($1) AND state IN ('created', 'waiting')",
+        order_ids,
+    )
+    for order_id in order_ids:
+        await timeline.add(tx, order_id, state, actor)

@@ -1,0 +1,224 @@
+"""Payment attempts: begin one, start it at the gateway, ask the gateway about silent ones."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from core import clock, db
+from core.catalog.service import words
+from core.db import Tx
+from core.money import Money
+from core.orders import timeline
+from core.payments.method import (
+    Attempt,
+    Claim,
+    GatewayRefused,
+    GatewayUnavailable,
+    Instructions,
+    PaymentMethod,
+    PostForm,
+    QrCode,
+    Redirect,
+    Step,
+)
+from core.refused import Refused
+from core.web.i18n import _
+
+log = logging.getLogger("vouchsafe.payments")
+
+START_SECONDS = 12
+MOST_ATTEMPTS = 10
+
+ATTEMPT = """
+SELECT attempt.*, o.ref AS order_ref, o.locale, o.ip, o.agent, o.expires_at, o.payment_state, o.shop_id,
+       (SELECT line.product_title FROM orders_line line WHERE line.order_id = o.id ORDER BY line.id LIMIT 1) AS title
+FROM payments_attempt attempt JOIN orders_order o ON o.id = attempt.order_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAttempt:
+    """An attempt's row with what a gateway needs to know of its order."""
+
+    id: int
+    order_id: int
+    shop_id: int
+    method: str
+    state: str
+    payment_state: str
+    queries: int
+    started: dict[str, Any] | None
+    view: Attempt
+
+
+async def load_attempt(ref: str, base_url: str) -> StoredAttempt | None:
+    row = await db.fetchrow(ATTEMPT + "WHERE attempt.ref = $1", ref)
+    return _stored(row, base_url) if row else None
+
+
+async def attempts_to_query(base_url: str, limit: int = 50) -> list[StoredAttempt]:
+    """Attempts that stayed silent longer than their method allows."""
+    rows = await db.fetch(
+        ATTEMPT + "WHERE attempt.next_query_at <= now() ORDER BY attempt.next_query_at LIMIT $1", limit
+    )
+    return [_stored(row, base_url) for row in rows]
+
+
+def _stored(row: Any, base_url: str) -> StoredAttempt:
+    return StoredAttempt(
+        id=row["id"],
+        order_id=row["order_id"],
+        shop_id=row["shop_id"],
+        method=row["method"],
+        state=row["state"],
+        payment_state=row["payment_state"],
+        queries=row["queries"],
+        started=row["started"],
+        view=Attempt(
+            ref=row["ref"],
+            order_ref=row["order_ref"],
+            amount=Money(row["amount"], row["currency"]),
+            title=words(row["title"] or {}, row["locale"]) or row["order_ref"],
+            option=row["option"],
+            locale=row["locale"],
+            client_ip=str(row["ip"]) if row["ip"] else "",
+            device=device(row["agent"]),
+            notify_url=f"{base_url}/pay/{row['method']}/notify",
+            return_url=f"{base_url}/pay/{row['method']}/return?order={row['order_ref']}",
+            created_at=row["created_at"],
+            expires_at=row["expires_at"],
+            gateway_ref=row["gateway_ref"],
+        ),
+    )
+
+
+def device(agent: str) -> str:
+    """``pc``, ``mobile``, ``wechat`` or ``alipay``: which page a gateway should show."""
+    lowered = agent.lower()
+    for sign, name in (("micromessenger", "wechat"), ("alipayclient", "alipay"), ("mobile", "mobile")):
+        if sign in lowered:
+            return name
+    return "mobile" if "android" in lowered else "pc"
+
+
+async def begin(tx: Tx, order_id: int, method: PaymentMethod, option: str) -> str:
+    """A further attempt for an unpaid order (another method, or another try); its row comes before the gateway."""
+    order = await tx.fetchrow("SELECT * FROM orders_order WHERE id = $1 FOR UPDATE", order_id)
+    if order is None or order["payment_state"] != "unpaid":
+        raise Refused(_("This order cannot be paid any more."))
+    if method.test_only and not order["test"]:
+        raise Refused(_("This order cannot be paid that way."))
+    number = await tx.fetchval("SELECT count(*) + 1 FROM payments_attempt WHERE order_id = $1", order_id)
+    if number > MOST_ATTEMPTS:
+        raise Refused(_("There were too many tries to pay this order. Please place a new one."))
+    ref = f"{order['ref']}-{number}"
+    await tx.execute(
+        "INSERT INTO payments_attempt (ref, order_id, method, label, option, amount, currency)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        ref,
+        order_id,
+        method.key,
+        label(method, option),
+        option,
+        order["total"],
+        order["currency"],
+    )
+    await timeline.add(tx, order_id, "payment_begun", "buyer", {"method": method.key, "option": option, "attempt": ref})
+    return ref
+
+
+def label(method: PaymentMethod, option: str) -> dict[str, str]:
+    """What is stored on the attempt for the day when the plugin is gone."""
+    chosen = next((o for o in method.options if o.key == option), None)
+    return dict(chosen.title if chosen else method.title)
+
+
+async def start(method: PaymentMethod, attempt: StoredAttempt) -> str:
+    """Let the method prepare the payment and keep the buyer's next step. Gives the error for people, or ``""``."""
+    if db.inside_transaction():
+        raise RuntimeError("a gateway is never called inside a transaction")
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            started = await method.start(attempt.view)
+    except (GatewayUnavailable, TimeoutError) as error:
+        return await _not_started(attempt, f"unavailable: {error}")
+    except GatewayRefused as error:
+        return await _not_started(attempt, f"refused: {error}")
+    await db.execute(
+        "UPDATE payments_attempt SET state = 'waiting', started = $2, gateway_ref = coalesce($3, gateway_ref),"
+        " error = '', next_query_at = $4 WHERE id = $1 AND state IN ('created', 'waiting', 'failed')",
+        attempt.id,
+        step_to_json(started.step),
+        started.gateway_ref,
+        next_query_time(method, attempt.view.created_at, 0),
+    )
+    return ""
+
+
+async def _not_started(attempt: StoredAttempt, error: str) -> str:
+    log.warning("attempt %s could not be started: %s", attempt.view.ref, error)
+    async def write(tx: Tx) -> None:
+        await tx.execute(
+            "UPDATE payments_attempt SET state = 'failed', error = $2 WHERE id = $1 AND state IN ('created', 'waiting')",
+            attempt.id,
+            error[:500],
+        )
+        await timeline.add(
+            tx, attempt.order_id, "payment_not_started", "system", {"attempt": attempt.view.ref, "error": error[:500]}
+        )
+
+    await db.transaction(write)
+    return error
+
+
+def next_query_time(method: PaymentMethod, since: datetime, queries: int) -> datetime | None:
+    if queries >= len(method.query_after):
+        return None
+    return max(since + timedelta(seconds=method.query_after[queries]), clock.now())
+
+
+async def ask(method: PaymentMethod, attempt: StoredAttempt) -> Claim | None:
+    """Ask the gateway about one attempt and plan the next question."""
+    claim = None
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            claim = await method.query(attempt.view)
+    except (GatewayUnavailable, GatewayRefused, TimeoutError) as error:
+        log.warning("attempt %s could not be asked about: %s", attempt.view.ref, error)
+    await db.execute(
+        "UPDATE payments_attempt SET queries = queries + 1, next_query_at = $2 WHERE id = $1 AND state <> 'paid'",
+        attempt.id,
+        next_query_time(method, attempt.view.created_at, attempt.queries + 1),
+    )
+    return claim
+
+
+# -- the buyer's next step as stored -----------------------------------------------------
+
+_STEPS: dict[str, type[Redirect] | type[PostForm] | type[QrCode] | type[Instructions]] = {
+    "redirect": Redirect,
+    "form": PostForm,
+    "qr": QrCode,
+    "instructions": Instructions,
+}
+
+
+def step_to_json(step: Step) -> dict[str, Any]:
+    match step:
+        case Redirect(url):
+            return {"kind": "redirect", "url": url}
+        case PostForm(url, fields):
+            return {"kind": "form", "url": url, "fields": dict(fields)}
+        case QrCode(text, deep_link):
+            return {"kind": "qr", "text": text, "deep_link": deep_link}
+        case Instructions(text):
+            return {"kind": "instructions", "text": dict(text)}
+
+
+def step_from_json(stored: dict[str, Any]) -> Step:
+    values = dict(stored)
+    return _STEPS[values.pop("kind")](**values)
