@@ -1,0 +1,124 @@
+"""Sessions of our own: ids only we issue, stored hashed, gone at once when ended.
+
+A cookie value nobody issued is never adopted: it loads as nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from core import clock, db
+from core.ids import new_token, token_hash
+from core.people import rights
+
+Kind = Literal["buyer", "staff"]
+
+ABSOLUTE = {"buyer": timedelta(days=30), "staff": timedelta(hours=12)}
+IDLE = {"buyer": timedelta(days=30), "staff": timedelta(minutes=60)}
+TOUCH_AFTER = timedelta(minutes=1)
+TOKEN_LENGTH = 43
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    id_hash: bytes
+    kind: Kind
+    staff_id: int | None
+    role: str | None
+    email: str | None
+    name: str
+    locale: str | None
+    created_at: datetime
+    seen_at: datetime
+    expires_at: datetime
+    confirmed_at: datetime | None
+    """When the password (and second factor) was last given."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def may(self, right: str) -> bool:
+        return self.kind == "staff" and rights.may(self.role, right)
+
+
+LOAD = """
+SELECT s.id_hash, s.kind, s.staff_id, p.role, p.email, coalesce(p.name, '') AS name, p.locale,
+       s.created_at, s.seen_at, s.expires_at, s.confirmed_at, s.data
+FROM people_session s LEFT JOIN people_staff p ON p.id = s.staff_id
+WHERE s.id_hash = $1 AND s.expires_at > $2 AND (s.kind = 'buyer' OR (p.id IS NOT NULL AND p.disabled_at IS NULL))
+"""
+
+CREATE = """
+INSERT INTO people_session (id_hash, kind, staff_id, created_at, seen_at, expires_at, confirmed_at, ip, agent, data)
+VALUES ($1, $2, $3, $4, $4, $5, $6, $7, $8, $9)
+"""
+
+
+async def load(cookie: str) -> Session | None:
+    """The living session behind a cookie value, or None."""
+    if len(cookie) != TOKEN_LENGTH:
+        return None
+    now = clock.now()
+    row = await db.fetchrow(LOAD, token_hash(cookie), now)
+    if row is None:
+        return None
+    session = Session(**row)
+    if now - session.seen_at > IDLE[session.kind]:
+        return None
+    if now - session.seen_at > TOUCH_AFTER:
+        await db.execute("UPDATE people_session SET seen_at = $2 WHERE id_hash = $1", session.id_hash, now)
+    return session
+
+
+async def create(
+    tx: db.Tx,
+    kind: Kind,
+    *,
+    staff_id: int | None = None,
+    ip: str | None = None,
+    agent: str = "",
+    data: Mapping[str, Any] | None = None,
+) -> str:
+    """A new session; gives the cookie value, which is stored nowhere."""
+    token = new_token()
+    now = clock.now()
+    confirmed = now if kind == "staff" else None
+    await tx.execute(
+        CREATE, token_hash(token), kind, staff_id, now, now + ABSOLUTE[kind], confirmed, ip, agent[:300], dict(data or {})
+    )
+    return token
+
+
+async def rotate(tx: db.Tx, old: Session | None, kind: Kind, **facts: Any) -> str:
+    """A new session in place of an old one: at sign-in, after a second factor, on any change of power."""
+    if old is not None:
+        await end(tx, old.id_hash)
+    return await create(tx, kind, **facts)
+
+
+async def confirm(tx: db.Tx, id_hash: bytes) -> None:
+    """The password was given again just now."""
+    await tx.execute("UPDATE people_session SET confirmed_at = $2 WHERE id_hash = $1", id_hash, clock.now())
+
+
+async def remember(tx: db.Tx, id_hash: bytes, data: Mapping[str, Any]) -> None:
+    """Merge ``data`` into what the session keeps."""
+    await tx.execute("UPDATE people_session SET data = data || $2 WHERE id_hash = $1", id_hash, dict(data))
+
+
+async def end(tx: db.Tx, id_hash: bytes) -> None:
+    await tx.execute("DELETE FROM people_session WHERE id_hash = $1", id_hash)
+
+
+async def end_all(tx: db.Tx, staff_id: int, *, but: bytes | None = None) -> int:
+    """End every session of a person (``but`` one): password change, sign out everywhere, disabled."""
+    done = await tx.execute(
+        "DELETE FROM people_session WHERE staff_id = $1 AND id_hash IS DISTINCT FROM $2", staff_id, but
+    )
+    return int(done.rpartition(" ")[2])
+
+
+async def sweep() -> None:
+    """Forget sessions that are over; for a timer."""
+    await db.execute("DELETE FROM people_session WHERE expires_at <= $1", clock.now())

@@ -1,0 +1,330 @@
+"""Reading what people send: forms, uploads, queries and JSON become typed structs or a clear ``FormError``."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Annotated, Any, TypeVar, get_args, get_origin
+from urllib.parse import parse_qsl
+
+import msgspec
+from litestar import Request
+from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+
+from core.web import csrf
+from core.web.errors import BadRequest, FormError, TooLarge, WrongContentType
+from core.web.i18n import Text, _
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+Line = Annotated[str, msgspec.Meta(max_length=300, extra={"strip": True})]
+"""One line of text; blanks around it are dropped."""
+
+MAX_FIELDS = 1000
+MAX_FIELD_BYTES = 4_000_000
+NOT_KEPT = ("password", "totp", "otp", "secret", "codes")
+CONTROL = {chr(code) for code in range(32)} - {"\t", "\n", "\r"}
+
+Receive = Callable[[], Awaitable[Any]]
+
+
+@dataclass(slots=True)
+class Upload:
+    """A file as it came: unnamed on our disk, gone when the request ends, even when we are killed."""
+
+    filename: str
+    content_type: str
+    file: IO[bytes]
+    size: int = 0
+
+
+@dataclass(slots=True)
+class Form:
+    fields: dict[str, list[str]] = field(default_factory=dict)
+    files: dict[str, list[Upload]] = field(default_factory=dict)
+
+    def first(self, name: str) -> str:
+        return (self.fields.get(name) or [""])[0]
+
+    def close(self) -> None:
+        for uploads in self.files.values():
+            for upload in uploads:
+                upload.file.close()
+
+
+# -- from bytes to names and values -----------------------------------------------------
+
+
+async def parse(content_type: str, receive: Receive, folder: Path, max_body: int) -> Form:
+    kind, options = parse_options_header(content_type)
+    if kind == "application/x-www-form-urlencoded":
+        return parse_urlencoded(await read_body(receive, max_body))
+    if kind == "multipart/form-data":
+        return await _parse_multipart(options.get("boundary", ""), receive, folder, max_body)
+    raise WrongContentType()
+
+
+async def read_body(receive: Receive, max_body: int) -> bytes:
+    body = bytearray()
+    async for chunk in _chunks(receive, max_body):
+        body += chunk
+    return bytes(body)
+
+
+async def _chunks(receive: Receive, max_body: int) -> Any:
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise BadRequest()
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > max_body:
+            raise TooLarge()
+        more = message.get("more_body", False)
+        yield chunk
+
+
+def parse_urlencoded(body: bytes) -> Form:
+    form = Form()
+    try:
+        pairs = parse_qsl(
+            body.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict"
+        )
+    except ValueError as error:
+        raise BadRequest() from error
+    for name, value in pairs:
+        form.fields.setdefault(name, []).append(value)
+    return form
+
+
+async def _parse_multipart(boundary: str, receive: Receive, folder: Path, max_body: int) -> Form:
+    form = Form()
+    part: MultipartSegment | None = None
+    upload: Upload | None = None
+    text = bytearray()
+    try:
+        with PushMultipartParser(boundary, max_segment_count=MAX_FIELDS, strict=True) as parser:
+            async for chunk in _chunks(receive, max_body):
+                for event in parser.parse(chunk):
+                    if isinstance(event, MultipartSegment):
+                        part, text = event, bytearray()
+                        upload = _open_upload(form, event, folder) if event.filename is not None else None
+                    elif event and upload:
+                        upload.file.write(event)
+                        upload.size += len(event)
+                    elif event:
+                        text += event
+                        if len(text) > MAX_FIELD_BYTES:
+                            raise TooLarge()
+                    elif upload:
+                        upload.file.seek(0)
+                    elif part:
+                        form.fields.setdefault(part.name, []).append(bytes(text).decode())
+    except (MultipartError, UnicodeDecodeError) as error:
+        form.close()
+        raise BadRequest() from error
+    except BaseException:
+        form.close()
+        raise
+    return form
+
+
+def _open_upload(form: Form, part: MultipartSegment, folder: Path) -> Upload:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    upload = Upload(_base_name(part.filename), part.content_type or "", tempfile.TemporaryFile(dir=folder))  # noqa: SIM115
+    form.files.setdefault(part.name, []).append(upload)
+    return upload
+
+
+def _base_name(name: str) -> str:
+    """Only for showing: what stands after the last slash of either kind, without control signs."""
+    return "".join(sign for sign in name.replace("\\", "/").rpartition("/")[2] if sign.isprintable())[:200]
+
+
+# -- from names and values to structs ---------------------------------------------------
+
+
+async def read_form(request: Request[Any, Any, Any], kind: type[S], *, gather: Mapping[str, str] | None = None) -> S:
+    """The posted form as ``kind``; every mistake is named in one ``FormError``.
+
+    Unknown fields are refused, repeated ones too unless the struct has a list there. A blank field counts as
+    not given. ``gather={"fields": "field_"}`` collects everything that begins with ``field_`` into the
+    struct's dict ``fields``.
+    """
+    form: Form | None = request.scope["state"].get("form")
+    if form is None:
+        raise WrongContentType()
+    values: dict[str, list[Any]] = {name: list(items) for name, items in form.fields.items() if name != csrf.FIELD}
+    for name, uploads in form.files.items():
+        values.setdefault(name, []).extend(upload for upload in uploads if upload.filename or upload.size)
+    for target, prefix in (gather or {}).items():
+        values[target] = [_gathered(values, prefix)]
+    return build(values, kind)
+
+
+def read_query(request: Request[Any, Any, Any], kind: type[S]) -> S:
+    """The query as ``kind``. Names the struct does not know are ignored: links carry all sorts of marks."""
+    query = request.scope.get("query_string", b"")
+    given = parse_urlencoded(query).fields if query else {}
+    known = {one.name for one in msgspec.structs.fields(kind)}
+    return build({name: list(values) for name, values in given.items() if name in known}, kind)
+
+
+async def read_json(request: Request[Any, Any, Any], kind: type[S]) -> S:
+    """The JSON body as ``kind``; repeated keys and anything after the value are refused."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise WrongContentType()
+    try:
+        value = json.loads(await request.body(), object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest() from error
+    try:
+        return msgspec.convert(value, kind, strict=True)
+    except msgspec.ValidationError as error:
+        message, name = _located(str(error))
+        raise FormError({name or "body": _words(message)}) from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("repeated key")
+    return found
+
+
+def repeated(query: bytes, allowed: tuple[str, ...] = ()) -> bool:
+    """Whether a name stands twice in a query or form body: two readers may then see two different requests."""
+    if query.count(b"&") == 0:
+        return False
+    names = [name for name, _value in parse_qsl(query.decode("latin-1"), keep_blank_values=True)]
+    seen = set(names)
+    return len(names) != len(seen) and any(names.count(name) > 1 for name in seen if name not in allowed)
+
+
+def _gathered(values: dict[str, list[Any]], prefix: str) -> dict[str, str]:
+    found = {}
+    for name in [name for name in values if name.startswith(prefix)]:
+        items = values.pop(name)
+        if len(items) != 1:
+            raise FormError({name: _("This was sent more than once.")})
+        found[name.removeprefix(prefix)] = items[0]
+    return found
+
+
+def build(values: dict[str, list[Any]], kind: type[S]) -> S:
+    kept = _kept(values)
+    wrong: dict[str, Text | str] = {}
+    built: dict[str, Any] = {}
+    for one in msgspec.structs.fields(kind):
+        items = values.pop(one.name, [])
+        try:
+            found = _one(items, one)
+        except _Mistake as mistake:
+            wrong[one.name] = mistake.message
+            continue
+        if found is not msgspec.UNSET:
+            built[one.name] = found
+    wrong.update({name: _("This page has no such field.") for name in values})
+    if wrong:
+        raise FormError(wrong, kept)
+    try:
+        return kind(**built)
+    except ValueError as error:  # from __post_init__: what only the fields together can tell
+        raise FormError({"form": str(error)}, kept) from None
+
+
+class _Mistake(Exception):
+    def __init__(self, message: Text) -> None:
+        self.message = message
+
+
+def _one(items: list[Any], one: msgspec.structs.FieldInfo) -> Any:
+    type_, strip = _plain(one.type)
+    if any(isinstance(item, str) and CONTROL.intersection(item) for item in items):
+        raise _Mistake(_("This contains signs that cannot be used."))
+    if get_origin(type_) in (list, tuple):
+        return _converted([item for item in items if item != ""], one.type)
+    if len(items) > 1:
+        raise _Mistake(_("This was sent more than once."))
+    value = items[0] if items else ""
+    if strip and isinstance(value, str):
+        value = value.strip()
+    if value == "":
+        if one.required:
+            raise _Mistake(_("Please fill this in."))
+        return msgspec.UNSET
+    if isinstance(value, str) and type_ is not str:
+        value = value.strip()
+        if type_ is bool:
+            value = {"on": "true", "yes": "true"}.get(value, value)
+    return _converted(value, one.type)
+
+
+def _plain(type_: Any) -> tuple[Any, bool]:
+    """The type without its Annotated wrapping and without ``| None``; and whether blanks are dropped."""
+    strip = False
+    if get_origin(type_) is Annotated:
+        type_, *metas = get_args(type_)
+        strip = any(isinstance(meta, msgspec.Meta) and (meta.extra or {}).get("strip") for meta in metas)
+    if type(None) in get_args(type_):
+        inner, inner_strip = _plain(next(arg for arg in get_args(type_) if arg is not type(None)))
+        return inner, strip or inner_strip
+    return type_, strip
+
+
+def _converted(value: Any, type_: Any) -> Any:
+    try:
+        return msgspec.convert(value, type_, strict=False, dec_hook=_as_is)
+    except msgspec.ValidationError as error:
+        raise _Mistake(_words(_located(str(error))[0])) from None
+
+
+def _as_is(type_: type, value: Any) -> Any:
+    if isinstance(value, type_):
+        return value
+    raise ValueError("not a file")
+
+
+def _kept(values: dict[str, list[Any]]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for name, items in values.items():
+        if any(part in name for part in NOT_KEPT) or not items or isinstance(items[0], Upload):
+            continue
+        kept[name] = items[0] if len(items) == 1 else items
+    return kept
+
+
+def _located(message: str) -> tuple[str, str]:
+    text, _at, place = message.partition(" - at `$")
+    return text, place.strip("`.").partition("[")[0]
+
+
+def _words(message: str) -> Text:
+    number = message.rpartition("=")[2].strip() if "=" in message else ""
+    if "of length >=" in message:
+        return _("At least %(number)s signs, please.", number=number)
+    if "of length <=" in message:
+        return _("At most %(number)s signs, please.", number=number)
+    if ">=" in message:
+        return _("This must be %(number)s or more.", number=number)
+    if "<=" in message:
+        return _("This must be %(number)s or less.", number=number)
+    if "matching regex" in message:
+        return _("This does not look right.")
+    if "`int`" in message:
+        return _("Please enter a whole number.")
+    if "`float`" in message or "`decimal`" in message:
+        return _("Please enter a number.")
+    if "date" in message.lower():
+        return _("Please enter a date.")
+    if "missing required field" in message:
+        return _("Please fill this in.")
+    if "unknown field" in message:
+        return _("This page has no such field.")
+    if "nvalid enum value" in message or "bool" in message:
+        return _("Please choose one of the values offered.")
+    return _("This does not look right.")

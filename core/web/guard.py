@@ -1,0 +1,208 @@
+"""Stands before every route: may this request come in at all? What a route allows it says in its ``opt``:
+
+``who``       anyone | buyer | staff:<right> | staff:any | gateway; required
+``max_body``  bytes, 1 MB when not said
+``limit``     a name from ``core.web.limits``
+``repeats``   query names that may stand more than once
+``session``   True loads the session on a GET that anyone may make
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from core.web import csrf, forms, limits
+from core.web.errors import BadRequest, Forbidden, SignInNeeded, TooLarge, WrongContentType
+from core.web.feature import STAFF, who_may
+from core.web.i18n import _
+from core.web.visit import Visit
+
+MAX_BODY = 1_000_000
+SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
+FORMS = (b"application/x-www-form-urlencoded", b"multipart/form-data")
+JSON = b"application/json"
+SIGN_IN = "/admin/sign-in"
+
+App = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+class Session(Protocol):
+    @property
+    def kind(self) -> str: ...
+
+    def may(self, right: str) -> bool: ...
+
+
+LoadSession = Callable[[str], Awaitable[Session | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    who: str
+    max_body: int
+    limit: str | None
+    repeats: tuple[str, ...]
+    session: bool
+
+    @classmethod
+    def of(cls, opt: dict[str, Any], name: str) -> Policy:
+        limit = opt.get("limit")
+        if limit is not None and limit not in limits.LIMITS:
+            raise ValueError(f"{name}: there is no limit called {limit}")
+        return cls(
+            who=who_may(opt, name),
+            max_body=opt.get("max_body", MAX_BODY),
+            limit=limit,
+            repeats=tuple(opt.get("repeats", ())),
+            session=bool(opt.get("session")),
+        )
+
+    @property
+    def right(self) -> str | None:
+        return self.who.removeprefix(STAFF) if self.who.startswith(STAFF) else None
+
+
+class Guard:
+    def __init__(self, app: App, *, load_session: LoadSession, base_origin: str, upload_folder: Path) -> None:
+        self.app = app
+        self._load_session = load_session
+        self._base_origin = base_origin
+        self._upload_folder = upload_folder
+        self._policies: dict[int, Policy] = {}
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        policy = self._policy(scope["route_handler"])
+        visit: Visit = scope["state"]["visit"]
+        scope["state"]["session"] = None
+        if policy.who == "gateway":
+            if policy.limit:
+                await limits.hit(policy.limit, visit.ip)
+            await self.app(scope, _limited(scope, receive, policy.max_body), send)
+            return
+        if forms.repeated(scope["query_string"], policy.repeats):
+            raise BadRequest(why=_("Something stands twice in the address."))
+        if visit.method in SAFE:
+            await self._admit(policy, scope, visit)
+            await self.app(scope, receive, send)
+            return
+        await self._unsafe(policy, scope, receive, send, visit)
+
+    def _policy(self, handler: Any) -> Policy:
+        policy = self._policies.get(id(handler))
+        if policy is None:
+            opt = handler.opt if "OPTIONS" not in handler.http_methods else {"who": "anyone"}
+            policy = self._policies[id(handler)] = Policy.of(opt, handler.handler_name)
+        return policy
+
+    async def _unsafe(self, policy: Policy, scope: Any, receive: Any, send: Any, visit: Visit) -> None:
+        headers = dict(scope["headers"])
+        origin = csrf.source(visit, headers, self._base_origin)
+        if origin is csrf.Source.FOREIGN:
+            raise Forbidden(why=_("The request came from another site."))
+        await self._admit(policy, scope, visit)
+        receive = _limited(scope, receive, policy.max_body)
+        form = await self._read_form(headers, receive, policy)
+        try:
+            _check_token(headers, form, visit, origin)
+            scope["state"]["form"] = form
+            await self.app(scope, receive, send)
+        finally:
+            if form:
+                form.close()
+
+    async def _read_form(self, headers: dict[bytes, bytes], receive: Any, policy: Policy) -> forms.Form | None:
+        content_type = headers.get(b"content-type", b"")
+        kind = content_type.partition(b";")[0].strip().lower()
+        if kind in FORMS:
+            return await forms.parse(content_type.decode("latin-1"), receive, self._upload_folder, policy.max_body)
+        empty = headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
+        if kind == JSON or (empty and not kind):
+            return None
+        raise WrongContentType()
+
+    async def _admit(self, policy: Policy, scope: Any, visit: Visit) -> None:
+        wants_session = policy.who != "anyone" or policy.session or visit.method not in SAFE
+        if wants_session and visit.cookie:
+            visit.session = scope["state"]["session"] = await self._load_session(visit.cookie)
+        if policy.limit:
+            await limits.hit(policy.limit, _counted_as(limits.LIMITS[policy.limit], visit))
+        if policy.right is not None:
+            _check_staff(policy.right, visit, scope)
+        elif policy.who == "buyer" and visit.session is None and visit.method not in SAFE:
+            raise SignInNeeded(
+                _("We do not know this device any more"),
+                _("The page belongs to an order, and this browser no longer holds its key."),
+                _("Open the link in your order mail again, or find the order with the order search."),
+            )
+
+
+def _counted_as(limit: limits.Limit, visit: Visit) -> str:
+    if limit.by == "everyone":
+        return "*"
+    if limit.by == "session" and visit.session is not None and visit.cookie:
+        return hashlib.sha256(visit.cookie.encode()).hexdigest()[:32]
+    return visit.ip
+
+
+def _check_staff(right: str, visit: Visit, scope: Any) -> None:
+    session = visit.session
+    if session is None or session.kind != "staff":
+        raise SignInNeeded(context={"sign_in": _sign_in_path(visit, scope)})
+    if right != "any" and not session.may(right):
+        raise Forbidden(
+            why=_("Your role does not include this."),
+            action=_("Ask the owner of the shop for the right: %(right)s", right=right),
+        )
+
+
+def _sign_in_path(visit: Visit, scope: Any) -> str:
+    if visit.method not in SAFE:
+        return SIGN_IN
+    query = scope["query_string"].decode("latin-1")
+    return f"{SIGN_IN}?next={quote(visit.path + ('?' + query if query else ''), safe='/')}"
+
+
+def _check_token(headers: dict[bytes, bytes], form: forms.Form | None, visit: Visit, origin: csrf.Source) -> None:
+    """A browser that holds a session must show its token; one without must at least come from our own pages."""
+    given = headers.get(csrf.HEADER, b"").decode("latin-1") or (form.first(csrf.FIELD) if form else "")
+    if visit.cookie and csrf.matches(visit.cookie, given):
+        return
+    hidden_origin = headers.get(b"origin") == b"null" and origin is csrf.Source.UNKNOWN
+    if visit.session is None and not hidden_origin:
+        return
+    raise Forbidden(
+        _("This page was open for too long"),
+        _("It was made before you signed in or started an order here, so it lacks the right key."),
+        _("Check what you filled in and send it again from here."),
+        context={"again": _sendable_again(form) if origin is csrf.Source.OURS else None},
+    )
+
+
+def _sendable_again(form: forms.Form | None) -> dict[str, list[str]] | None:
+    """The fields to offer on the "send again" page; not when one of them is a secret or a file."""
+    if form is None or form.files or any(part in name for name in form.fields for part in forms.NOT_KEPT):
+        return None
+    return {name: values for name, values in form.fields.items() if name != csrf.FIELD}
+
+
+def _limited(scope: Any, receive: Any, max_body: int) -> Any:
+    for name, value in scope["headers"]:
+        if name == b"content-length" and (not value.isdigit() or int(value) > max_body):
+            raise TooLarge()
+    seen = 0
+
+    async def counted() -> Any:
+        nonlocal seen
+        message = await receive()
+        if message["type"] == "http.request":
+            seen += len(message.get("body", b""))
+            if seen > max_body:
+                raise TooLarge()
+        return message
+
+    return counted

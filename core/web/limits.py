@@ -1,0 +1,67 @@
+"""How often somebody may do something, counted in PostgreSQL so that every process counts together."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import asyncpg
+
+from core import clock, db
+from core.web.errors import TooMany, Unavailable
+
+log = logging.getLogger("vouchsafe.web.limits")
+
+By = Literal["ip", "session", "everyone"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """``hits`` in ``seconds``, counted per ``by``. When the count cannot be kept, a ``strict`` limit refuses."""
+
+    hits: int
+    seconds: int
+    by: By = "ip"
+    strict: bool = False
+
+
+LIMITS: dict[str, Limit] = {
+    "sign-in": Limit(10, 300, strict=True),
+    "setup": Limit(10, 300, strict=True),
+    "lookup": Limit(10, 600, strict=True),
+    "order-link": Limit(600, 60, strict=True),
+    "reveal": Limit(60, 300, by="session", strict=True),
+    "staff-reveal": Limit(120, 3600, by="session", strict=True),
+    "resend": Limit(5, 3600, strict=True),
+    "api": Limit(1200, 60),
+}
+
+COUNT = """
+INSERT INTO web_limit AS l (bucket, window_start, hits) VALUES ($1, $2, 1)
+ON CONFLICT (bucket, window_start) DO UPDATE SET hits = l.hits + 1
+RETURNING hits
+"""
+
+
+async def hit(name: str, who: str) -> None:
+    """Count one try of ``name`` by ``who``. Raises TooMany when it is one too many."""
+    limit = LIMITS[name]
+    now = int(clock.now().timestamp())
+    start = now - now % limit.seconds
+    try:
+        hits = await db.fetchval(COUNT, f"{name}:{who}", datetime.fromtimestamp(start, UTC))
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, db.DatabaseBusy) as error:
+        if limit.strict:
+            raise Unavailable() from error
+        log.warning("limit %s could not be counted: %s", name, type(error).__name__)
+        return
+    if hits > limit.hits:
+        raise TooMany(start + limit.seconds - now)
+
+
+async def sweep() -> None:
+    """Forget windows that are over; for a timer."""
+    longest = max(limit.seconds for limit in LIMITS.values())
+    await db.execute("DELETE FROM web_limit WHERE window_start < $1", clock.now() - timedelta(seconds=longest))

@@ -1,0 +1,150 @@
+"""Pages and fragments out of templates, in the look of the shop (or of the console)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jinja2 import TemplateError
+from litestar import Request, Response
+from litestar.datastructures import Cookie
+from markupsafe import Markup, escape
+
+from core.web import cookies, csrf, flash, once
+from core.web import visit as visits
+from core.web.door import CACHE_ME
+from core.web.errors import Answer
+from core.web.feature import Feature
+from core.web.hx import VARY
+from core.web.i18n import html_lang
+from core.web.themes import Look, Themes
+from core.web.visit import Visit
+
+log = logging.getLogger("vouchsafe.web")
+
+CONSOLE = "console"
+HTML = "text/html"
+
+
+def page(
+    request: Request[Any, Any, Any],
+    name: str,
+    context: Mapping[str, Any] | None = None,
+    status: int = 200,
+    *,
+    cache: bool = False,
+    headers: dict[str, str] | None = None,
+) -> Response[str]:
+    """A whole page. ``cache=True`` is for pages that look the same to everyone: kept for two seconds."""
+    visit: Visit = request.scope["state"]["visit"]
+    said = flash.read(visit.flash)
+    text = _draw(request, visit, name, {**(context or {}), "flash": said})
+    sent = dict(headers or {})
+    if cache:
+        sent[CACHE_ME.decode()] = "1"
+    else:
+        text = once.filled(text)
+    gone: list[Cookie] = [cookies.make(flash.COOKIE, "", secure=visit.secure, max_age=0)] if visit.flash else []
+    return Response(text, status_code=status, media_type=HTML, headers=sent, cookies=gone)
+
+
+def fragment(
+    request: Request[Any, Any, Any], name: str, context: Mapping[str, Any] | None = None, status: int = 200
+) -> Response[str]:
+    """A part of a page, for htmx to swap in."""
+    text = fragment_text(request, name, context)
+    return Response(text, status_code=status, media_type=HTML, headers={"Vary": VARY})
+
+
+def fragment_text(request: Request[Any, Any, Any], name: str, context: Mapping[str, Any] | None = None) -> str:
+    """The same as text, for server-sent events."""
+    visit: Visit = request.scope["state"]["visit"]
+    return once.filled(_draw(request, visit, name, context or {}))
+
+
+def see_other(path: str) -> Response[None]:
+    """After a POST: go and look there."""
+    from core.web.hx import own_path
+
+    return Response(None, status_code=303, headers={"Location": own_path(path)}, media_type=HTML)
+
+
+def look_of(request: Request[Any, Any, Any], visit: Visit) -> Look:
+    themes: Themes = request.app.state.themes
+    return themes.look(CONSOLE if visit.surface == "console" else visit.shop.theme)
+
+
+def _draw(request: Request[Any, Any, Any], visit: Visit, name: str, context: Mapping[str, Any]) -> str:
+    return look_of(request, visit).render(name, {"visit": visit, "shop": visit.shop, "flash": None, **context})
+
+
+# -- errors -----------------------------------------------------------------------------
+
+
+def error_page(request: Request[Any, Any, Any], answer: Answer) -> Response[Any]:
+    visit: Visit = request.scope["state"]["visit"]
+    context = {"error": answer, **{"fields": {}, "again": None, "sign_in": None}, **answer.context}
+    sign_in = context["sign_in"]
+    if sign_in:
+        return _to_sign_in(visit, sign_in, answer)
+    partial = visit.htmx and request.headers.get("hx-request-type") == "partial"
+    name = "web/_error_toast.html" if partial else "web/error.html"
+    try:
+        text = once.filled(_draw(request, visit, name, context))
+    except (TemplateError, AssertionError, TypeError, ValueError, AttributeError):
+        # A theme that cannot even draw its error page must not hide what happened.
+        log.exception("the error page could not be drawn")
+        text = _plain(answer, visit)
+    headers = {**answer.headers, "Vary": VARY}
+    return Response(text, status_code=answer.status, media_type=HTML, headers=headers)
+
+
+def _to_sign_in(visit: Visit, path: str, answer: Answer) -> Response[Any]:
+    if visit.htmx:
+        return Response(None, status_code=401, headers={"HX-Redirect": path}, media_type=HTML)
+    return Response(None, status_code=303, headers={"Location": path}, media_type=HTML)
+
+
+def _plain(answer: Answer, visit: Visit) -> str:
+    lines = (answer.title, answer.why, answer.action, visit.id)
+    return (
+        f'<!doctype html><html lang="{html_lang(visit.locale)}"><meta charset="utf-8">'
+        f"<title>{escape(str(answer.title))}</title>" + "".join(f"<p>{escape(str(line))}</p>" for line in lines)
+    )
+
+
+# -- for templates ----------------------------------------------------------------------
+
+
+class Slots:
+    """Named places on pages that plugins fill. A broken filler leaves its place empty and a line in the log."""
+
+    def __init__(self, features: Sequence[Feature]) -> None:
+        self._fillers: dict[str, list[tuple[str, Any]]] = {}
+        for feature in features:
+            for name, filler in feature.slots.items():
+                self._fillers.setdefault(name, []).append((feature.name, filler))
+
+    def fill(self, environment: Any, name: str, subject: Any = None) -> Markup:
+        pieces = []
+        for owner, filler in self._fillers.get(name, ()):
+            try:
+                found = filler(subject)
+                if found:
+                    template, context = found
+                    pieces.append(environment.get_template(template).render(**_common(), **context))
+            except Exception:  # noqa: BLE001  a plugin's mistake, of any kind, must not take the page down
+                log.exception("%s could not fill %s", owner, name)
+        return Markup("".join(pieces))  # noqa: S704  rendered by the escaping environment
+
+
+def _common() -> dict[str, Any]:
+    visit = visits.current()
+    return {"visit": visit, "shop": visit.shop if visit else None}
+
+
+def csrf_token() -> str:
+    """The token of this visitor's session, or nothing when there is no session to protect."""
+    visit = visits.current()
+    return csrf.token_for(visit.cookie) if visit and visit.cookie else ""

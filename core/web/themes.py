@@ -1,0 +1,245 @@
+"""Themes: a chain of folders. What one theme does not have, its parent, then the feature, then core has.
+
+A template says ``{% extends "!layout.html" %}`` for "the same file, next one up the chain"; it counts from
+where the file that says it stands, so any number of themes may do it on top of each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import BaseLoader, FileSystemBytecodeCache, StrictUndefined, TemplateNotFound
+from jinja2.environment import Environment
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+MAX_DEPTH = 5
+API = "1"
+
+
+class BadTheme(Exception):
+    """The theme cannot be used; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Theme:
+    id: str
+    name: str
+    version: str
+    inherits: str | None
+    kind: str
+    folder: Path
+
+
+def read_theme(folder: Path) -> Theme:
+    manifest = folder / "theme.toml"
+    if not manifest.is_file():
+        raise BadTheme(f"{folder.name}: there is no theme.toml")
+    try:
+        facts = tomllib.loads(manifest.read_text("utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise BadTheme(f"{folder.name}: theme.toml cannot be read: {error}") from error
+    if facts.get("api") != API:
+        raise BadTheme(f'{folder.name}: made for another version; theme.toml must say api = "{API}"')
+    if facts.get("id") != folder.name:
+        raise BadTheme(f"{folder.name}: id in theme.toml must be the folder's name")
+    return Theme(
+        id=folder.name,
+        name=str(facts.get("name", folder.name)),
+        version=str(facts.get("version", "0")),
+        inherits=facts.get("inherits"),
+        kind=str(facts.get("kind", "storefront")),
+        folder=folder,
+    )
+
+
+def chain_of(root: Path, theme_id: str) -> list[Theme]:
+    """The theme, its parent, and so on."""
+    chain: list[Theme] = []
+    next_id: str | None = theme_id
+    while next_id:
+        if any(theme.id == next_id for theme in chain):
+            raise BadTheme(f"{theme_id}: inherits itself through {chain[-1].id}")
+        if len(chain) == MAX_DEPTH:
+            raise BadTheme(f"{theme_id}: more than {MAX_DEPTH} themes on top of each other")
+        if "/" in next_id or next_id.startswith("."):
+            raise BadTheme(f"{theme_id}: {next_id} is not a theme name")
+        theme = read_theme(root / next_id)
+        chain.append(theme)
+        next_id = theme.inherits
+    return chain
+
+
+def safe_join(folder: Path, name: str) -> Path | None:
+    """The file ``name`` inside ``folder``; None when it leaves the folder or is not there."""
+    if name.startswith("/") or "\\" in name or "\0" in name or ".." in name.split("/"):
+        return None
+    path = folder / name
+    try:
+        inside = path.resolve().is_relative_to(folder.resolve())
+    except OSError:
+        return None
+    return path if inside and path.is_file() else None
+
+
+class ChainLoader(BaseLoader):
+    """Finds a template in the first folder that has it. ``!2!name`` starts looking at the third folder."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self.folders = tuple(folders)
+
+    def position(self, name: str) -> tuple[int, Path]:
+        start, plain = _split(name)
+        for index in range(start, len(self.folders)):
+            path = safe_join(self.folders[index], plain)
+            if path:
+                return index, path
+        raise TemplateNotFound(plain)
+
+    def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
+        _index, path = self.position(template)
+        stamp = path.stat().st_mtime_ns
+
+        def unchanged() -> bool:
+            try:
+                return path.stat().st_mtime_ns == stamp and self.position(template)[1] == path
+            except (OSError, TemplateNotFound):
+                return False
+
+        return path.read_text("utf-8"), str(path), unchanged
+
+    def list_templates(self) -> list[str]:
+        found = set()
+        for folder in self.folders:
+            found.update(path.relative_to(folder).as_posix() for path in folder.rglob("*.html"))
+        return sorted(found)
+
+
+def _split(name: str) -> tuple[int, str]:
+    if not name.startswith("!"):
+        return 0, name
+    start, _mark, plain = name[1:].partition("!")
+    if not start.isdigit() or not plain:
+        raise TemplateNotFound(name)
+    return int(start), plain
+
+
+class ThemeEnvironment(ImmutableSandboxedEnvironment):
+    def join_path(self, template: str, parent: str) -> str:
+        if not template.startswith("!"):
+            return template
+        assert isinstance(self.loader, ChainLoader)
+        above = self.loader.position(parent)[0] + 1
+        return f"!{above}!{template.lstrip('!')}"
+
+
+def make_environment(folders: Sequence[Path], cache_folder: Path | None, reload: bool) -> ThemeEnvironment:
+    bytecode = None
+    if cache_folder:
+        cache_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        bytecode = FileSystemBytecodeCache(str(cache_folder))
+    return ThemeEnvironment(
+        loader=ChainLoader(folders),
+        autoescape=True,
+        undefined=StrictUndefined,
+        extensions=["jinja2.ext.i18n", "jinja2.ext.do"],
+        bytecode_cache=bytecode,
+        auto_reload=reload,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        cache_size=-1,
+    )
+
+
+class Themes:
+    """Every theme in use, each with its template environment and its files."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        template_folders: Sequence[Path],
+        static_folders: Sequence[tuple[str, Path]],
+        prepare: Callable[[ThemeEnvironment], None],
+        cache_folder: Path | None = None,
+        reload: bool = False,
+        fallback: str = "market",
+    ) -> None:
+        self._root = root
+        self._template_folders = list(template_folders)
+        self._static_folders = list(static_folders)
+        self._prepare = prepare
+        self._cache_folder = cache_folder
+        self._reload = reload
+        self._fallback = fallback
+        self._looks: dict[str, Look] = {}
+
+    def look(self, theme_id: str) -> Look:
+        """The theme ready to draw with; an unknown or broken one is replaced by the default."""
+        found = self._looks.get(theme_id)
+        if found is None:
+            found = self._looks[theme_id] = self._make(theme_id)
+        return found
+
+    def _make(self, theme_id: str) -> Look:
+        try:
+            chain = chain_of(self._root, theme_id)
+        except BadTheme:
+            if theme_id == self._fallback:
+                raise
+            return self.look(self._fallback)
+        templates = [theme.folder / "templates" for theme in chain] + self._template_folders
+        environment = make_environment(templates, self._cache_folder, self._reload)
+        static = StaticFiles(
+            theme_id, [("", theme.folder / "static") for theme in chain] + self._static_folders
+        )
+        environment.globals["static"] = static.url
+        self._prepare(environment)
+        return Look(chain, environment, static)
+
+    def all(self) -> list[Theme]:
+        return [read_theme(path.parent) for path in sorted(self._root.glob("*/theme.toml"))]
+
+
+class StaticFiles:
+    """Files of a theme chain under one hashed address, so that they may be cached for ever and still find
+    each other by relative paths."""
+
+    def __init__(self, theme_id: str, folders: Sequence[tuple[str, Path]]) -> None:
+        self.files: dict[str, Path] = {}
+        for prefix, folder in reversed(folders):
+            for path in sorted(folder.rglob("*")):
+                if path.is_file() and path.resolve().is_relative_to(folder.resolve()):
+                    self.files[posixpath.join(prefix, path.relative_to(folder).as_posix())] = path
+        self.hash = self._digest()
+        self.base = f"/static/{theme_id}-{self.hash}/"
+
+    def _digest(self) -> str:
+        digest = hashlib.sha256()
+        for name in sorted(self.files):
+            digest.update(name.encode() + b"\0" + self.files[name].read_bytes() + b"\0")
+        return digest.hexdigest()[:16]
+
+    def url(self, name: str) -> str:
+        if name not in self.files:
+            raise BadTheme(f"there is no static file {name}")
+        return self.base + name
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    chain: list[Theme]
+    environment: ThemeEnvironment
+    static: StaticFiles
+
+    @property
+    def theme(self) -> Theme:
+        return self.chain[0]
+
+    def render(self, name: str, context: dict[str, Any]) -> str:
+        return self.environment.get_template(name).render(context)

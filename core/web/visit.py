@@ -1,0 +1,77 @@
+"""One request as the pages see it: who, from where, in which shop, language and colours."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+Colours = Literal["auto", "light", "dark"]
+Surface = Literal["shop", "console", "api"]
+
+LANGUAGE_COOKIE = "lang"
+COLOURS_COOKIE = "colours"
+
+
+class Shop(Protocol):
+    """What every page may know of the shop it shows."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def theme(self) -> str: ...
+    @property
+    def locale(self) -> str: ...
+    @property
+    def currency(self) -> str: ...
+    @property
+    def timezone(self) -> str: ...
+    @property
+    def test_mode(self) -> bool: ...
+    @property
+    def settings(self) -> Any: ...
+
+
+@dataclass(slots=True)
+class Visit:
+    id: str
+    ip: str
+    host: str
+    https: bool
+    secure: bool
+    """Cookies are for https only: decided by the shop's own address, not by the request."""
+    method: str
+    path: str
+    shop: Shop
+    surface: Surface = "shop"
+    locale: str = "en"
+    colours: Colours = "auto"
+    cookie: str | None = None
+    """The session cookie as sent; proves nothing until the session is loaded."""
+    session: Any = None
+    flash: str | None = None
+    language: str | None = None
+    """Chosen by the visitor with the language switch."""
+    htmx: bool = False
+    boosted: bool = False
+
+    @property
+    def origin(self) -> str:
+        return f"{'https' if self.https else 'http'}://{self.host}"
+
+
+_current: ContextVar[Visit | None] = ContextVar("visit", default=None)
+
+
+def current() -> Visit | None:
+    return _current.get()
+
+
+def enter(visit: Visit) -> Any:
+    return _current.set(visit)
+
+
+def leave(token: Any) -> None:
+    _current.reset(token)

@@ -1,0 +1,102 @@
+"""Filters and functions every template may use: money, dates, numbers, translation, addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from functools import partial
+from typing import Any
+from urllib.parse import urlencode
+
+from babel import dates, numbers
+
+from core import clock
+from core.money import Money
+from core.web import i18n, once, render
+from core.web import visit as visits
+from core.web.csrf import FIELD
+from core.web.feature import Feature, nav_for
+from core.web.themes import ThemeEnvironment
+
+
+def zone() -> Any:
+    visit = visits.current()
+    return dates.get_timezone(visit.shop.timezone if visit else "UTC")
+
+
+def money(value: Money) -> str:
+    return value.text(i18n.locale())
+
+
+def number(value: int | float) -> str:
+    return numbers.format_decimal(value, locale=i18n.locale())
+
+
+def percent(value: float) -> str:
+    return numbers.format_percent(value, locale=i18n.locale())
+
+
+def day(value: date | datetime, length: str = "medium") -> str:
+    if isinstance(value, datetime):
+        value = value.astimezone(zone())
+    return dates.format_date(value, length, locale=i18n.locale())  # type: ignore[arg-type]
+
+
+def moment(value: datetime, length: str = "medium") -> str:
+    return dates.format_datetime(value, length, tzinfo=zone(), locale=i18n.locale())  # type: ignore[arg-type]
+
+
+def ago(value: datetime) -> str:
+    """``3 minutes ago``, ``in 2 hours``."""
+    return dates.format_timedelta(value - clock.now(), add_direction=True, locale=i18n.locale())
+
+
+def span(value: timedelta | int) -> str:
+    """A length of time in words; seconds when it is a number."""
+    return dates.format_timedelta(value, locale=i18n.locale())
+
+
+def iso(value: datetime) -> str:
+    return value.isoformat(timespec="seconds")
+
+
+def size(value: int) -> str:
+    """Bytes for people."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return f"{number(round(value, 1 if unit != 'B' else 0))} {unit}"
+        value = value / 1000  # type: ignore[assignment]
+    raise AssertionError("unreachable")
+
+
+def query(given: dict[str, Any], **changes: Any) -> str:
+    """``?page=2&q=…``: the given values with some changed; None and empty ones fall out."""
+    merged = {**given, **changes}
+    kept = [(name, value) for name, value in merged.items() if value not in (None, "", [])]
+    return "?" + urlencode(kept, doseq=True)
+
+
+def prepare(environment: ThemeEnvironment, features: Sequence[Feature], slots: render.Slots) -> None:
+    environment.install_gettext_callables(  # type: ignore[attr-defined]
+        i18n.gettext, i18n.ngettext_now, newstyle=True, pgettext=i18n.pgettext_now, npgettext=i18n.npgettext_now
+    )
+    environment.filters.update(
+        money=money, number=number, percent=percent, day=day, moment=moment, ago=ago, span=span, iso=iso, size=size
+    )
+    environment.globals.update(
+        csrf=render.csrf_token,
+        CSRF_FIELD=FIELD,
+        once=once.once,
+        slot=partial(slots.fill, environment),
+        nav=partial(_nav, features),
+        query=query,
+        here=visits.current,
+        html_lang=i18n.html_lang,
+        LANGUAGES=i18n.NAMES,
+    )
+
+
+def _nav(features: Sequence[Feature]) -> dict[str, Any]:
+    visit = visits.current()
+    session = visit.session if visit else None
+    return nav_for(features, session.may if session else lambda _right: False)
