@@ -301,9 +301,8 @@ class Postgres:
             self._create()
         self._check_version()
         self._configure()
-        # PostgreSQL would take a stranger who now has the old process id for itself
         if not processes.working_in(cluster):
-            (cluster / "postmaster.pid").unlink(missing_ok=True)
+            self._forget_the_dead()
         self._launch()
 
     def stop(self) -> None:
@@ -312,6 +311,11 @@ class Postgres:
 
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
+
+    def _forget_the_dead(self) -> None:
+        """PostgreSQL would take a stranger who now has the old process id for itself and refuse to start."""
+        for stale in (self.place.cluster / "postmaster.pid", self.place.sockets / ".s.PGSQL.5432.lock"):
+            stale.unlink(missing_ok=True)
 
     def _create(self) -> None:
         """A finished cluster appears by one rename, so a crash in the middle leaves nothing half made."""
