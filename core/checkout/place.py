@@ -37,9 +37,7 @@ class TooManyOpen(Refused):
     """This buyer already holds as many unpaid orders as one may."""
 
     def __init__(self) -> None:
-        super().__init__(
-            _("You have unpaid orders already. Pay or cancel one of them, or wait until it expires.")
-        )
+        super().__init__(_("You have unpaid orders already. Pay or cancel one of them, or wait until it expires."))
 
 
 class _CodesTaken(Exception):
@@ -126,9 +124,7 @@ WHERE o.shop_id = $1 AND o.key = $2 ORDER BY attempt.id DESC LIMIT 1
 """
 
 
-async def place(
-    shop: Shop, quote: Quote, answers: dict[str, str], buyer: Buyer, chosen: Chosen, key: str
-) -> Placed:
+async def place(shop: Shop, quote: Quote, answers: dict[str, str], buyer: Buyer, chosen: Chosen, key: str) -> Placed:
     """Place the order of ``quote`` and reserve its codes for the shop's reservation time.
 
     ``key`` is the form's idempotency key: a second click gives the first order back.

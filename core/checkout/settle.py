@@ -70,7 +70,9 @@ VALUES ($4, $11, $12, jsonb_build_object('method', $1::text, 'amount', $6::bigin
 """
 
 
-async def settle(method: str, claim: Claim, source: str, *, staff_id: int | None = None, ip: str | None = None) -> Settled:
+async def settle(
+    method: str, claim: Claim, source: str, *, staff_id: int | None = None, ip: str | None = None
+) -> Settled:
     """Let a verified claim have its one effect.
 
     ``source`` is ``callback``, ``query`` or ``staff`` (then ``staff_id`` is who confirmed, and it is audited).
@@ -144,7 +146,9 @@ async def _note(tx: Tx, method: str, order: Any, claim: Claim, source: str) -> S
             order["attempt_id"],
             claim.state,
         )
-    await timeline.add(tx, order["id"], f"payment_{claim.state}", f"gateway:{method}", {"gateway_ref": claim.gateway_ref})
+    await timeline.add(
+        tx, order["id"], f"payment_{claim.state}", f"gateway:{method}", {"gateway_ref": claim.gateway_ref}
+    )
     return Settled(Outcome.NOTED, order["ref"])
 
 
@@ -214,7 +218,13 @@ async def _wrong_amount(tx: Tx, method: str, order: Any, claim: Claim, source: s
         data=detail,
     )
     await audit.alarm(
-        tx, "payment.wrong_amount", f"gateway:{method}", "amount or currency differ", detail, shop_id=order["shop_id"], ip=ip
+        tx,
+        "payment.wrong_amount",
+        f"gateway:{method}",
+        "amount or currency differ",
+        detail,
+        shop_id=order["shop_id"],
+        ip=ip,
     )
     return Settled(Outcome.WRONG_AMOUNT, order["ref"])
 

@@ -76,7 +76,10 @@ async def _claim_again(tx: Tx, order_id: int) -> bool:
         order_id,
     )
     for line in lines:
-        if line["missing"] and await stock.reserve(tx, line["id"], line["sku_id"], line["missing"], None) < line["missing"]:
+        if (
+            line["missing"]
+            and await stock.reserve(tx, line["id"], line["sku_id"], line["missing"], None) < line["missing"]
+        ):
             await stock.release(tx, [line["id"] for line in lines])
             return False
     return True

@@ -30,9 +30,7 @@ SELECT o.*,
 FROM orders_order o
 """
 
-FOR_SESSION = (
-    VIEW + "JOIN orders_access access ON access.order_id = o.id AND access.session_hash = $2 WHERE o.ref = $1"
-)
+FOR_SESSION = VIEW + "JOIN orders_access access ON access.order_id = o.id AND access.session_hash = $2 WHERE o.ref = $1"
 
 
 async def for_session(ref: str, session_hash: bytes) -> dict[str, Any] | None:
@@ -91,10 +89,11 @@ async def cancel(order_id: int, actor: str) -> None:
 
     :raises Refused: the order was paid, or has ended already.
     """
-    await db.transaction(_cancel, order_id, actor)
+    await db.transaction(cancel_in, order_id, actor)
 
 
-async def _cancel(tx: Tx, order_id: int, actor: str) -> None:
+async def cancel_in(tx: Tx, order_id: int, actor: str) -> None:
+    """The same within the caller's transaction."""
     row = await tx.fetchrow("SELECT payment_state FROM orders_order WHERE id = $1 FOR UPDATE", order_id)
     if row is None or row["payment_state"] != "unpaid":
         raise Refused(_("Only an order that waits for its payment can be cancelled."))
@@ -119,9 +118,7 @@ async def _expire_due(tx: Tx) -> list[str]:
 
 
 async def _end_unpaid(tx: Tx, order_ids: list[int], state: str, actor: str) -> None:
-    lines = await tx.fetch(
-        "UPDATE orders_line SET state = 'released' WHERE order_id = ANY($1) RETURNING id", order_ids
-    )
+    lines = await tx.fetch("UPDATE orders_line SET state = 'released' WHERE order_id = ANY($1) RETURNING id", order_ids)
     await stock.release(tx, [line["id"] for line in lines])
     await tx.execute(
         "UPDATE orders_order SET payment_state = $2, fulfilment_state = 'released' WHERE id = ANY($1)", order_ids, state

@@ -161,6 +161,7 @@ async def start(method: PaymentMethod, attempt: StoredAttempt) -> str:
 
 async def _not_started(attempt: StoredAttempt, error: str) -> str:
     log.warning("attempt %s could not be started: %s", attempt.view.ref, error)
+
     async def write(tx: Tx) -> None:
         await tx.execute(
             "UPDATE payments_attempt SET state = 'failed', error = $2 WHERE id = $1 AND state IN ('created', 'waiting')",

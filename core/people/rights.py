@@ -25,7 +25,15 @@ RIGHTS: dict[str, frozenset[str]] = {
     ),
     "finance": frozenset({"dashboard.read", "orders.read", "payments.*", "review.*", "audit.read"}),
     "readonly": frozenset(
-        {"dashboard.read", "orders.read", "products.read", "stock.read", "payments.read", "messages.read", "review.read"}
+        {
+            "dashboard.read",
+            "orders.read",
+            "products.read",
+            "stock.read",
+            "payments.read",
+            "messages.read",
+            "review.read",
+        }
     ),
 }
 
@@ -34,3 +42,6 @@ def may(role: str | None, right: str) -> bool:
     granted = RIGHTS.get(role or "", frozenset())
     area = right.partition(".")[0]
     return right in granted or f"{area}.*" in granted or "*" in granted
+
+
+ROLES = tuple(RIGHTS)

@@ -1,0 +1,128 @@
+"""What staff may do with an order's money and goods. Each act goes through the normal flow and is audited."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core import db
+from core.audit import service as audit
+from core.checkout.settle import Settled, settle
+from core.db import Tx
+from core.fulfilment import service as fulfilment
+from core.ledger import service as ledger
+from core.messages import service as messages
+from core.money import Money
+from core.orders import service as orders
+from core.orders import timeline
+from core.payments.method import Claim, ClaimState
+from core.refused import Refused
+from core.review import service as review
+from core.vault import stock
+from core.web.i18n import _
+
+
+async def confirm_paid(shop_id: int, ref: str, staff_id: int, note: str, ip: str | None) -> Settled:
+    """Staff saw the money arrive: settle the newest attempt as if the gateway had said so.
+
+    :raises Refused: the order has no attempt, or is paid already.
+    """
+    row = await db.fetchrow(
+        "SELECT attempt.*, o.payment_state FROM orders_order o LEFT JOIN payments_attempt attempt"
+        " ON attempt.order_id = o.id WHERE o.ref = $1 AND o.shop_id = $2 ORDER BY attempt.id DESC LIMIT 1",
+        ref,
+        shop_id,
+    )
+    if row is None or row["ref"] is None:
+        raise Refused(_("This order has no payment to confirm."))
+    if row["payment_state"] not in ("unpaid", "expired", "cancelled"):
+        raise Refused(_("This order is paid already, or its payment waits in the review queue."))
+    claim = Claim(
+        attempt_ref=row["ref"],
+        state=ClaimState.PAID,
+        amount=Money(row["amount"], row["currency"]),
+        gateway_ref=note.strip()[:120] or f"staff:{staff_id}",
+        event_key=f"staff:{row['ref']}",
+    )
+    return await settle(row["method"], claim, "staff", staff_id=staff_id, ip=ip)
+
+
+async def cancel(shop_id: int, ref: str, staff_id: int, ip: str | None) -> None:
+    """Give an unpaid order up."""
+    order_id = await db.fetchval("SELECT id FROM orders_order WHERE ref = $1 AND shop_id = $2", ref, shop_id)
+    if order_id is None:
+        raise Refused(_("There is no such order."))
+
+    async def write(tx: Tx) -> None:
+        await orders.cancel_in(tx, order_id, f"staff:{staff_id}")
+        await audit.record(tx, f"staff:{staff_id}", "order.cancelled", f"order:{ref}", shop_id=shop_id, ip=ip)
+
+    await db.transaction(write)
+
+
+async def deliver_anyway(shop_id: int, ref: str, staff_id: int, ip: str | None) -> bool:
+    """Deliver an order that waits for a person: stock came in again, or the wrong amount is accepted as it is.
+
+    True when its goods are handed over; False when there is still not enough stock.
+    """
+    return await db.transaction(_deliver_anyway, shop_id, ref, staff_id, ip)
+
+
+async def _deliver_anyway(tx: Tx, shop_id: int, ref: str, staff_id: int, ip: str | None) -> bool:
+    order = await _waiting(tx, shop_id, ref)
+    if order["payment_state"] == "mismatch":
+        await tx.execute("UPDATE orders_order SET payment_state = 'paid' WHERE id = $1", order["id"])
+    if not await fulfilment.fulfil(tx, order, "out_of_stock"):
+        raise Refused(_("There is still not enough stock. Import codes first, or pay the money back."))
+    await review.resolve_of_order(tx, order["id"], staff_id, "delivered")
+    await audit.record(tx, f"staff:{staff_id}", "order.delivered_anyway", f"order:{ref}", shop_id=shop_id, ip=ip)
+    await messages.order_settled(tx, order, delivered=True)
+    return True
+
+
+async def refunded_by_hand(shop_id: int, ref: str, staff_id: int, note: str, ip: str | None) -> None:
+    """Staff paid the money back outside the shop: book it and close the order."""
+    await db.transaction(_refunded_by_hand, shop_id, ref, staff_id, note, ip)
+
+
+async def _refunded_by_hand(tx: Tx, shop_id: int, ref: str, staff_id: int, note: str, ip: str | None) -> None:
+    order = await _waiting(tx, shop_id, ref)
+    lines = [row["id"] for row in await tx.fetch("SELECT id FROM orders_line WHERE order_id = $1", order["id"])]
+    await stock.release(tx, lines)
+    await tx.execute(
+        "UPDATE orders_order SET payment_state = 'refunded', fulfilment_state = 'void' WHERE id = $1", order["id"]
+    )
+    await tx.execute("UPDATE orders_line SET state = 'void' WHERE order_id = $1", order["id"])
+    await timeline.add(tx, order["id"], "refunded_by_hand", f"staff:{staff_id}", {"note": note[:300]})
+    if not order["test"]:
+        await _book_back(tx, order)
+    await review.resolve_of_order(tx, order["id"], staff_id, "refunded")
+    await audit.record(
+        tx, f"staff:{staff_id}", "order.refunded_by_hand", f"order:{ref}", {"note": note[:300]}, shop_id=shop_id, ip=ip
+    )
+
+
+async def _book_back(tx: Tx, order: Any) -> None:
+    """Money goes back to where each payment came from."""
+    paid = await tx.fetch(
+        "SELECT method, currency, sum(amount)::bigint AS amount FROM payments_event"
+        " WHERE order_id = $1 AND state = 'paid' GROUP BY method, currency",
+        order["id"],
+    )
+    for row in paid:
+        await ledger.move(
+            tx,
+            order["shop_id"],
+            "refund",
+            f"refund:{order['ref']}:{row['method']}:{row['currency'].strip()}",
+            Money(row["amount"], row["currency"].strip()),
+            debit=ledger.DEPOSITS,
+            credit=ledger.GATEWAY.format(row["method"]),
+            order_id=order["id"],
+        )
+
+
+async def _waiting(tx: Tx, shop_id: int, ref: str) -> Any:
+    order = await tx.fetchrow("SELECT * FROM orders_order WHERE ref = $1 AND shop_id = $2 FOR UPDATE", ref, shop_id)
+    if order is None or order["fulfilment_state"] != "review":
+        raise Refused(_("This order does not wait for a decision."))
+    return order

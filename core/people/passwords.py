@@ -1,0 +1,45 @@
+"""Passwords: argon2id, long enough, not guessable. Hashing is slow on purpose, so it runs in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from zxcvbn import zxcvbn
+
+from core.refused import Refused
+from core.web.i18n import _
+
+SHORTEST, LONGEST = 12, 256
+WEAKEST_SCORE = 3
+
+# OWASP ASVS 5.0 V11.4: argon2id with at least t=2 and 19 MiB.
+_hasher = PasswordHasher(time_cost=2, memory_cost=32 * 1024, parallelism=1)
+# Checked for unknown addresses too, so that the time tells nothing.
+_nobody = _hasher.hash("nobody has this password")
+
+
+async def hashed(password: str, known_about: tuple[str, ...] = ()) -> str:
+    """The hash to store.
+
+    :raises Refused: too short, too long, or easy to guess (``known_about``: e-mail and name of its owner).
+    """
+    if not SHORTEST <= len(password) <= LONGEST:
+        raise Refused(_("Choose a password of %(least)d to %(most)d signs.", least=SHORTEST, most=LONGEST), "password")
+    verdict = await asyncio.to_thread(zxcvbn, password[:72], list(known_about))
+    if verdict["score"] < WEAKEST_SCORE:
+        raise Refused(_("This password is easy to guess. A few unrelated words make a good one."), "password")
+    return await asyncio.to_thread(_hasher.hash, password)
+
+
+async def fits(stored: str | None, password: str) -> bool:
+    return await asyncio.to_thread(_fits, stored, password[: LONGEST + 1])
+
+
+def _fits(stored: str | None, password: str) -> bool:
+    try:
+        _hasher.verify(stored or _nobody, password)
+    except (VerificationError, InvalidHashError):
+        return False
+    return stored is not None

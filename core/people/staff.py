@@ -1,0 +1,333 @@
+"""The people who run the shop: accounts, sign-in, links that let a person in once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+import asyncpg
+
+from core import clock, db
+from core.audit import service as audit
+from core.db import Tx
+from core.ids import new_token, token_hash
+from core.people import passwords, rights, sessions, totp
+from core.people.email import read_email
+from core.refused import Refused
+from core.web.i18n import _
+
+Purpose = Literal["setup", "invite", "reset"]
+
+LINK_LIFE: dict[Purpose, timedelta] = {
+    "setup": timedelta(minutes=30),
+    "invite": timedelta(days=3),
+    "reset": timedelta(hours=1),
+}
+FIRST_ADMIN_LOCK = 0x766F7564
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Where a request of a person comes from."""
+
+    ip: str | None
+    agent: str
+
+
+class SignInRefused(Refused):
+    """Wrong address, password or code: one answer for all, so that it tells nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(_("E-mail, password or code is wrong. Please try again."))
+
+
+class CodeNeeded(Refused):
+    """The password is right; a code from the authenticator app is needed too."""
+
+    def __init__(self) -> None:
+        super().__init__(_("Enter the code from your authenticator app."), "code")
+
+
+# -- signing in and out -----------------------------------------------------------------
+
+
+async def sign_in(
+    shop_id: int, email: str, password: str, code: str, caller: Caller, old: sessions.Session | None = None
+) -> str:
+    """Check who it is and give the cookie of a new staff session; the old session ends.
+
+    :raises SignInRefused: address, password or code is wrong; it is written to the audit log.
+    :raises CodeNeeded: no code was given, and this person has a second factor.
+    """
+    address = email.strip().lower()
+    person = await db.fetchrow(
+        "SELECT * FROM people_staff WHERE shop_id = $1 AND email = $2 AND disabled_at IS NULL", shop_id, address
+    )
+    if not await passwords.fits(person["password_hash"] if person else None, password) or person is None:
+        await _write_failure(shop_id, address, caller)
+        raise SignInRefused
+    if person["totp_secret"] is not None and not code.strip():
+        raise CodeNeeded
+    cookie = await db.transaction(_let_in, person, code, caller, old)
+    if cookie is None:
+        await _write_failure(shop_id, address, caller)
+        raise SignInRefused
+    return cookie
+
+
+async def _let_in(tx: Tx, person: Any, code: str, caller: Caller, old: sessions.Session | None) -> str | None:
+    sealed = person["totp_secret"]
+    if sealed is not None and not await totp.accept(tx, person["id"], sealed, code):
+        return None
+    await tx.execute("UPDATE people_staff SET last_sign_in_at = $2 WHERE id = $1", person["id"], clock.now())
+    await _record(tx, person["shop_id"], person["id"], "staff.signed_in", person["id"], caller)
+    return await sessions.rotate(tx, old, "staff", staff_id=person["id"], ip=caller.ip, agent=caller.agent)
+
+
+async def _write_failure(shop_id: int, address: str, caller: Caller) -> None:
+    async def write(tx: Tx) -> None:
+        await audit.record(
+            tx, "anyone", "staff.sign_in_failed", f"email:{address[:254]}", shop_id=shop_id, ip=caller.ip
+        )
+
+    await db.transaction(write)
+
+
+async def sign_out(session: sessions.Session) -> None:
+    await db.transaction(sessions.end, session.id_hash)
+
+
+async def confirm_again(session: sessions.Session, password: str, code: str) -> bool:
+    """Ask a signed-in person for password (and code) again before a dangerous act."""
+    person = await db.fetchrow("SELECT * FROM people_staff WHERE id = $1", session.staff_id)
+    if person is None or not await passwords.fits(person["password_hash"], password):
+        return False
+
+    async def write(tx: Tx) -> bool:
+        sealed = person["totp_secret"]
+        if sealed is not None and not await totp.accept(tx, person["id"], sealed, code):
+            return False
+        await sessions.confirm(tx, session.id_hash)
+        return True
+
+    return await db.transaction(write)
+
+
+# -- accounts ---------------------------------------------------------------------------
+
+
+async def anyone_there() -> bool:
+    """Whether the shop has an admin already."""
+    return await db.fetchval(
+        "SELECT EXISTS (SELECT 1 FROM people_staff WHERE role = 'owner' AND password_hash IS NOT NULL)"
+    )
+
+
+async def create_admin(email: str, password: str, *, name: str = "") -> int:
+    """Make an owner, from the command line; gives the id.
+
+    :raises Refused: bad address, weak password, or the address is taken.
+    """
+    address = read_email(email)
+    stored = await passwords.hashed(password, (address, name))
+    return await db.transaction(_add_owner, address, stored, name)
+
+
+async def _add_owner(tx: Tx, address: str, stored: str, name: str) -> int:
+    staff_id = await _insert(tx, await _main_shop(tx), address, name, "owner", stored)
+    await audit.record(tx, "system", "staff.owner_created", f"staff:{staff_id}")
+    return staff_id
+
+
+async def _main_shop(tx: Tx) -> int:
+    return await tx.fetchval("SELECT min(id) FROM shops_shop")
+
+
+async def _insert(tx: Tx, shop_id: int, address: str, name: str, role: str, stored: str | None) -> int:
+    try:
+        return await tx.fetchval(
+            "INSERT INTO people_staff (shop_id, email, name, role, password_hash) VALUES ($1, $2, $3, $4, $5) RETURNING id",
+            shop_id,
+            address,
+            name[:120],
+            role,
+            stored,
+        )
+    except asyncpg.UniqueViolationError:
+        raise Refused(_("Somebody with this e-mail address is on the staff already."), "email") from None
+
+
+async def invite(shop_id: int, email: str, name: str, role: str, by: int) -> str:
+    """Add a person without a password; gives the token of a link with which they choose one."""
+    address = read_email(email)
+    if role not in rights.ROLES:
+        raise Refused(_("Choose a role."), "role")
+
+    async def write(tx: Tx) -> str:
+        staff_id = await _insert(tx, shop_id, address, name.strip(), role, None)
+        await audit.record(tx, f"staff:{by}", "staff.invited", f"staff:{staff_id}", {"role": role}, shop_id=shop_id)
+        return await _new_link(tx, "invite", staff_id)
+
+    return await db.transaction(write)
+
+
+async def reset_link(staff_id: int, by: int) -> str:
+    """A one-time link with which a person chooses a new password; earlier links stop working."""
+
+    async def write(tx: Tx) -> str:
+        await audit.record(tx, f"staff:{by}", "staff.reset_link_made", f"staff:{staff_id}")
+        return await _new_link(tx, "reset", staff_id)
+
+    return await db.transaction(write)
+
+
+async def change_role(staff_id: int, role: str, by: int) -> None:
+    """Give another role; the person's sessions end, so it holds from the next click on."""
+    if role not in rights.ROLES:
+        raise Refused(_("Choose a role."), "role")
+
+    async def write(tx: Tx) -> None:
+        await tx.execute("UPDATE people_staff SET role = $2 WHERE id = $1", staff_id, role)
+        await _refuse_without_owner(tx)
+        await sessions.end_all(tx, staff_id)
+        await audit.record(tx, f"staff:{by}", "staff.role_changed", f"staff:{staff_id}", {"role": role})
+
+    await db.transaction(write)
+
+
+async def set_disabled(staff_id: int, disabled: bool, by: int) -> None:
+    async def write(tx: Tx) -> None:
+        await tx.execute(
+            "UPDATE people_staff SET disabled_at = CASE WHEN $2 THEN now() END WHERE id = $1", staff_id, disabled
+        )
+        await _refuse_without_owner(tx)
+        await sessions.end_all(tx, staff_id)
+        await audit.record(tx, f"staff:{by}", "staff.disabled" if disabled else "staff.enabled", f"staff:{staff_id}")
+
+    await db.transaction(write)
+
+
+async def _refuse_without_owner(tx: Tx) -> None:
+    # Locking the rows lets two admins who remove each other see one another.
+    owners = await tx.fetch(
+        "SELECT id FROM people_staff WHERE role = 'owner' AND disabled_at IS NULL AND password_hash IS NOT NULL"
+        " ORDER BY id FOR UPDATE"
+    )
+    if not owners:
+        raise Refused(_("The shop needs at least one owner who can sign in."))
+
+
+async def change_password(session: sessions.Session, old: str, new: str) -> None:
+    """Choose a new password; all other sessions of this person end."""
+    person = await db.fetchrow("SELECT * FROM people_staff WHERE id = $1", session.staff_id)
+    if person is None or not await passwords.fits(person["password_hash"], old):
+        raise Refused(_("The present password is wrong."), "old_password")
+    stored = await passwords.hashed(new, (person["email"], person["name"]))
+
+    async def write(tx: Tx) -> None:
+        await tx.execute("UPDATE people_staff SET password_hash = $2 WHERE id = $1", person["id"], stored)
+        await sessions.end_all(tx, person["id"], but=session.id_hash)
+        await audit.record(tx, f"staff:{person['id']}", "staff.password_changed", f"staff:{person['id']}")
+
+    await db.transaction(write)
+
+
+# -- links that let a person in once ----------------------------------------------------
+
+
+async def _new_link(tx: Tx, purpose: Purpose, staff_id: int | None) -> str:
+    token = new_token()
+    await tx.execute("DELETE FROM people_link WHERE staff_id IS NOT DISTINCT FROM $1 AND used_at IS NULL", staff_id)
+    await tx.execute(
+        "INSERT INTO people_link (token_hash, purpose, staff_id, expires_at) VALUES ($1, $2, $3, $4)",
+        token_hash(token),
+        purpose,
+        staff_id,
+        clock.now() + LINK_LIFE[purpose],
+    )
+    return token
+
+
+async def new_setup_token() -> str | None:
+    """A token for making the first admin, or None when there is one; earlier tokens stop working."""
+    if await anyone_there():
+        return None
+
+    async def write(tx: Tx) -> str:
+        return await _new_link(tx, "setup", None)
+
+    return await db.transaction(write)
+
+
+async def link_is_good(token: str, purpose: Purpose) -> bool:
+    return await db.fetchval(
+        "SELECT EXISTS (SELECT 1 FROM people_link WHERE token_hash = $1 AND purpose = $2 AND used_at IS NULL"
+        " AND expires_at > $3)",
+        token_hash(token),
+        purpose,
+        clock.now(),
+    )
+
+
+async def make_first_admin(token: str, email: str, password: str, name: str, caller: Caller) -> str:
+    """Use the set-up link: make the owner and sign them in; gives the cookie. The link closes in the same step.
+
+    :raises Refused: the link is used or over, an admin exists, bad address or password.
+    """
+    address = read_email(email)
+    stored = await passwords.hashed(password, (address, name))
+    return await db.transaction(_make_first_admin, token, address, stored, name, caller)
+
+
+async def _make_first_admin(tx: Tx, token: str, address: str, stored: str, name: str, caller: Caller) -> str:
+    await tx.execute("SELECT pg_advisory_xact_lock($1)", FIRST_ADMIN_LOCK)
+    taken = await tx.fetchval(
+        "SELECT EXISTS (SELECT 1 FROM people_staff WHERE role = 'owner' AND password_hash IS NOT NULL)"
+    )
+    if taken or not await _use_link(tx, token, "setup"):
+        raise Refused(_("This set-up link was used already or is over. Restart the server to get a new one."))
+    staff_id = await _insert(tx, await _main_shop(tx), address, name.strip(), "owner", stored)
+    await audit.record(tx, "system", "staff.owner_created", f"staff:{staff_id}", ip=caller.ip)
+    return await sessions.create(tx, "staff", staff_id=staff_id, ip=caller.ip, agent=caller.agent)
+
+
+async def choose_password(token: str, purpose: Purpose, password: str, caller: Caller) -> str:
+    """Use an invitation or reset link: set the password and sign in; gives the cookie."""
+    person = await db.fetchrow(
+        "SELECT p.* FROM people_link link JOIN people_staff p ON p.id = link.staff_id"
+        " WHERE link.token_hash = $1 AND link.purpose = $2 AND link.used_at IS NULL AND link.expires_at > $3",
+        token_hash(token),
+        purpose,
+        clock.now(),
+    )
+    if person is None or person["disabled_at"] is not None:
+        raise Refused(_("This link was used already or is over. Ask for a new one."))
+    stored = await passwords.hashed(password, (person["email"], person["name"]))
+
+    async def write(tx: Tx) -> str:
+        if not await _use_link(tx, token, purpose):
+            raise Refused(_("This link was used already or is over. Ask for a new one."))
+        await tx.execute("UPDATE people_staff SET password_hash = $2 WHERE id = $1", person["id"], stored)
+        await sessions.end_all(tx, person["id"])
+        await _record(tx, person["shop_id"], person["id"], "staff.password_chosen", person["id"], caller)
+        return await sessions.create(tx, "staff", staff_id=person["id"], ip=caller.ip, agent=caller.agent)
+
+    return await db.transaction(write)
+
+
+async def _use_link(tx: Tx, token: str, purpose: Purpose) -> bool:
+    return (
+        await tx.fetchval(
+            "UPDATE people_link SET used_at = $3 WHERE token_hash = $1 AND purpose = $2 AND used_at IS NULL"
+            " AND expires_at > $3 RETURNING token_hash",
+            token_hash(token),
+            purpose,
+            clock.now(),
+        )
+        is not None
+    )
+
+
+async def _record(tx: Tx, shop_id: int, by: int, act: str, staff_id: int, caller: Caller) -> None:
+    await audit.record(tx, f"staff:{by}", act, f"staff:{staff_id}", shop_id=shop_id, ip=caller.ip)
