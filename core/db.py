@@ -12,6 +12,7 @@ import contextlib
 import io
 import json
 import logging
+import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -20,6 +21,9 @@ from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 from piccolo.engine.postgres import PostgresEngine
 
 log = logging.getLogger("vouchsafe.db")
+
+# Piccolo looks for its configuration when it is first asked for tables or migrations.
+os.environ.setdefault("PICCOLO_CONF", "core.piccolo_conf")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,7 +38,6 @@ SESSION_SETTINGS = {
     "timezone": "UTC",
     "application_name": "vouchsafe",
 }
-
 
 
 class _Engine(PostgresEngine):

@@ -73,7 +73,7 @@ class _Owner:
         place = owned.place
         running = TestEngines(place.database_url, place.redis_url, str(place.postgres_bin))
         running.sql(f"CREATE DATABASE {TEMPLATE}")
-        environment = {**os.environ, "DATABASE_URL": running.url_of(TEMPLATE), "PICCOLO_CONF": "core.piccolo_conf"}
+        environment = {**os.environ, "DATABASE_URL": running.url_of(TEMPLATE)}
         subprocess.run([sys.executable, "-c", MIGRATE], cwd=ROOT, env=environment, check=True)
         return running
 
