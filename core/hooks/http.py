@@ -1,0 +1,307 @@
+"""The one way for a plugin to reach other servers: bounded in time and size, and never into our own network."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import socket
+import ssl
+import zlib
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpcore
+import httpx
+
+from core import clock, db
+
+MAX_BYTES = 2_000_000
+SECONDS = 10.0
+FAILURES_TO_OPEN = 5
+OPEN_FOR = timedelta(seconds=30)
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
+
+
+class HttpError(Exception):
+    """No usable answer came. Catch this one when it does not matter whether the other side heard us."""
+
+
+class NotSent(HttpError):
+    """The other side certainly did not get the request: trying again is safe."""
+
+
+class Unclear(HttpError):
+    """The request may have arrived, and the other side may have acted on it. Ask before doing it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """What came back, whatever the status. ``headers`` have lower-case names."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes = field(repr=False)
+
+    def text(self) -> str:
+        """The content as UTF-8; bytes that are not are replaced."""
+        return self.content.decode("utf-8", "replace")
+
+    def json(self) -> Any:
+        """The content as JSON.
+
+        :raises ValueError: it is none.
+        """
+        return json.loads(self.content)
+
+
+class AllowedHosts:
+    """Host names and networks that may be called although they are private."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self._names: set[str] = set()
+        self._networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
+        for name in names:
+            try:
+                self._networks.append(ipaddress.ip_network(name))
+            except ValueError:
+                self._names.add(name.lower())
+
+    def allows(self, host: str, address: str) -> bool:
+        found = ipaddress.ip_address(address.partition("%")[0])
+        if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
+            found = found.ipv4_mapped
+        if found.is_global and not found.is_multicast:
+            return True
+        return host.lower() in self._names or any(found in network for network in self._networks)
+
+
+class PluginHttp:
+    """Calls other servers for one plugin. Each call has a time-out, follows no redirect and reads at most 2 MB.
+
+    After five failures in a row a host is left alone for half a minute (:class:`NotSent`), so that a dead
+    gateway does not hold up every buyer.
+    """
+
+    def __init__(self, plugin: str, *, allowed: AllowedHosts | None = None, may_call: bool = True) -> None:
+        self._plugin = plugin
+        self._may_call = may_call
+        self._client = httpx.AsyncClient(
+            transport=_Transport(allowed or AllowedHosts()),
+            trust_env=False,
+            follow_redirects=False,
+            headers={"User-Agent": "vouchsafe", "Accept-Encoding": "gzip"},
+        )
+        self._breakers: dict[str, _Breaker] = {}
+
+    def __repr__(self) -> str:
+        return f"PluginHttp({self._plugin})"
+
+    async def get(
+        self,
+        url: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        seconds: float = SECONDS,
+    ) -> HttpAnswer:
+        """GET ``url``; ``params`` become its query. Takes at most ``seconds`` from first to last byte."""
+        return await self.request("GET", url, params=params, headers=headers, seconds=seconds)
+
+    async def post(
+        self,
+        url: str,
+        *,
+        form: Mapping[str, str] | None = None,
+        json: Any = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        seconds: float = SECONDS,
+    ) -> HttpAnswer:
+        """POST one of a ``form``, a ``json`` value or raw ``content`` to ``url``."""
+        return await self.request("POST", url, form=form, json=json, content=content, headers=headers, seconds=seconds)
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        form: Mapping[str, str] | None = None,
+        json: Any = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        seconds: float = SECONDS,
+    ) -> HttpAnswer:
+        """Send one request and read its whole answer, whatever its status.
+
+        :raises NotSent: it certainly did not arrive (no such host, refused, private address, host left alone).
+        :raises Unclear: it may have arrived (time-out, broken or oversized answer).
+        :raises RuntimeError: called inside a database transaction, or without the ``network`` permission.
+        """
+        self._check(method)
+        try:
+            built = self._client.build_request(
+                method, url, params=params, data=form, json=json, content=content, headers=headers, timeout=seconds
+            )
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise NotSent(f"this is not an address: {error}") from None
+        if built.url.scheme not in ("http", "https") or not built.url.host:
+            raise NotSent("an address begins with http:// or https://")
+        breaker = self._breakers.setdefault(built.url.netloc.decode("ascii"), _Breaker())
+        breaker.check()
+        try:
+            answer = await self._send(built, seconds)
+        except HttpError:
+            breaker.failed()
+            raise
+        breaker.worked()
+        return answer
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    def _check(self, method: str) -> None:
+        if db.inside_transaction():
+            raise RuntimeError(f"{self._plugin}: no network call inside a database transaction")
+        if not self._may_call:
+            raise RuntimeError(f'{self._plugin}: plugin.toml must name the permission "network"')
+        if method not in METHODS:
+            raise ValueError(f"{method} is not a method")
+
+    async def _send(self, request: httpx.Request, seconds: float) -> HttpAnswer:
+        try:
+            async with asyncio.timeout(seconds):
+                answer = await self._client.send(request, stream=True)
+                try:
+                    content = await _read(answer)
+                finally:
+                    await answer.aclose()
+        except (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout) as error:
+            raise NotSent(f"{request.url.host} cannot be reached: {_why(error)}") from None
+        except (TimeoutError, httpcore.TimeoutException):
+            raise Unclear(f"{request.url.host} did not answer within {seconds:g} s") from None
+        except (httpx.HTTPError, httpcore.NetworkError, httpcore.ProtocolError, zlib.error) as error:
+            raise Unclear(f"{request.url.host} broke off: {_why(error)}") from None
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        return HttpAnswer(answer.status_code, headers, content)
+
+
+def _why(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+async def _read(answer: httpx.Response) -> bytes:
+    raw = bytearray()
+    async for chunk in answer.aiter_raw():
+        raw += chunk
+        if len(raw) > MAX_BYTES:
+            raise Unclear(f"{answer.request.url.host} answered with more than {MAX_BYTES} bytes")
+    coding = answer.headers.get("content-encoding", "identity").strip().lower()
+    if coding in ("identity", ""):
+        return bytes(raw)
+    if coding != "gzip":
+        raise Unclear(f"{answer.request.url.host} answered in a coding that was not asked for")
+    # A small answer may unpack to gigabytes, so unpacking stops at the same limit.
+    unpacker = zlib.decompressobj(wbits=31)
+    content = unpacker.decompress(bytes(raw), MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise Unclear(f"{answer.request.url.host} answered with more than {MAX_BYTES} bytes")
+    return content
+
+
+@dataclass(slots=True)
+class _Breaker:
+    failures: int = 0
+    closed_until: datetime | None = None
+
+    def check(self) -> None:
+        if self.closed_until is not None and clock.now() < self.closed_until:
+            raise NotSent("this server failed several times in a row and is left alone for half a minute")
+
+    def failed(self) -> None:
+        self.failures += 1
+        if self.failures >= FAILURES_TO_OPEN:
+            self.closed_until = clock.now() + OPEN_FOR
+
+    def worked(self) -> None:
+        self.failures, self.closed_until = 0, None
+
+
+# -- from httpx to the socket, by way of a look at the address --------------------------
+
+
+class _Resolving(httpcore.AsyncNetworkBackend):
+    """Resolves the name itself and connects to the very address it has looked at: a name that resolves to
+    something else a moment later gains nothing."""
+
+    def __init__(self, allowed: AllowedHosts) -> None:
+        self._allowed = allowed
+        self._sockets = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Any = None,
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise httpcore.ConnectError(f"no such host ({error})") from None
+        addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
+        if not addresses or not all(self._allowed.allows(host, address) for address in addresses):
+            raise httpcore.ConnectError("it is a private address; VOUCHSAFE_ALLOW_PRIVATE_HOSTS may allow it")
+        failure: Exception = httpcore.ConnectError("no address")
+        for address in addresses[:3]:
+            try:
+                return await self._sockets.connect_tcp(address, port, timeout, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class _Stream(httpx.AsyncByteStream):
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._stream:
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class _Transport(httpx.AsyncBaseTransport):
+    def __init__(self, allowed: AllowedHosts) -> None:
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=ssl.create_default_context(),
+            max_connections=50,
+            max_keepalive_connections=10,
+            keepalive_expiry=15,
+            network_backend=_Resolving(allowed),
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        url = request.url
+        answer = await self._pool.handle_async_request(
+            httpcore.Request(
+                method=request.method,
+                url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+                headers=request.headers.raw,
+                content=request.stream,
+                extensions=request.extensions,
+            )
+        )
+        return httpx.Response(answer.status, headers=answer.headers, stream=_Stream(answer.stream))
+
+    async def aclose(self) -> None:
+        await self._pool.aclose()

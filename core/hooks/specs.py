@@ -1,0 +1,88 @@
+"""Every hook a plugin can implement, in the order of a shop's life. Nothing else is called by the shop.
+
+The name of a hook tells how it is called:
+
+``register_*``  collect: once when plugins are loaded, and again when settings were saved. Gives objects into a
+                registry under their ``key``. A key with two owners stops the start; a plugin that fails here
+                is set aside with its reason and delivers nothing.
+``check_*``     ask: a guard, before the change and before its transaction opens. Says nothing, or raises
+                ``Refusal``. A guard that breaks or takes too long refuses too.
+past tense      notify: a fact, after it was committed, once for each plugin from a durable job, tried again
+                until it succeeds. Hearing it twice must do no harm.
+
+An implementation is a method marked ``@hookimpl``, ``def`` or ``async def``, and names only the arguments it
+needs. All plugins are called in the order of their ids. Blocking calls cannot be timed out: wait with
+``await``, never with ``time.sleep`` or a blocking client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pluggy
+
+from core.hooks.context import PluginContext
+from core.hooks.views import Keyed, OrderToCheck
+
+API = 1
+"""Rises when a plugin written for the number before would no longer work."""
+
+PROJECT = "vouchsafe"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+# -- the start --------------------------------------------------------------------------
+
+
+@hookspec
+def register_payment_methods(ctx: PluginContext[Any]) -> Sequence[Keyed]:  # type: ignore[empty-body]
+    """Deliver the ways to be paid that this plugin offers.
+
+    Called when plugins are loaded and whenever the settings of any plugin were saved: build the objects anew
+    from ``ctx`` each time, and keep nothing in module variables. Make no network call here.
+
+    :param ctx: this plugin's settings, its HTTP client and the facts of the shop.
+    :returns: a list of ``PaymentMethod`` objects; each ``key`` is unique among all plugins and never changes,
+        because it is part of the address gateways call and of stored payments. None or an empty list offers
+        nothing.
+
+    If it fails: the plugin is set aside and shown as failed on the plugins page; the shop goes on.
+    Added in api 1. Used by: payments.epay, payments.manual, payments.sandbox.
+    """
+
+
+@hookspec
+def register_notifiers(ctx: PluginContext[Any]) -> Sequence[Keyed]:  # type: ignore[empty-body]
+    """Deliver the ways to reach people that this plugin offers.
+
+    Called when plugins are loaded and whenever the settings of any plugin were saved: build the objects anew
+    from ``ctx`` each time. Make no network call here.
+
+    :param ctx: this plugin's settings, its HTTP client and the facts of the shop.
+    :returns: a list of ``Notifier`` objects with a ``key`` unique among all plugins. None or an empty list
+        offers nothing.
+
+    If it fails: the plugin is set aside and shown as failed on the plugins page; the shop goes on.
+    Added in api 1. Used by: notifiers.smtp.
+    """
+
+
+# -- an order ---------------------------------------------------------------------------
+
+
+@hookspec
+async def check_order(ctx: PluginContext[Any], order: OrderToCheck) -> None:
+    """Look at an order that is about to be placed, and refuse it by raising ``Refusal``.
+
+    Called after the price was worked out and before anything is stored or reserved, outside any transaction.
+    It has five seconds. It may be called again for the same order when the buyer clicks twice.
+
+    :param ctx: this plugin's settings, its HTTP client and the facts of the shop.
+    :param order: what would be placed, and the buyer's history; read only.
+    :raises Refusal: the order must not be placed. Its text is shown to the buyer.
+
+    Answer: ignored. If it fails: the order is refused, the failure is counted on the plugins page.
+    Added in api 1. Used by: risk.caps.
+    """
