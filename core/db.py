@@ -175,9 +175,14 @@ def inside_transaction() -> bool:
 
 
 async def transaction(
-    work: Callable[Concatenate[Tx, P], Awaitable[T]], *args: P.args, isolation: str | None = None
+    work: Callable[Concatenate[Tx, P], Awaitable[T]],
+    *args: P.args,
+    isolation: str | None = None,
+    locks: Sequence[int] = (),
 ) -> T:
     """Run ``work(tx, *args)`` in one transaction and give back what it returns.
+
+    ``locks`` are advisory locks it holds from its first moment on, taken in one order everywhere.
 
     The whole of it runs in a task of its own that a cancelled caller cannot interrupt, so a connection is
     never lost in COMMIT. On a serialization failure or a deadlock (40001, 40P01), and only then, the whole
@@ -189,7 +194,7 @@ async def transaction(
     """
     if inside_transaction():
         raise NestedTransaction("pass tx down instead of opening a second transaction")
-    task: asyncio.Task[T] = asyncio.create_task(_with_retries(work, args, isolation))
+    task: asyncio.Task[T] = asyncio.create_task(_with_retries(work, args, _begin(isolation, locks)))
     _running.add(task)
     task.add_done_callback(_finished)
     return await asyncio.shield(task)
@@ -201,10 +206,15 @@ def _finished(task: asyncio.Task[Any]) -> None:
         task.exception()  # read it, so that an abandoned failure is not reported as lost
 
 
-async def _with_retries(work: Callable[..., Awaitable[T]], args: Sequence[Any], isolation: str | None) -> T:
+def _begin(isolation: str | None, locks: Sequence[int]) -> str:
+    begin = f"BEGIN ISOLATION LEVEL {isolation}" if isolation else "BEGIN"
+    return "; ".join([begin, *(f"SELECT pg_advisory_xact_lock({lock:d})" for lock in sorted(locks))])
+
+
+async def _with_retries(work: Callable[..., Awaitable[T]], args: Sequence[Any], begin: str) -> T:
     for attempt in range(1, RETRIES + 1):
         try:
-            return await _once(work, args, isolation)
+            return await _once(work, args, begin)
         except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
             if attempt == RETRIES:
                 raise
@@ -213,13 +223,13 @@ async def _with_retries(work: Callable[..., Awaitable[T]], args: Sequence[Any], 
     raise AssertionError("unreachable")
 
 
-async def _once(work: Callable[..., Awaitable[T]], args: Sequence[Any], isolation: str | None) -> T:
+async def _once(work: Callable[..., Awaitable[T]], args: Sequence[Any], begin: str) -> T:
     connection = await _acquire()
     tx = Tx(connection, asyncio.current_task())
     token = engine.current_transaction.set(tx)  # type: ignore[arg-type]
     try:
-        await connection.execute(f"BEGIN ISOLATION LEVEL {isolation}" if isolation else "BEGIN")
         try:
+            await connection.execute(begin)
             result = await work(tx, *args)
         except BaseException:
             await _roll_back(connection)

@@ -15,7 +15,7 @@ from core import clock, db
 from core.crash_point import crash_point
 from core.db import Tx
 from core.ids import new_ref, new_token, token_hash
-from core.pricing.quote import Quote
+from core.pricing.quote import Quote, QuoteLine
 from core.refused import Refused
 from core.shops.service import Shop
 from core.vault import stock
@@ -77,15 +77,23 @@ class Placed:
     token: str = field(repr=False, default="")
 
 
-ORDER = """
-WITH session AS (
-    INSERT INTO people_session (id_hash, kind, expires_at, ip, agent)
-    SELECT $9, 'buyer', now() + interval '30 days', $7, $8 WHERE $14
+# Order, lines, reserved codes, access and first attempt in one statement. It does nothing when the caps are
+# reached or the key was used. The claim is the one of core.vault.stock, once for each line.
+PLACE = """
+WITH held AS (
+    SELECT (SELECT count(*) FROM orders_order WHERE shop_id = $1 AND contact = $4
+                AND payment_state = 'unpaid' AND fulfilment_state = 'reserved') AS by_contact,
+           (SELECT count(*) FROM orders_order WHERE ip = $20
+                AND payment_state = 'unpaid' AND fulfilment_state = 'reserved') AS by_address
 ), placed AS (
     INSERT INTO orders_order (shop_id, ref, key, contact, contact_kind, locale, ip, agent, currency, total,
                               token_hash, token_sealed, test, expires_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $10, $11, $12, $13, $15, $16)
+    SELECT $1, $2, $3, $4, $5, $6, $7, $8, $10, $11, $12, $13, $15, $16 FROM held
+    WHERE by_contact < $21 AND by_address < $22
     ON CONFLICT (shop_id, key) DO NOTHING RETURNING id
+), session AS (
+    INSERT INTO people_session (id_hash, kind, expires_at, ip, agent)
+    SELECT $9, 'buyer', now() + interval '30 days', $7, $8 FROM placed WHERE $14
 ), access AS (
     INSERT INTO orders_access (order_id, session_hash, how) SELECT id, $9, 'bought' FROM placed
 ), event AS (
@@ -94,26 +102,35 @@ WITH session AS (
 ), attempt AS (
     INSERT INTO payments_attempt (ref, order_id, method, label, option, amount, currency)
     SELECT $2 || '-1', id, $17, $18, $19, $11, $10 FROM placed WHERE $17 <> ''
+), line AS (
+    INSERT INTO orders_line (order_id, sku_id, product_id, product_title, sku_title, sku_code, delivery_note,
+                             quantity, unit_price, total, fields)
+    SELECT placed.id, item.* FROM placed, jsonb_to_recordset($23) AS item (
+        sku_id bigint, product_id bigint, product_title jsonb, sku_title jsonb, sku_code text, delivery_note jsonb,
+        quantity int, unit_price bigint, total bigint, fields jsonb)
+    RETURNING id, sku_id, quantity
+), claimed AS (
+    SELECT line.id AS line_id, code.id FROM line CROSS JOIN LATERAL (
+        WITH first AS MATERIALIZED (
+            SELECT id FROM vault_code WHERE sku_id = line.sku_id AND state = 'free' AND slot >= $24
+            ORDER BY slot LIMIT line.quantity FOR UPDATE SKIP LOCKED
+        ), rest AS MATERIALIZED (
+            SELECT id FROM vault_code WHERE sku_id = line.sku_id AND state = 'free' AND slot < $24
+            ORDER BY slot LIMIT line.quantity - (SELECT count(*) FROM first) FOR UPDATE SKIP LOCKED
+        )
+        SELECT id FROM first UNION ALL SELECT id FROM rest
+    ) AS code
+), reserved AS (
+    UPDATE vault_code SET state = 'reserved', line_id = claimed.line_id, reserved_until = $16
+    FROM claimed WHERE vault_code.id = claimed.id RETURNING 1
 )
-SELECT id FROM placed
-"""
-
-LINE = """
-INSERT INTO orders_line (order_id, sku_id, product_id, product_title, sku_title, sku_code, delivery_note,
-                         quantity, unit_price, total, fields)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING id
-"""
-
-OPEN_ORDERS = """
-SELECT (SELECT count(*) FROM orders_order WHERE shop_id = $1 AND contact = $2
-            AND payment_state = 'unpaid' AND fulfilment_state = 'reserved') AS by_contact,
-       (SELECT count(*) FROM orders_order WHERE ip = $3
-            AND payment_state = 'unpaid' AND fulfilment_state = 'reserved') AS by_address
+SELECT (SELECT id FROM placed) AS id, (SELECT count(*) FROM reserved) AS reserved, held.* FROM held
 """
 
 BOUGHT = """
 SELECT coalesce(sum(line.quantity), 0) FROM orders_line line JOIN orders_order o ON o.id = line.order_id
-WHERE o.shop_id = $1 AND o.contact = $2 AND line.sku_id = $3 AND o.payment_state NOT IN ('expired', 'cancelled', 'refunded')
+WHERE o.shop_id = $1 AND o.contact = $2 AND line.sku_id = $3
+  AND o.payment_state NOT IN ('expired', 'cancelled', 'refunded')
 """
 
 ALREADY = """
@@ -135,7 +152,9 @@ async def place(shop: Shop, quote: Quote, answers: dict[str, str], buyer: Buyer,
     """
     for look in range(LOOKS_BEFORE_SOLD_OUT):
         try:
-            placed = await db.transaction(_place, shop, quote, answers, buyer, chosen, key)
+            placed = await db.transaction(
+                _place, shop, quote, answers, buyer, chosen, key, locks=_one_after_the_other(shop, buyer)
+            )
             crash_point("checkout.placed")
             return placed
         except _CodesTaken:
@@ -154,12 +173,12 @@ async def _enough_free(quote: Quote) -> bool:
 async def _place(
     tx: Tx, shop: Shop, quote: Quote, answers: dict[str, str], buyer: Buyer, chosen: Chosen, key: str
 ) -> Placed:
-    await _hold_caps(tx, shop, quote, buyer)
+    await _hold_buyer_limits(tx, shop, quote, buyer)
     ref, token = new_ref("V"), new_token()
     expires_at = clock.now() + timedelta(minutes=shop.settings.reservation_minutes)
     try:
-        order_id = await tx.fetchval(
-            ORDER,
+        placed = await tx.fetchrow(
+            PLACE,
             shop.id,
             ref,
             key,
@@ -179,63 +198,65 @@ async def _place(
             chosen.method,
             chosen.label,
             chosen.option,
+            _counted_address(buyer.ip),
+            shop.settings.open_orders_per_contact,
+            shop.settings.open_orders_per_address,
+            [_line(line, answers) for line in quote.lines],
+            stock.random_slot(),
         )
     except asyncpg.ForeignKeyViolationError:
         raise Refused(_("Your visit has expired. Reload the page and try again.")) from None
-    if order_id is None:
+    if placed["id"] is None:
         return await _already(tx, shop, buyer, key)
-    for line in quote.lines:
-        await _add_line(tx, order_id, line, answers, expires_at)
-    crash_point("checkout.reserved")
-    return Placed(order_id, ref, f"{ref}-1", expires_at, is_new=True, token=token)
-
-
-async def _add_line(tx: Tx, order_id: int, line: Any, answers: dict[str, str], until: datetime) -> None:
-    sku = line.sku
-    line_id = await tx.fetchval(
-        LINE,
-        order_id,
-        sku.id,
-        sku.product_id,
-        sku.product_title,
-        sku.title,
-        sku.code,
-        sku.delivery_note,
-        line.quantity,
-        line.unit_price.amount,
-        line.total.amount,
-        answers,
-    )
-    if await stock.reserve(tx, line_id, sku.id, line.quantity, until) < line.quantity:
+    if placed["reserved"] < sum(line.quantity for line in quote.lines):
         raise _CodesTaken
+    crash_point("checkout.reserved")
+    return Placed(placed["id"], ref, f"{ref}-1", expires_at, is_new=True, token=token)
+
+
+def _line(line: QuoteLine, answers: dict[str, str]) -> dict[str, Any]:
+    sku = line.sku
+    return {
+        "sku_id": sku.id,
+        "product_id": sku.product_id,
+        "product_title": sku.product_title,
+        "sku_title": sku.title,
+        "sku_code": sku.code,
+        "delivery_note": sku.delivery_note,
+        "quantity": line.quantity,
+        "unit_price": line.unit_price.amount,
+        "total": line.total.amount,
+        "fields": answers,
+    }
 
 
 async def _already(tx: Tx, shop: Shop, buyer: Buyer, key: str) -> Placed:
+    """Nothing was placed: either the key was used before, or this buyer holds too many unpaid orders."""
     row = await tx.fetchrow(ALREADY, shop.id, key, buyer.session_hash)
-    if row is None:
+    if row is not None:
+        return Placed(row["id"], row["ref"], row["attempt_ref"] or "", row["expires_at"], is_new=False)
+    if await tx.fetchval("SELECT EXISTS (SELECT 1 FROM orders_order WHERE shop_id = $1 AND key = $2)", shop.id, key):
         raise Refused(_("This form was used already. Reload the page and try again."))
-    return Placed(row["id"], row["ref"], row["attempt_ref"] or "", row["expires_at"], is_new=False)
+    raise TooManyOpen
 
 
-async def _hold_caps(tx: Tx, shop: Shop, quote: Quote, buyer: Buyer) -> None:
-    """Nobody may freeze the shop with unpaid orders. Orders of one buyer are placed one after the other."""
-    address = buyer.ip if _tells_buyers_apart(buyer.ip) else None
-    names = [f"contact:{shop.id}:{buyer.contact}", *([f"address:{address}"] if address else [])]
-    await tx.execute("SELECT pg_advisory_xact_lock(k) FROM unnest($1::bigint[]) AS k", sorted(map(_lock_key, names)))
-    held = await tx.fetchrow(OPEN_ORDERS, shop.id, buyer.contact, address)
-    assert held is not None
-    settings = shop.settings
-    if held["by_contact"] >= settings.open_orders_per_contact or held["by_address"] >= settings.open_orders_per_address:
-        raise TooManyOpen
+async def _hold_buyer_limits(tx: Tx, shop: Shop, quote: Quote, buyer: Buyer) -> None:
     for line in quote.lines:
         most = line.sku.max_per_buyer
         if most is not None and await tx.fetchval(BOUGHT, shop.id, buyer.contact, line.sku.id) + line.quantity > most:
             raise Refused(_("One buyer may have at most %(most)d of these.", most=most), "quantity")
 
 
-def _tells_buyers_apart(ip: str) -> bool:
+def _one_after_the_other(shop: Shop, buyer: Buyer) -> list[int]:
+    """Locks that queue the orders of one buyer, so that two at once cannot both stay below a cap."""
+    address = _counted_address(buyer.ip)
+    names = [f"contact:{shop.id}:{buyer.contact}", *([f"address:{address}"] if address else [])]
+    return [_lock_key(name) for name in names]
+
+
+def _counted_address(ip: str) -> str | None:
     """Behind a proxy that was not named, every buyer comes from loopback: that says nothing about them."""
-    return bool(ip) and not ip_address(ip).is_loopback
+    return ip if ip and not ip_address(ip).is_loopback else None
 
 
 def _lock_key(name: str) -> int:

@@ -10,6 +10,7 @@ import asyncpg
 
 from core import db
 from core.audit import service as audit
+from core.checkout import ordinary
 from core.crash_point import crash_point
 from core.db import Tx
 from core.fulfilment import service as fulfilment
@@ -48,7 +49,8 @@ WHERE attempt.ref = $1 AND attempt.method = $2 FOR UPDATE
 """
 
 EVENT = """
-INSERT INTO payments_event (method, event_key, attempt_id, order_id, source, state, amount, currency, gateway_ref, outcome)
+INSERT INTO payments_event (method, event_key, attempt_id, order_id, source, state, amount, currency,
+                            gateway_ref, outcome)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 """
 
@@ -89,6 +91,18 @@ async def settle(
 
 
 async def _settle(tx: Tx, method: str, claim: Claim, source: str, staff_id: int | None, ip: str | None) -> Settled:
+    if claim.state is ClaimState.PAID and staff_id is None:
+        order = await ordinary.settle(tx, method, claim, source)
+        if order is not None:
+            crash_point("settle.money_written")
+            jobs = await messages.order_settled(tx, order, delivered=True)
+            return Settled(Outcome.DELIVERED, order["ref"], tuple(jobs))
+    return await _step_by_step(tx, method, claim, source, staff_id, ip)
+
+
+async def _step_by_step(
+    tx: Tx, method: str, claim: Claim, source: str, staff_id: int | None, ip: str | None
+) -> Settled:
     order = await tx.fetchrow(LOCK, claim.attempt_ref, method)
     if order is None:
         await audit.alarm(
@@ -142,7 +156,8 @@ async def _note(tx: Tx, method: str, order: Any, claim: Claim, source: str) -> S
     )
     if claim.state in (ClaimState.FAILED, ClaimState.EXPIRED):
         await tx.execute(
-            "UPDATE payments_attempt SET state = $2, next_query_at = NULL WHERE id = $1 AND state IN ('created', 'waiting')",
+            "UPDATE payments_attempt SET state = $2, next_query_at = NULL"
+            " WHERE id = $1 AND state IN ('created', 'waiting')",
             order["attempt_id"],
             claim.state,
         )

@@ -37,7 +37,10 @@ async def quote(shop_id: int, items: list[Item]) -> Quote:
     """
     if not items:
         raise Refused(_("Nothing was chosen."))
-    facts = await sku_facts(shop_id, [item.sku_code for item in items])
+    codes = [item.sku_code for item in items]
+    if len(set(codes)) < len(codes):
+        raise Refused(_("An item stands twice in the basket."))
+    facts = await sku_facts(shop_id, codes)
     lines = tuple(_line(facts.get(item.sku_code), item.quantity) for item in items)
     total = lines[0].total
     for line in lines[1:]:

@@ -1,0 +1,90 @@
+"""The ordinary sale in one statement: an unpaid order, its exact amount, every code still reserved.
+
+It writes just what the step-by-step road in ``settle.py`` writes, or nothing at all; then that road is taken.
+Measured, one statement instead of seven is the difference between the shop's speed and half of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.db import Tx
+from core.ledger import service as ledger
+from core.payments.method import Claim
+
+SETTLE = """
+WITH o AS (
+    SELECT o.id, o.shop_id, o.ref, o.currency, o.total, o.test, o.contact, o.contact_kind, o.locale,
+           attempt.id AS attempt_id
+    FROM payments_attempt attempt JOIN orders_order o ON o.id = attempt.order_id
+    WHERE attempt.ref = $1 AND attempt.method = $2 AND attempt.state <> 'paid'
+      AND attempt.amount = $4 AND attempt.currency = $5
+      AND o.payment_state = 'unpaid' AND o.fulfilment_state = 'reserved'
+    FOR UPDATE
+), stock AS (
+    SELECT array_agg(line.id) AS lines, sum(line.quantity) AS wanted,
+           (SELECT count(*) FROM vault_code WHERE state = 'reserved'
+            AND line_id IN (SELECT id FROM orders_line WHERE order_id = (SELECT id FROM o))) AS held
+    FROM orders_line line WHERE line.order_id = (SELECT id FROM o)
+), account AS (
+    SELECT max(id) FILTER (WHERE code = $8) AS gateway, max(id) FILTER (WHERE code = $9) AS deposits,
+           max(id) FILTER (WHERE code = $10) AS revenue
+    FROM ledger_account WHERE shop_id = (SELECT shop_id FROM o) AND currency = $5 AND code IN ($8, $9, $10)
+), fit AS (
+    SELECT o.*, stock.lines, stock.wanted, account.gateway, account.deposits, account.revenue
+    FROM o, stock, account
+    WHERE stock.wanted = stock.held AND (account.gateway + account.deposits + account.revenue) IS NOT NULL
+), event AS (
+    INSERT INTO payments_event (method, event_key, attempt_id, order_id, source, state, amount, currency,
+                                gateway_ref, outcome)
+    SELECT $2, $3, attempt_id, id, $7, 'paid', $4, $5, $6, 'paid' FROM fit
+), attempt AS (
+    UPDATE payments_attempt SET state = 'paid', gateway_ref = $6, settled_at = clock_timestamp(), next_query_at = NULL
+    FROM fit WHERE payments_attempt.id = fit.attempt_id
+), placed AS (
+    UPDATE orders_order SET payment_state = 'paid', paid = paid + $4, paid_at = clock_timestamp(),
+                            fulfilment_state = 'delivered', delivered_at = clock_timestamp()
+    FROM fit WHERE orders_order.id = fit.id
+), line AS (
+    UPDATE orders_line SET state = 'delivered' FROM fit WHERE order_id = fit.id
+), code AS (
+    UPDATE vault_code SET state = 'delivered', delivered_at = clock_timestamp(), reserved_until = NULL
+    FROM fit WHERE line_id = ANY(fit.lines) AND vault_code.state = 'reserved'
+), told AS (
+    INSERT INTO orders_event (order_id, kind, actor, data)
+    SELECT fit.id, told.kind, told.actor, told.data FROM fit CROSS JOIN LATERAL (VALUES
+        (1, 'paid', 'gateway:' || $2, jsonb_build_object('method', $2::text, 'amount', $4::bigint,
+            'currency', $5::text, 'gateway_ref', $6::text, 'outcome', 'paid')),
+        (2, 'delivered', 'system', jsonb_build_object('codes', fit.wanted))
+    ) AS told (place, kind, actor, data) ORDER BY told.place
+), entry AS (
+    INSERT INTO ledger_entry (shop_id, kind, source, order_id)
+    SELECT fit.shop_id, booked.kind, booked.source, fit.id FROM fit CROSS JOIN LATERAL (VALUES
+        ('payment', 'payment:' || $2 || ':' || $3), ('sale', 'sale:' || fit.ref)) AS booked (kind, source)
+    WHERE NOT fit.test AND $4 > 0 RETURNING id, kind
+), posting AS (
+    INSERT INTO ledger_posting (entry_id, account_id, amount, currency)
+    SELECT entry.id, booked.account_id, booked.amount, $5 FROM entry, fit CROSS JOIN LATERAL (VALUES
+        ('payment', fit.gateway, $4), ('payment', fit.deposits, -$4),
+        ('sale', fit.deposits, $4), ('sale', fit.revenue, -$4)) AS booked (kind, account_id, amount)
+    WHERE booked.kind = entry.kind
+)
+SELECT id, shop_id, ref, currency, total, test, contact, contact_kind, locale FROM fit
+"""
+
+
+async def settle(tx: Tx, method: str, claim: Claim, source: str) -> Any:
+    """Settle and deliver an ordinary sale; gives the order, or None when it is not ordinary and nothing was done."""
+    return await tx.fetchrow(
+        SETTLE,
+        claim.attempt_ref,
+        method,
+        claim.event_key,
+        claim.amount.amount,
+        claim.amount.currency,
+        claim.gateway_ref,
+        source,
+        ledger.GATEWAY.format(method),
+        ledger.DEPOSITS,
+        ledger.REVENUE,
+    )
