@@ -154,6 +154,7 @@ async def _note(tx: Tx, method: str, order: Any, claim: Claim, source: str) -> S
         claim.gateway_ref,
         Outcome.NOTED,
     )
+    await tx.execute("UPDATE payments_attempt SET gateway_ref = $2 WHERE id = $1", order["attempt_id"], claim.gateway_ref)
     if claim.state in (ClaimState.FAILED, ClaimState.EXPIRED):
         await tx.execute(
             "UPDATE payments_attempt SET state = $2, next_query_at = NULL"

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
 from core.hooks.http import PluginHttp
+from core.vault.cipher import derive
 from core.web.i18n import Text
 
 S = TypeVar("S", covariant=True)
@@ -38,6 +39,7 @@ class PluginContext(Generic[S]):
     ``base_url``   the shop's public address without a slash at the end, such as ``https://shop.example.com``.
     ``currency``   the shop's currency, such as ``CNY``.
     ``test_mode``  True while the shop only tries things out.
+    ``secret``     32 bytes that only this plugin of this shop knows, always the same: for signing its own links.
     ``translate``  ``translate("Pay %(sum)s", sum="¥5")``: text in the language of whoever reads it, from the
                    plugin's ``locales`` folder; ``str()`` of it gives the words.
     """
@@ -51,3 +53,7 @@ class PluginContext(Generic[S]):
     currency: str
     test_mode: bool
     translate: Translate
+
+    @property
+    def secret(self) -> bytes:
+        return derive(f"plugin/{self.plugin}")

@@ -130,12 +130,22 @@ def _params(raw: bytes) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """What the gateway is told: the exact bytes it takes for yes or no."""
+
+    body: bytes = b"success"
+    status: int = 200
+    content_type: str = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """What a gateway says about one attempt, after its signature was verified.
 
     ``event_key`` is the gateway's own id of this event, the same on each repeat (its trade number and the
     state will do); core lets each have one effect. ``amount`` is compared with the attempt by core, so hand
     on what the gateway said. ``payee`` is checked by the plugin against its settings (merchant id).
+    ``answer`` is for gateways that want to be told something else than ``accepted``.
     """
 
     attempt_ref: str
@@ -143,15 +153,7 @@ class Claim:
     amount: Money
     gateway_ref: str
     event_key: str
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the gateway is told: the exact bytes it takes for yes or no."""
-
-    body: bytes = b"success"
-    status: int = 200
-    content_type: str = "text/plain; charset=utf-8"
+    answer: Answer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,10 +202,11 @@ class PaymentMethod:
         """
         raise NotImplementedError
 
-    async def parse_callback(self, request: CallbackRequest) -> Claim | None:
+    async def parse_callback(self, request: CallbackRequest) -> Claim | Answer | None:
         """Verify a call to ``/pay/<key>/notify`` over the raw bytes and say what it claims.
 
-        None means a true message that asks for nothing; it is answered with ``accepted``.
+        None means a true message that asks for nothing; it is answered with ``accepted``. An :class:`Answer`
+        means the same for a message that wants an answer of its own, such as a probe of the address.
 
         :raises Forged: it is not from the gateway.
         """
