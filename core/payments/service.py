@@ -198,6 +198,11 @@ async def ask(method: PaymentMethod, attempt: StoredAttempt) -> Claim | None:
     return claim
 
 
+async def stop_asking(attempt: StoredAttempt) -> None:
+    """Its plugin is gone: nobody can be asked."""
+    await db.execute("UPDATE payments_attempt SET next_query_at = NULL WHERE id = $1", attempt.id)
+
+
 # -- the buyer's next step as stored -----------------------------------------------------
 
 _STEPS: dict[str, type[Redirect] | type[PostForm] | type[QrCode] | type[Instructions]] = {

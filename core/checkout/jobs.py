@@ -1,0 +1,63 @@
+"""What the clock sets going: unpaid orders end, silent payments are asked about, stuck orders reach a person."""
+
+from __future__ import annotations
+
+import logging
+
+from core import db
+from core.checkout.settle import settle
+from core.config import Config
+from core.db import Tx
+from core.fulfilment import service as fulfilment
+from core.hooks import runtime
+from core.jobs import Lease, bell, every, ring
+from core.messages import service as messages
+from core.orders import service as orders
+from core.payments import service as payments
+from core.payments.method import PaymentMethod
+
+log = logging.getLogger("vouchsafe.checkout")
+
+STUCK_AFTER = "2 minutes"
+
+
+@every(5, "checkout.expire")
+async def expire(lease: Lease) -> None:
+    for ref in await orders.expire_due():
+        await bell.ring(f"order:{ref}", "expired")
+
+
+@every(3, "checkout.ask_gateways")
+async def ask_gateways(lease: Lease) -> None:
+    """Settle what a gateway knows as paid although its callback never came."""
+    for attempt in await payments.attempts_to_query(Config.from_env().base_url):
+        method = runtime.current().payment_methods.get(attempt.method)
+        if not isinstance(method, PaymentMethod):
+            await payments.stop_asking(attempt)
+            continue
+        claim = await payments.ask(method, attempt)
+        if claim is not None:
+            settled = await settle(attempt.method, claim, "query")
+            await ring(*settled.jobs)
+            await bell.ring(f"order:{attempt.view.order_ref}", settled.outcome)
+
+
+@every(30, "checkout.finish_stuck")
+async def finish_stuck(lease: Lease) -> None:
+    """A paid order never hangs: deliver it, or put it before a person."""
+    rows = await db.fetch(
+        "SELECT id, ref FROM orders_order WHERE payment_state = 'paid' AND fulfilment_state IN ('reserved', 'released')"
+        f" AND paid_at < now() - interval '{STUCK_AFTER}' LIMIT 50"  # noqa: S608 - a constant
+    )
+    for row in rows:
+        log.warning("order %s was paid but not delivered; delivering it now", row["ref"])
+        await ring(*await db.transaction(_finish, row["id"]))
+        await bell.ring(f"order:{row['ref']}", "finished")
+
+
+async def _finish(tx: Tx, order_id: int) -> list[int]:
+    order = await tx.fetchrow("SELECT * FROM orders_order WHERE id = $1 FOR UPDATE", order_id)
+    if order is None or order["payment_state"] != "paid" or order["fulfilment_state"] not in ("reserved", "released"):
+        return []
+    delivered = await fulfilment.fulfil(tx, order, "out_of_stock")
+    return await messages.order_settled(tx, order, delivered=delivered)
