@@ -29,6 +29,7 @@ class Config:
     master_key_file: Path
     trusted_proxies: tuple[str, ...]
     web_processes: int
+    allow_private_hosts: tuple[str, ...] = ()
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Config":
@@ -47,6 +48,7 @@ class Config:
             master_key_file=Path(environ.get("VOUCHSAFE_MASTER_KEY_FILE") or home / "master.key").absolute(),
             trusted_proxies=_networks(environ.get("VOUCHSAFE_TRUSTED_PROXIES", "")),
             web_processes=_number(environ, "VOUCHSAFE_WEB_PROCESSES", 1, 1, 64),
+            allow_private_hosts=_names(environ.get("VOUCHSAFE_ALLOW_PRIVATE_HOSTS", "")),
         )
 
 
@@ -86,8 +88,12 @@ def _plugins(text: str) -> str:
     return text
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def _networks(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    names = _names(text)
     for name in names:
         try:
             ipaddress.ip_network(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from core.hooks.http import PluginHttp
 from core.vault.cipher import derive
@@ -23,7 +23,7 @@ class Clock(Protocol):
 
 
 class Translate(Protocol):
-    def __call__(self, message: str, /, **values: object) -> Text: ...
+    def __call__(self, message: str, /, **values: Any) -> Text: ...
 
 
 @dataclass(frozen=True, slots=True)

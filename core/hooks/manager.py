@@ -118,9 +118,13 @@ Accept = Callable[[str, Any], None]
 class Manager:
     """The plugins of one process. ``load`` and ``collect`` once, then ``ask`` and ``notify``."""
 
-    def __init__(self, hookspecs: ModuleType = the_specs) -> None:
+    def __init__(
+        self, hookspecs: ModuleType = the_specs, failures: dict[str, dict[str, Failures]] | None = None
+    ) -> None:
+        """``failures`` are counted on in, so that they outlive a manager that is made anew."""
         self.hooks = hooks_in(hookspecs)
         self.plugins: dict[str, Loaded] = {}
+        self._failures = {} if failures is None else failures
         self._pm = pluggy.PluginManager(the_specs.PROJECT)
         self._pm.add_hookspecs(hookspecs)
 
@@ -129,6 +133,7 @@ class Manager:
     def add(self, installed: Installed, state: State, reason: Text | str = "") -> Loaded:
         """Know of a plugin without running it."""
         loaded = Loaded(installed.id, installed.folder, installed.title, installed.manifest, state, reason)
+        loaded.failures = self._failures.setdefault(loaded.id, {})
         self.plugins[loaded.id] = loaded
         return loaded
 

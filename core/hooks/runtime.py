@@ -1,0 +1,352 @@
+"""The plugins of this process, ready to be used: what they deliver, whom to ask, and when to load them anew."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any, get_type_hints
+
+import msgspec
+
+from core import VERSION, clock, db
+from core.config import Config
+from core.hooks import specs as the_specs
+from core.hooks import store
+from core.hooks.context import PluginContext
+from core.hooks.http import AllowedHosts, PluginHttp
+from core.hooks.manager import Delivered, Failures, Loaded, Manager, NotReady, State, TwoOwners
+from core.hooks.manifest import Installed, Manifest, discover
+from core.hooks.plugin import Plugin
+from core.hooks.settings import FormField, PluginSettings, SettingsWrong, built, fields_of, from_text, variable
+from core.hooks.store import Facts, Row
+from core.jobs import NewJob, Retry
+from core.jobs.runner import DATABASE_AWAY
+from core.refused import Refused
+from core.vault.cipher import DecryptError
+from core.web.feature import Feature
+from core.web.i18n import Text, _
+
+log = logging.getLogger("vouchsafe.hooks")
+
+ROOT = Path(__file__).resolve().parents[2]
+LOOK_SECONDS = 1.0
+FACT = "hooks.fact"
+ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
+
+
+class PluginGone(Refused):
+    """The plugin that once delivered this is not there any more."""
+
+    def __init__(self) -> None:
+        super().__init__(_("The plugin this needs is switched off or was removed. Switch it on again first."))
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Stands in for an object whose plugin is gone: old rows still show their label, but nothing can be done.
+
+    ``title`` is the label that was stored on the row.
+    """
+
+    key: str
+    title: Mapping[str, str] = field(default_factory=dict)
+    missing: bool = True
+
+    async def _refuse(self, *_args: Any, **_values: Any) -> Any:
+        raise PluginGone
+
+    start = parse_callback = query = send = _refuse
+
+
+@dataclass(frozen=True, slots=True)
+class _Working:
+    """All that is exchanged at once when plugins are loaded anew."""
+
+    facts: Facts | None
+    manager: Manager
+    registries: Mapping[str, Mapping[str, Delivered]]
+
+
+class Runtime:
+    """The plugins of one process. ``start`` once, then ``following()`` for as long as the process lives."""
+
+    def __init__(
+        self,
+        *,
+        folder: Path = ROOT / "plugins",
+        package: str = "plugins",
+        base_url: str = "http://127.0.0.1:8000",
+        safe_mode: bool = False,
+        allowed_hosts: Sequence[str] = (),
+        environ: Mapping[str, str] = os.environ,
+        hookspecs: ModuleType = the_specs,
+    ) -> None:
+        self.folder = folder
+        self.safe_mode = safe_mode
+        self.base_url = base_url
+        self._package = package
+        self._allowed = AllowedHosts(allowed_hosts)
+        self._environ = environ
+        self._hookspecs = hookspecs
+        self._failures: dict[str, dict[str, Failures]] = {}
+        self._clients: dict[str, PluginHttp] = {}
+        self._looking = asyncio.Lock()
+        self._refused: Facts | None = None
+        self._now = _Working(None, Manager(hookspecs, self._failures), {})
+
+    @classmethod
+    def from_config(cls, config: Config) -> Runtime:
+        return cls(
+            base_url=config.base_url,
+            safe_mode=config.plugins == "none",
+            allowed_hosts=config.allow_private_hosts,
+        )
+
+    # -- loading ------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Load every enabled plugin. Only :class:`TwoOwners` gets out: the operator must choose."""
+        facts = await store.facts()
+        self._now = await self._load(facts, await store.rows())
+
+    async def refresh(self) -> bool:
+        """Load anew when a plugin, its settings or the shop changed anywhere. True when it did."""
+        async with self._looking:
+            facts = await store.facts()
+            if facts in (self._now.facts, self._refused):
+                return False
+            try:
+                self._now = await self._load(facts, await store.rows())
+            except TwoOwners as clash:
+                self._refused = facts
+                log.error("plugins stay as they were: %s", clash)
+                return False
+            return True
+
+    @contextlib.asynccontextmanager
+    async def following(self) -> AsyncIterator[Runtime]:
+        """Start, keep up with changes made by other processes once a second, and close at the end."""
+        await self.start()
+        follower = asyncio.create_task(self._follow())
+        try:
+            yield self
+        finally:
+            follower.cancel()
+            await asyncio.gather(follower, return_exceptions=True)
+            await self.close()
+
+    async def close(self) -> None:
+        for client in self._clients.values():
+            await client.close()
+        self._clients.clear()
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                await self.refresh()
+            except DATABASE_AWAY as error:
+                log.warning("cannot look for changed plugins: %s", type(error).__name__)
+
+    async def clash_if_enabled(self, plugin: str) -> str:
+        """Why ``plugin`` cannot be enabled beside the others: both deliver one key. Empty when it can."""
+        rows = await store.rows()
+        old = rows.get(plugin, Row(False))
+        try:
+            await self._load(await store.facts(), {**rows, plugin: Row(True, old.settings, old.secrets)})
+        except TwoOwners as clash:
+            return str(clash)
+        return ""
+
+    async def _load(self, facts: Facts, rows: Mapping[str, Row]) -> _Working:
+        manager = Manager(self._hookspecs, self._failures)
+        found = discover(self.folder)
+        for installed in found:
+            self._take(manager, installed, rows.get(installed.id), facts)
+        gone = sorted(id for id, row in rows.items() if row.enabled and id not in {one.id for one in found})
+        for id in gone:
+            manager.add(Installed(id, self.folder, title={"en": id}), State.FAILED, _("Its files are gone."))
+        return _Working(facts, manager, await manager.collect(_accept))
+
+    def _take(self, manager: Manager, installed: Installed, row: Row | None, facts: Facts) -> None:
+        manifest = installed.manifest
+        if self.safe_mode:
+            manager.add(installed, State.DISABLED, _("The shop was started without plugins (VOUCHSAFE_PLUGINS=none)."))
+        elif not is_enabled(manifest, row):
+            manager.add(installed, State.DISABLED, installed.problem)
+        elif manifest and manifest.test_mode_only and not facts.test_mode:
+            manager.add(installed, State.TEST_MODE_ONLY, _("It works only while the shop is in test mode."))
+        else:
+            manager.load(installed, self._package, VERSION, partial(self._context, row or Row(True), facts))
+
+    # -- settings and contexts ----------------------------------------------------------
+
+    def _context(self, row: Row, facts: Facts, id: str, manifest: Manifest, plugin: Plugin) -> PluginContext[Any]:
+        settings = None
+        if plugin.Settings is not None:
+            fields = fields_of(plugin.Settings)
+            try:
+                settings = built(plugin.Settings, self.values(id, fields, row, facts.currency))
+            except DecryptError:
+                raise NotReady(_("Its secrets do not open with this master key. Enter them again.")) from None
+            except SettingsWrong as wrong:
+                raise NotReady(_needed(fields, wrong)) from None
+        return self._context_with(id, manifest, settings, facts)
+
+    def values(self, id: str, fields: Sequence[FormField], row: Row, currency: str) -> dict[str, Any]:
+        """The stored values with the environment laid over them, for :func:`built`."""
+        return {**row.settings, **store.open_secrets(id, row.secrets), **self.overrides(id, fields, currency)}
+
+    def overrides(self, id: str, fields: Sequence[FormField], currency: str) -> dict[str, Any]:
+        """The settings that the environment decides."""
+        given = {one.name: self._environ.get(variable(id, one.name)) for one in fields}
+        return {one.name: from_text(one, text, currency) for one in fields if (text := given[one.name]) is not None}
+
+    def context_to_try(self, id: str, settings: PluginSettings) -> PluginContext[Any]:
+        """A context with settings that are not saved yet, for the Test button."""
+        manifest = self.plugin(id).manifest
+        assert manifest is not None and self._now.facts is not None
+        return self._context_with(id, manifest, settings, self._now.facts)
+
+    def _context_with(self, id: str, manifest: Manifest, settings: Any, facts: Facts) -> PluginContext[Any]:
+        return PluginContext(
+            plugin=id,
+            settings=settings,
+            http=self._client(id, manifest),
+            clock=clock,
+            log=logging.getLogger(f"vouchsafe.plugins.{id}"),
+            base_url=self.base_url,
+            currency=facts.currency,
+            test_mode=facts.test_mode,
+            translate=_,
+        )
+
+    def _client(self, id: str, manifest: Manifest) -> PluginHttp:
+        if id not in self._clients:
+            may_call = "network" in manifest.permissions
+            self._clients[id] = PluginHttp(id, allowed=self._allowed, may_call=may_call)
+        return self._clients[id]
+
+    # -- what plugins deliver -----------------------------------------------------------
+
+    @property
+    def facts(self) -> Facts:
+        if self._now.facts is None:
+            raise RuntimeError("start() the plugins first")
+        return self._now.facts
+
+    @property
+    def plugins(self) -> list[Loaded]:
+        """Every plugin there is, whatever its state, by id."""
+        return [self._now.manager.plugins[id] for id in sorted(self._now.manager.plugins)]
+
+    def plugin(self, id: str) -> Loaded:
+        """:raises KeyError: there is no such plugin."""
+        return self._now.manager.plugins[id]
+
+    @property
+    def payment_methods(self) -> dict[str, Any]:
+        """The ``PaymentMethod`` objects of all active plugins by key."""
+        return self._items("register_payment_methods")
+
+    @property
+    def notifiers(self) -> dict[str, Any]:
+        """The ``Notifier`` objects of all active plugins by key."""
+        return self._items("register_notifiers")
+
+    def payment_method(self, key: str, title: Mapping[str, str] | None = None) -> Any:
+        """The method, or :class:`Missing` with the label ``title`` that the row remembers."""
+        return self.payment_methods.get(key) or Missing(key, title or {})
+
+    def notifier(self, key: str, title: Mapping[str, str] | None = None) -> Any:
+        return self.notifiers.get(key) or Missing(key, title or {})
+
+    def form_hosts(self) -> tuple[str, ...]:
+        """Where the pages' content policy lets forms go: the gateways of the active payment methods."""
+        return tuple(sorted({host for method in self.payment_methods.values() for host in method.form_hosts}))
+
+    def features(self) -> list[Feature]:
+        """The words, templates and files of every plugin that is there; none of its code runs for that."""
+        return [Feature(one.id, folder=one.folder, plugin=True) for one in self.plugins if one.manifest]
+
+    def _items(self, hook: str) -> dict[str, Any]:
+        return {key: delivered.item for key, delivered in self._now.registries.get(hook, {}).items()}
+
+    # -- asking and telling -------------------------------------------------------------
+
+    async def ask(self, hook: str, **views: Any) -> None:
+        """Let every guard have its say; see :meth:`Manager.ask`. Never inside a transaction."""
+        if db.inside_transaction():
+            raise RuntimeError("guards are asked before the transaction opens")
+        await self._now.manager.ask(hook, **views)
+
+    def facts_rows(self, hook: str, subject: str, **views: Any) -> list[NewJob]:
+        """The jobs that tell a fact, one for each plugin that listens: put them into the transaction of the act
+        with ``enqueue_many``. ``subject`` (the order's reference) makes telling it twice impossible.
+        """
+        args = {name: msgspec.to_builtins(view) for name, view in views.items()}
+        return [
+            NewJob(FACT, {"hook": hook, "plugin": plugin, "views": args}, key=f"fact:{hook}:{subject}:{plugin}")
+            for plugin in self._now.manager.listeners(hook)
+        ]
+
+    async def tell(self, hook: str, plugin: str, views: Mapping[str, Any]) -> None:
+        """Run one such job.
+
+        :raises Retry: the plugin is enabled but cannot hear now.
+        """
+        types = get_type_hints(getattr(self._hookspecs, hook))
+        facts = {name: msgspec.convert(view, types[name]) for name, view in views.items()}
+        if await self._now.manager.notify(hook, plugin, **facts):
+            return
+        known = self._now.manager.plugins.get(plugin)
+        if known and known.state in (State.FAILED, State.NEEDS_SETTINGS, State.INCOMPATIBLE):
+            raise Retry(f"{plugin} is {known.state}")
+        log.info("%s is not told %s: it does not listen any more", plugin, hook)
+
+    def count_failure(self, plugin: str, what: str, error: BaseException) -> None:
+        self._now.manager.count_failure(plugin, what, error)
+
+
+def is_enabled(manifest: Manifest | None, row: Row | None) -> bool:
+    """The operator's word, or the manifest's until there is one."""
+    if row is not None:
+        return row.enabled
+    return manifest is not None and manifest.default_enabled
+
+
+def _needed(fields: Sequence[FormField], wrong: SettingsWrong) -> Text:
+    titles = {one.name: one.look.title for one in fields}
+    names = [titles.get(name, name) for name in wrong.fields]
+    return Text(lambda: str(_("These settings are missing or wrong: %(names)s", names=", ".join(map(str, names)))))
+
+
+def _accept(hook: str, item: Any) -> None:
+    bad = [host for host in getattr(item, "form_hosts", ()) if not ORIGIN.fullmatch(host)]
+    if bad:
+        raise ValueError(f"{item.key}: form_hosts must look like https://pay.example.com, not {bad[0]!r}")
+
+
+# -- the one of this process ------------------------------------------------------------
+
+_current: Runtime | None = None
+
+
+def use(runtime: Runtime) -> None:
+    """Make ``runtime`` the plugins of this process; done once at its start."""
+    global _current
+    _current = runtime
+
+
+def current() -> Runtime:
+    if _current is None:
+        raise RuntimeError("the plugins of this process were not started")
+    return _current
