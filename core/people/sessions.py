@@ -85,7 +85,16 @@ async def create(
     now = clock.now()
     confirmed = now if kind == "staff" else None
     await tx.execute(
-        CREATE, token_hash(token), kind, staff_id, now, now + ABSOLUTE[kind], confirmed, ip, agent[:300], dict(data or {})
+        CREATE,
+        token_hash(token),
+        kind,
+        staff_id,
+        now,
+        now + ABSOLUTE[kind],
+        confirmed,
+        ip,
+        agent[:300],
+        dict(data or {}),
     )
     return token
 

@@ -81,7 +81,7 @@ async def _let_in(tx: Tx, person: Any, code: str, caller: Caller, old: sessions.
     if sealed is not None and not await totp.accept(tx, person["id"], sealed, code):
         return None
     await tx.execute("UPDATE people_staff SET last_sign_in_at = $2 WHERE id = $1", person["id"], clock.now())
-    await _record(tx, person["shop_id"], person["id"], "staff.signed_in", person["id"], caller)
+    await record(tx, person["id"], "staff.signed_in", caller)
     return await sessions.rotate(tx, old, "staff", staff_id=person["id"], ip=caller.ip, agent=caller.agent)
 
 
@@ -147,7 +147,8 @@ async def _main_shop(tx: Tx) -> int:
 async def _insert(tx: Tx, shop_id: int, address: str, name: str, role: str, stored: str | None) -> int:
     try:
         return await tx.fetchval(
-            "INSERT INTO people_staff (shop_id, email, name, role, password_hash) VALUES ($1, $2, $3, $4, $5) RETURNING id",
+            "INSERT INTO people_staff (shop_id, email, name, role, password_hash)"
+            " VALUES ($1, $2, $3, $4, $5) RETURNING id",
             shop_id,
             address,
             name[:120],
@@ -310,7 +311,7 @@ async def choose_password(token: str, purpose: Purpose, password: str, caller: C
             raise Refused(_("This link was used already or is over. Ask for a new one."))
         await tx.execute("UPDATE people_staff SET password_hash = $2 WHERE id = $1", person["id"], stored)
         await sessions.end_all(tx, person["id"])
-        await _record(tx, person["shop_id"], person["id"], "staff.password_chosen", person["id"], caller)
+        await record(tx, person["id"], "staff.password_chosen", caller)
         return await sessions.create(tx, "staff", staff_id=person["id"], ip=caller.ip, agent=caller.agent)
 
     return await db.transaction(write)
@@ -329,5 +330,6 @@ async def _use_link(tx: Tx, token: str, purpose: Purpose) -> bool:
     )
 
 
-async def _record(tx: Tx, shop_id: int, by: int, act: str, staff_id: int, caller: Caller) -> None:
-    await audit.record(tx, f"staff:{by}", act, f"staff:{staff_id}", shop_id=shop_id, ip=caller.ip)
+async def record(tx: Tx, staff_id: int, act: str, caller: Caller) -> None:
+    """Write what a person did to their own account."""
+    await audit.record(tx, f"staff:{staff_id}", act, f"staff:{staff_id}", ip=caller.ip)
