@@ -2,18 +2,21 @@
 
 import argparse
 import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
 
 from core import run
 from core.config import Config, SetupProblem
 
 COMMAND = [sys.executable, __file__]
-APP = "core.app:create_app"
+Act = Callable[[Config, argparse.Namespace], int]
 
 
 def main() -> int:
     args = parser().parse_args()
     try:
-        return int(args.act(Config.from_env(), args))
+        return args.act(Config.from_env(), args)  # type: ignore[no-any-return]
     except SetupProblem as problem:
         print(f"server.py {args.command}: {problem}", file=sys.stderr)
         return 1
@@ -23,56 +26,89 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="server.py", description="Vouchsafe, a shop server for digital entitlements.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name: str, act, help: str, *, json: bool = False) -> argparse.ArgumentParser:
+    def command(name: str, act: Act, help: str) -> Callable[..., argparse.Action]:
         sub = commands.add_parser(name, help=help, description=help)
         sub.set_defaults(act=act)
-        if json:
-            sub.add_argument("--json", action="store_true", help="print the facts as JSON")
-        return sub
+        return sub.add_argument
 
-    everything = command(
-        "run", lambda c, a: run.run(c, COMMAND, demo=not a.no_demo), "Engines, shop and worker in one process tree."
-    )
-    one_web = command(
-        "web", lambda c, a: run.web(c, COMMAND, APP, listener=a.listener, demo=not a.no_demo), "One web process."
-    )
-    one_web.add_argument("--listener", type=int, help=argparse.SUPPRESS)
-    command("worker", worker, "One worker process.")
-    prepare = command("prepare", admin("prepare"), "Migrate, seed and print what `run` must tell.")
-    for sub in (everything, one_web, prepare):
-        sub.add_argument("--no-demo", action="store_true", help="start an empty shop")
-    command("migrate", admin("migrate"), "Bring the tables up to date.", json=True)
-    demo = command("demo", admin("demo"), "Put the demo products into the shop.", json=True)
-    demo.add_argument("--remove", action="store_true", help="take them out again")
-    command("doctor", admin("doctor"), "Check engines, tables, disk, clock, worker, key and mail.", json=True)
-    codes = command(
-        "import-codes", admin("import_codes"), "Put card codes from a TXT, CSV or XLSX file into stock.", json=True
-    )
-    codes.add_argument("file", metavar="FILE")
-    codes.add_argument("--sku", required=True, metavar="SKU_CODE")
-    codes.add_argument("--batch", metavar="NAME")
-    codes.add_argument("--dry-run", action="store_true", help="say what would happen and change nothing")
-    staff = command("create-admin", admin("create_admin"), "Make an administrator.", json=True)
-    staff.add_argument("email", metavar="EMAIL")
-    staff.add_argument(
-        "--password-stdin", action="store_true", required=True, help="read the password from standard input"
-    )
+    def flag(add: Callable[..., argparse.Action], name: str, help: str, **options: Any) -> None:
+        add(name, action="store_true", help=help, **options)
+
+    add = command("run", everything, "Start engines, shop and worker in one process tree.")
+    flag(add, "--no-demo", "start an empty shop")
+    add = command("web", web, "Start one web process.")
+    flag(add, "--no-demo", "start an empty shop")
+    add("--go", type=int, help=argparse.SUPPRESS)
+    add("--listener", type=int, help=argparse.SUPPRESS)
+    add = command("worker", worker, "Start one worker process.")
+    add("--go", type=int, help=argparse.SUPPRESS)
+    add = command("prepare", admin("prepare"), "Migrate, seed on the first start, print what `run` must tell.")
+    flag(add, "--no-demo", "leave the shop empty")
+    add = command("migrate", admin("migrate"), "Bring the tables up to date.")
+    flag(add, "--json", "print the facts as JSON")
+    add = command("demo", admin("demo"), "Put the demo products into the shop.")
+    flag(add, "--remove", "take them out again")
+    flag(add, "--json", "print the facts as JSON")
+    add = command("doctor", admin("doctor"), "Check engines, tables, disk, clock, worker, key and mail.")
+    flag(add, "--json", "print the facts as JSON")
+    add = command("import-codes", admin("import_codes"), "Put card codes from a TXT, CSV or XLSX file into stock.")
+    add("file", metavar="FILE")
+    add("--sku", required=True, metavar="SKU_CODE")
+    add("--batch", metavar="NAME", help="how the batch is called in the admin")
+    flag(add, "--dry-run", "say what would happen and change nothing")
+    flag(add, "--json", "print the facts as JSON")
+    add = command("create-admin", admin("create_admin"), "Make an administrator.")
+    add("email", metavar="EMAIL")
+    flag(add, "--password-stdin", "read the password from standard input", required=True)
+    flag(add, "--json", "print the facts as JSON")
     return top
 
 
+def everything(config: Config, args: argparse.Namespace) -> int:
+    return run.run(config, COMMAND, demo=not args.no_demo)
+
+
+def web(config: Config, args: argparse.Namespace) -> int:
+    from core import app
+
+    app.core_features()
+    run.wait_for_go(args.go)
+    shop = lambda: app.create_app(load_plugins=with_plugins)  # noqa: E731
+    return run.web(config, COMMAND, shop, listener=args.listener, demo=not args.no_demo)
+
+
 def worker(config: Config, args: argparse.Namespace) -> int:
-    from core.jobs.worker import main
+    from core.jobs import worker
 
-    return run.worker(config, main)
+    @asynccontextmanager
+    async def jobs_and_plugins(config: Config) -> AsyncIterator[None]:
+        async with with_plugins(config), worker.core_jobs(config):
+            yield
+
+    run.wait_for_go(args.go)
+    return run.worker(config, lambda: worker.main(prepare=jobs_and_plugins))
 
 
-def admin(name: str):
+@asynccontextmanager
+async def with_plugins(config: Config) -> AsyncIterator[Any]:
+    """The vault unlocked and the plugins loaded, as the web and the worker both need them."""
+    from core.hooks import runtime
+    from core.vault import keys
+
+    keys.use(keys.load_or_create(config)[0])
+    plugins = runtime.Runtime.from_config(config)
+    runtime.use(plugins)
+    async with plugins.following():
+        yield plugins
+
+
+def admin(name: str) -> Act:
     """The command of that name, imported only when it is called."""
 
     def act(config: Config, args: argparse.Namespace) -> int:
         from core.admin import commands
 
-        return getattr(commands, name)(config, args)
+        return int(getattr(commands, name)(config, args))
 
     return act
 

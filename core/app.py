@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from litestar import Litestar, Router
@@ -18,6 +17,8 @@ from litestar.routes import HTTPRoute
 
 from core import db
 from core.config import Config
+from core.hooks.runtime import Runtime
+from core.jobs import bell
 from core.people import sessions
 from core.shops import service as shops
 from core.web import errors, i18n, words
@@ -61,7 +62,7 @@ NOBODYS_SHOP = shops.Shop(
 )
 """What an error page is drawn with while the database is away."""
 
-LoadPlugins = Callable[[Config], Awaitable[Iterable[Feature]]]
+LoadPlugins = Callable[[Config], AbstractAsyncContextManager[Runtime]]
 
 
 class StartRefused(Exception):
@@ -151,7 +152,14 @@ async def _lifespan(
     async with AsyncExitStack() as stack:
         await db.open_pool(config.database_url)
         stack.push_async_callback(db.close_pool)
-        plugins = list(await load_plugins(config)) if load_plugins else []
+        if config.redis_url:
+            bell.open(config.redis_url)
+        stack.push_async_callback(bell.close)
+        plugins: list[Feature] = []
+        if load_plugins:
+            runtime = await stack.enter_async_context(load_plugins(config))
+            plugins = runtime.features()
+            app.state.gateway_hosts = runtime.form_hosts
         for feature in plugins:
             for router in routers(feature):
                 app.register(router)

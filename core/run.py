@@ -52,17 +52,16 @@ class Program:
     """One of our own commands as a child process."""
 
     def __init__(
-        self, name: str, command: Sequence[str], environment: dict[str, str], listener: socket.socket | None = None
+        self, name: str, command: Sequence[str], environment: dict[str, str], inherited: Sequence[int]
     ) -> None:
         self.name = name
         self.command = command
         self.environment = environment
-        self.listener = listener
+        self.inherited = inherited
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        inherited = () if self.listener is None else (self.listener.fileno(),)
-        self.process = processes.spawn(self.command, env=self.environment, pass_fds=inherited)
+        self.process = processes.spawn(self.command, env=self.environment, pass_fds=self.inherited)
 
     def ask_to_stop(self) -> None:
         if self.process:
@@ -181,15 +180,26 @@ def run(config: Config, command: Sequence[str], *, demo: bool = True) -> int:
 def _start_shop(
     supervisor: Supervisor, config: Config, command: Sequence[str], listener: socket.socket, demo: bool
 ) -> None:
+    """The web processes and the worker import their code while the tables are brought up to date, then go."""
     environment = environment_of(config)
-    facts = json.loads(supervisor.run_once([*command, "prepare", *([] if demo else ["--no-demo"])], environment))
-    serve = [*command, "web", "--listener", str(listener.fileno())]
-    programs = [Program(f"web {number}", serve, environment, listener) for number in range(1, config.web_processes + 1)]
-    programs.append(Program("worker", [*command, "worker"], environment))
+    go, starter = os.pipe()
+    inherited = (go, listener.fileno())
+    serve = [*command, "web", "--go", str(go), "--listener", str(listener.fileno())]
+    work = [*command, "worker", "--go", str(go)]
+    programs = [Program(f"web {number + 1}", serve, environment, inherited) for number in range(config.web_processes)]
+    programs.append(Program("worker", work, environment, inherited))
     for program in programs:
         supervisor.start(program)
+    facts = json.loads(supervisor.run_once([*command, "prepare", *([] if demo else ["--no-demo"])], environment))
+    os.close(starter)
     _wait_until_ready(supervisor, programs, config)
     greet(config, facts)
+
+
+def wait_for_go(go: int | None) -> None:
+    """The supervisor closes the other end of this pipe when the shop is prepared."""
+    if go is not None:
+        os.read(go, 1)
 
 
 def _wait_until_ready(supervisor: Supervisor, programs: list[Program], config: Config) -> None:
@@ -278,7 +288,9 @@ def environment_of(config: Config) -> dict[str, str]:
     }
 
 
-def web(config: Config, command: Sequence[str], app: str, *, listener: int | None = None, demo: bool = True) -> int:
+def web(
+    config: Config, command: Sequence[str], app: Callable[[], Any], *, listener: int | None = None, demo: bool = True
+) -> int:
     """One web process. With `listener` (an inherited socket) the supervisor has prepared everything already."""
     if listener is not None:
         return _serve(app, socket.socket(fileno=listener))
@@ -294,7 +306,7 @@ def web(config: Config, command: Sequence[str], app: str, *, listener: int | Non
         return _serve(app, own)
 
 
-def _serve(app: str, listener: socket.socket) -> int:
+def _serve(app: Callable[[], Any], listener: socket.socket) -> int:
     import uvicorn
 
     log_to_stderr()

@@ -4,10 +4,13 @@ import contextlib
 import itertools
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -135,3 +138,109 @@ def redis_url(engines: TestEngines) -> str:
     with redis.from_url(url) as client:
         client.flushdb()
     return url
+
+
+# ── the real server as a child ───────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class Child:
+    """A running `server.py` command. `url` is where its shop is (empty for a worker)."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    home: Path
+    log: Path
+    environ: dict[str, str]
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text()
+
+    def wait_for(self, words: str, seconds: float = 60) -> str:
+        deadline = time.monotonic() + seconds
+        while words not in self.output:
+            assert self.process.poll() is None, self.output
+            assert time.monotonic() < deadline, self.output
+            time.sleep(0.02)
+        return self.output
+
+    def stop(self, sign: signal.Signals = signal.SIGTERM) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(sign)
+        return self.process.wait(30)
+
+
+Start = Callable[..., Child]
+
+
+@pytest.fixture(scope="module")
+def start(database: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """`start("web")`, `start("worker")` or `start("run")` on the module's database and one data folder, ready
+    when it returns; more arguments go to the command, keywords to its environment. All end with the module."""
+    home = tmp_path_factory.mktemp("home")
+    children: list[Child] = []
+
+    def start_child(command: str, *arguments: str, **environ: str) -> Child:
+        port = "" if command == "worker" else str(free_port())
+        environment = {
+            **os.environ,
+            "VOUCHSAFE_HOME": str(home),
+            "VOUCHSAFE_PORT": port,
+            "DATABASE_URL": database,
+            "REDIS_URL": redis_url,
+            **environ,
+        }
+        log = home / f"{command}-{len(children)}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, str(ROOT / "server.py"), command, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environment,
+            )
+        child = Child(process, f"http://127.0.0.1:{port}" if port else "", home, log, environment)
+        children.append(child)
+        _wait_until_ready(child)
+        return child
+
+    yield start_child
+    for child in children:
+        child.stop()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_ready(child: Child) -> None:
+    if not child.url:
+        child.wait_for("is ready")
+        return
+    deadline = time.monotonic() + 60
+    while not _answers(child):
+        assert child.process.poll() is None, child.output
+        assert time.monotonic() < deadline, child.output
+        time.sleep(0.02)
+
+
+def _answers(child: Child) -> bool:
+    port = int(child.environ["VOUCHSAFE_PORT"])
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as line:
+        line.sendall(b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: close\r\n\r\n" % port)
+        return line.recv(64).startswith(b"HTTP/1.1 200")
+    return False
+
+
+@pytest.fixture(scope="module")
+def server(start: Start) -> Child:
+    """The real shop, empty, on a free port."""
+    return start("web", "--no-demo")
+
+
+@pytest.fixture(scope="module")
+def worker(server: Child, start: Start) -> Child:
+    """A real worker beside the real shop."""
+    return start("worker")

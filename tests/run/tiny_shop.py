@@ -40,9 +40,10 @@ def main() -> int:
                 return 1
             print(json.dumps({"setup_link": f"{config.base_url}/admin/setup?k=1", "key_made": True}))
             return 0
-        case ["web", "--listener", number]:
-            return run.web(config, COMMAND, "tiny_shop:app", listener=int(number))
-        case ["worker"]:
+        case ["web", "--go", go, "--listener", number]:
+            run.wait_for_go(int(go))
+            return run.web(config, COMMAND, app, listener=int(number))
+        case ["worker", "--go", _]:
             signal.pause()
     return 2
 

@@ -1,0 +1,154 @@
+"""What the command line does on a shop's data. Each act gives its facts; `server.py` prints them."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from core import db, embedded
+from core.admin import doctor as checks
+from core.config import Config, SetupProblem
+from core.refused import Refused
+from core.vault import keys
+
+Facts = dict[str, Any]
+
+
+def prepare(config: Config, args: argparse.Namespace) -> int:
+    """The child of `run` and `web`: everything that must be done before the first request."""
+    print(json.dumps(_on_database(config, _prepare, demo=not args.no_demo)))
+    return 0
+
+
+async def _prepare(config: Config, *, demo: bool) -> Facts:
+    from core.people.setup import new_setup_link
+
+    await db.migrate()
+    key_made = await _load_key(config)
+    if demo:
+        await _seed_on_first_start()
+    return {"setup_link": await new_setup_link(config.base_url), "key_made": key_made}
+
+
+async def _seed_on_first_start() -> None:
+    from core.admin import demo as demo_shop
+
+    if await demo_shop.is_first_start():
+        await demo_shop.seed()
+
+
+async def _load_key(config: Config) -> bool:
+    """Load the master key, making it in a new shop only: a new key beside old stock would hide the loss."""
+    master, made = keys.load_or_create(config)
+    keys.use(master)
+    if not await checks.key_opens_stock():
+        if made:
+            config.master_key_file.unlink()
+        raise SetupProblem(
+            f"The stock of this shop was sealed with another master key. Put the right one back into "
+            f"{config.master_key_file}: nothing else can open the codes."
+        )
+    return made
+
+
+def migrate(config: Config, args: argparse.Namespace) -> int:
+    async def act(config: Config) -> Facts:
+        return {"changed": await db.migrate()}
+
+    facts = _on_database(config, act)
+    changed = ", ".join(facts["changed"])
+    return _tell(args, facts, f"Brought up to date: {changed}." if changed else "All tables are up to date.")
+
+
+def demo(config: Config, args: argparse.Namespace) -> int:
+    async def act(config: Config) -> Facts:
+        from core.admin import demo as demo_shop
+
+        await db.migrate()
+        await _load_key(config)
+        await (demo_shop.remove() if args.remove else demo_shop.seed())
+        return {"demo": not args.remove}
+
+    facts = _on_database(config, act)
+    return _tell(args, facts, "The demo products are gone." if args.remove else "The demo products are in the shop.")
+
+
+def create_admin(config: Config, args: argparse.Namespace) -> int:
+    password = sys.stdin.readline().rstrip("\n")
+
+    async def act(config: Config) -> Facts:
+        from core.people.staff import create_admin as create
+
+        await db.migrate()
+        return {"id": await create(args.email, password), "email": args.email}
+
+    facts = _on_database(config, act)
+    return _tell(args, facts, f"{facts['email']} is an administrator. Sign in at {config.base_url}/admin")
+
+
+def import_codes(config: Config, args: argparse.Namespace) -> int:
+    from core.vault import import_command
+
+    file = Path(args.file)
+    if not file.is_file():
+        raise SetupProblem(f"There is no file {file}.")
+
+    async def act(config: Config) -> Facts:
+        await db.migrate()
+        await _load_key(config)
+        return await import_command.run(file, sku=args.sku, batch=args.batch, dry_run=args.dry_run)
+
+    facts = _on_database(config, act)
+    return _tell(args, facts, import_command.summary(facts))
+
+
+def doctor(config: Config, args: argparse.Namespace) -> int:
+    with embedded.addresses(config, _say) as config:
+        found = asyncio.run(checks.examine(config))
+    _tell(args, {"checks": [check.facts() for check in found]}, "\n".join(check.line() for check in found))
+    return 1 if any(check.state == "fail" for check in found) else 0
+
+
+# ── how an act runs ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _on_database(config: Config, act: Callable[..., Awaitable[Facts]], **options: Any) -> Facts:
+    """Run `act` on the shop's database: the one given, that of a running shop, or one started for the moment."""
+
+    async def whole(config: Config) -> Facts:
+        async with open_database(config):
+            return await act(config, **options)
+
+    with embedded.addresses(config, _say) as config:
+        try:
+            return asyncio.run(whole(config))
+        except Refused as refusal:
+            raise SetupProblem(str(refusal.text)) from None
+
+
+@contextlib.asynccontextmanager
+async def open_database(config: Config) -> AsyncIterator[None]:
+    try:
+        await db.open_pool(config.database_url or "", size=2)
+    except OSError as error:
+        raise SetupProblem(f"The database does not answer ({error}). Is DATABASE_URL right?") from None
+    try:
+        yield
+    finally:
+        await db.close_pool()
+
+
+def _tell(args: argparse.Namespace, facts: Facts, text: str) -> int:
+    print(json.dumps(facts, ensure_ascii=False) if args.json else text)
+    return 0
+
+
+def _say(text: str) -> None:
+    """Standard output is for the facts alone."""
+    print(text, file=sys.stderr)

@@ -1,0 +1,204 @@
+"""Is this installation well? One check per line, each with what to do when it is not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import asyncpg
+import redis.asyncio
+import redis.exceptions
+from piccolo.apps.migrations.commands.base import BaseMigrationManager
+from piccolo.apps.migrations.tables import Migration
+
+from core import clock, db
+from core.config import Config, SetupProblem
+from core.vault import cipher, keys
+
+State = Literal["ok", "warn", "fail"]
+MEGABYTE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Check:
+    name: str
+    state: State
+    text: str
+    advice: str = ""
+
+    def line(self) -> str:
+        return f"{self.state:4}  {self.name:9} {self.text}{f' → {self.advice}' if self.advice else ''}"
+
+    def facts(self) -> dict[str, str]:
+        return asdict(self)
+
+
+async def examine(config: Config) -> list[Check]:
+    checks = [_disk(config.home), _address(config), _key(config), await _valkey(config.redis_url)]
+    try:
+        await db.open_pool(config.database_url or "", size=2)
+    except (OSError, asyncpg.PostgresError) as error:
+        return [*checks, Check("database", "fail", f"PostgreSQL does not answer: {error}", "Is DATABASE_URL right?")]
+    try:
+        return [*checks, *[check async for check in _in_database(checks)]]
+    finally:
+        await db.close_pool()
+
+
+async def _in_database(before: list[Check]) -> AsyncIterator[Check]:
+    yield await _postgres()
+    yield await _clock()
+    tables = await _tables()
+    yield tables
+    if tables.state == "ok":
+        if all(check.state == "ok" for check in before if check.name == "key"):
+            yield await _stock()
+        yield await _worker()
+        yield await _queue()
+        yield await _mail()
+
+
+# ── the machine ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _disk(home: Path) -> Check:
+    places = {place for place in (home, (home / "engines").resolve()) if place.exists()}
+    free = min((shutil.disk_usage(place).free for place in places), default=0) // MEGABYTE
+    state: State = "ok" if free > 2048 else "warn" if free > 256 else "fail"
+    return Check("disk", state, f"{free} MB are free", "" if state == "ok" else "Make room before PostgreSQL stops.")
+
+
+def _address(config: Config) -> Check:
+    parts = urlsplit(config.base_url)
+    if parts.scheme == "https" or parts.hostname in ("127.0.0.1", "localhost", "::1"):
+        return Check("address", "ok", config.base_url)
+    advice = "Put a TLS proxy before it and set VOUCHSAFE_BASE_URL."
+    return Check("address", "warn", f"{config.base_url} is not https", advice)
+
+
+def _key(config: Config) -> Check:
+    if config.master_key:
+        return Check("key", "ok", "the master key comes from the environment")
+    file = config.master_key_file
+    if not file.exists():
+        return Check("key", "fail", f"there is no {file}", "Put your backup back; only a new shop makes a new key.")
+    mode = stat.S_IMODE(file.stat().st_mode)
+    try:
+        keys.use(keys.load_or_create(config)[0])
+    except SetupProblem as problem:
+        return Check("key", "fail", str(problem), f"chmod 600 {file}" if mode & 0o077 else "Put your backup back.")
+    owner = "yours" if file.stat().st_uid == os.geteuid() else "root's"
+    return Check("key", "ok", f"{file} has mode {mode:04o} and is {owner}; keep a copy in another place")
+
+
+async def _valkey(url: str | None) -> Check:
+    if not url:
+        return Check("valkey", "fail", "no address", "Set REDIS_URL or start `server.py run`.")
+    try:
+        async with redis.asyncio.from_url(url, socket_connect_timeout=3, socket_timeout=3) as client:
+            version = (await client.info("server"))["redis_version"]
+    except (OSError, redis.exceptions.RedisError) as error:
+        return Check("valkey", "fail", f"Valkey does not answer: {error}", "Nothing is lost, but jobs start late.")
+    return Check("valkey", "ok", f"answers (protocol of Redis {version})")
+
+
+# ── the database ─────────────────────────────────────────────────────────────────────────────────────────────
+
+DURABLE = "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit')"
+
+
+async def _postgres() -> Check:
+    version = await db.fetchval("SHOW server_version")
+    off = [row["name"] for row in await db.fetch(DURABLE) if row["setting"] == "off"]
+    if off:
+        text = f"PostgreSQL {version} runs with {', '.join(off)} off"
+        return Check("database", "fail", text, "A power cut would lose orders: turn it on.")
+    return Check("database", "ok", f"PostgreSQL {version} answers and writes durably")
+
+
+async def _clock() -> Check:
+    away = abs(await db.fetchval("SELECT clock_timestamp()") - clock.now())
+    text = f"{away.total_seconds():.1f} s from the database's clock"
+    if away > timedelta(seconds=30):
+        return Check("clock", "fail", text, "Payments and second factors fail: turn NTP on.")
+    if away > timedelta(seconds=2):
+        return Check("clock", "warn", text, "Turn NTP on.")
+    return Check("clock", "ok", text)
+
+
+async def _tables() -> Check:
+    missing = await missing_migrations()
+    if missing:
+        return Check("tables", "fail", f"{len(missing)} migrations are not applied", "Run `server.py migrate`.")
+    return Check("tables", "ok", "all migrations are applied")
+
+
+async def missing_migrations() -> set[tuple[str, str]]:
+    manager = BaseMigrationManager()
+    known = set()
+    for app in manager.get_sorted_app_names():
+        folder = manager.get_app_config(app).resolved_migrations_folder_path
+        known |= {(app, name) for name in manager.get_migration_modules(folder)}
+    if not await Migration.table_exists().run():
+        return known
+    return known - {(row["app_name"], row["name"]) for row in await db.fetch("SELECT app_name, name FROM migration")}
+
+
+NEWEST_BATCH = "SELECT id, shop_id, sku_id, wrapped_key, key_version FROM vault_batch ORDER BY id DESC LIMIT 1"
+
+
+async def key_opens_stock() -> bool:
+    """Does the master key of this process open the newest batch? True also where there is none yet."""
+    batch = await db.fetchrow(NEWEST_BATCH)
+    if batch is None:
+        return True
+    try:
+        cipher.open_batch(batch["wrapped_key"], batch["key_version"], batch["shop_id"], batch["sku_id"], batch["id"])
+    except cipher.DecryptError:
+        return False
+    return True
+
+
+async def _stock() -> Check:
+    if await key_opens_stock():
+        return Check("stock", "ok", "the master key opens the stock")
+    return Check("stock", "fail", "the master key does not open the stock", "Put the right master.key back.")
+
+
+async def _worker() -> Check:
+    alive = await db.fetchval("SELECT count(*) FROM jobs_worker WHERE beat_at > now() - interval '60 seconds'")
+    if alive:
+        return Check("worker", "ok", f"{alive} at work")
+    text = "no worker has shown itself for a minute"
+    return Check("worker", "fail", text, "Start `server.py run` or `server.py worker`.")
+
+
+async def _queue() -> Check:
+    row = await db.fetchrow(
+        "SELECT count(*) FILTER (WHERE state = 'failed') AS failed,"
+        " count(*) FILTER (WHERE state = 'queued' AND run_at < now() - interval '5 minutes') AS late FROM jobs_job"
+    )
+    assert row is not None  # noqa: S101 - count() always gives a row
+    if row["failed"] or row["late"]:
+        text = f"{row['late']} jobs are more than five minutes late, {row['failed']} were given up"
+        return Check("jobs", "warn", text, "Look at the worker's log; the reasons are in the table jobs_job.")
+    return Check("jobs", "ok", "nothing is late")
+
+
+async def _mail() -> Check:
+    row: Any = await db.fetchrow("SELECT settings FROM hooks_plugin WHERE id = 'notifiers.smtp' AND enabled")
+    failed = await db.fetchval(
+        "SELECT count(*) FROM messages_message WHERE state = 'failed' AND created_at > now() - interval '1 day'"
+    )
+    if row is None:
+        return Check("mail", "warn", "no mail goes out", "Enable notifiers.smtp under Plugins in the admin.")
+    if failed:
+        return Check("mail", "warn", f"{failed} messages failed since yesterday", "See Messages in the admin.")
+    return Check("mail", "ok", "the SMTP notifier is enabled")
