@@ -2,6 +2,8 @@
 
 It writes just what the step-by-step road in ``settle.py`` writes, or nothing at all; then that road is taken.
 Measured, one statement instead of seven is the difference between the shop's speed and half of it.
+Codes are found by an array of lines, never by a join: after an import no code has a line, the planner takes
+"codes with a line" for one row and would walk over every code ever sold.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ WITH o AS (
 ), stock AS (
     SELECT array_agg(line.id) AS lines, sum(line.quantity) AS wanted,
            (SELECT count(*) FROM vault_code WHERE state = 'reserved'
-            AND line_id IN (SELECT id FROM orders_line WHERE order_id = (SELECT id FROM o))) AS held
+            AND line_id = ANY(ARRAY(SELECT id FROM orders_line WHERE order_id = (SELECT id FROM o)))) AS held
     FROM orders_line line WHERE line.order_id = (SELECT id FROM o)
 ), account AS (
     SELECT max(id) FILTER (WHERE code = $8) AS gateway, max(id) FILTER (WHERE code = $9) AS deposits,
@@ -49,7 +51,7 @@ WITH o AS (
     UPDATE orders_line SET state = 'delivered' FROM fit WHERE order_id = fit.id
 ), code AS (
     UPDATE vault_code SET state = 'delivered', delivered_at = clock_timestamp(), reserved_until = NULL
-    FROM fit WHERE line_id = ANY(fit.lines) AND vault_code.state = 'reserved'
+    WHERE line_id = ANY((SELECT lines FROM fit)::bigint[]) AND state = 'reserved'
 ), told AS (
     INSERT INTO orders_event (order_id, kind, actor, data)
     SELECT fit.id, told.kind, told.actor, told.data FROM fit CROSS JOIN LATERAL (VALUES

@@ -121,8 +121,10 @@ WITH held AS (
         SELECT id FROM first UNION ALL SELECT id FROM rest
     ) AS code
 ), reserved AS (
-    UPDATE vault_code SET state = 'reserved', line_id = claimed.line_id, reserved_until = $16
-    FROM claimed WHERE vault_code.id = claimed.id RETURNING 1
+    -- by array and not by join: the planner expects a million claims and would read the whole stock to join them
+    UPDATE vault_code SET state = 'reserved', reserved_until = $16,
+                          line_id = (SELECT line_id FROM claimed WHERE claimed.id = vault_code.id)
+    WHERE id = ANY(ARRAY(SELECT id FROM claimed)) RETURNING 1
 )
 SELECT (SELECT id FROM placed) AS id, (SELECT count(*) FROM reserved) AS reserved, held.* FROM held
 """

@@ -16,12 +16,13 @@ DELIVER = """
 WITH wanted AS (
     SELECT sum(quantity) AS codes, array_agg(id) AS lines FROM orders_line WHERE order_id = $1
 ), held AS (
-    SELECT count(*) AS codes FROM vault_code, wanted WHERE line_id = ANY(wanted.lines) AND state = 'reserved'
+    SELECT count(*) AS codes FROM vault_code
+    WHERE line_id = ANY((SELECT lines FROM wanted)::bigint[]) AND state = 'reserved'
 ), complete AS (
     SELECT wanted.lines, wanted.codes FROM wanted, held WHERE wanted.codes = held.codes
 ), handed AS (
     UPDATE vault_code SET state = 'delivered', delivered_at = clock_timestamp(), reserved_until = NULL
-    FROM complete WHERE line_id = ANY(complete.lines) AND state = 'reserved'
+    WHERE line_id = ANY((SELECT lines FROM complete)::bigint[]) AND state = 'reserved'
 ), line AS (
     UPDATE orders_line SET state = 'delivered' FROM complete WHERE order_id = $1
 ), placed AS (

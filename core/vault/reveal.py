@@ -17,11 +17,12 @@ class RevealedCode:
     text: str = field(repr=False)
 
 
+# OFFSET 0 makes it ask for the codes of each line: freely joined, the planner may start from every code ever sold.
 CODES_OF_ORDER = """
 SELECT code.id, code.line_id, code.blob, code.mask, code.shop_id, code.sku_id, code.batch_id,
        batch.wrapped_key, batch.key_version
 FROM orders_line line
-JOIN vault_code code ON code.line_id = line.id AND code.state = 'delivered'
+CROSS JOIN LATERAL (SELECT * FROM vault_code WHERE line_id = line.id AND state = 'delivered' OFFSET 0) AS code
 JOIN vault_batch batch ON batch.id = code.batch_id
 """
 
