@@ -142,7 +142,7 @@ class BatchCipher:
         blobs = []
         at = 0
         for code_id, code in zip(code_ids, codes, strict=True):
-            text = code.encode()
+            text = _utf8(code)
             size = len(text) + 2
             nonce = nonces[at : at + NONCE]
             at += NONCE
@@ -154,6 +154,14 @@ class BatchCipher:
     def open(self, code_id: int, blob: bytes) -> Secret:
         padded = _open(self._key, blob, self._aad + code_id.to_bytes(8, "big"))
         return Secret(padded[2 : 2 + int.from_bytes(padded[:2], "big")].decode())
+
+
+def _utf8(code: str) -> bytes:
+    try:
+        return code.encode()
+    except UnicodeEncodeError:
+        # Its message would carry the code.
+        raise ValueError("a code holds half a sign and cannot be stored") from None
 
 
 def new_batch_key(shop_id: int, sku_id: int, batch_id: int) -> tuple[bytes, int]:
@@ -202,7 +210,7 @@ def fingerprints(shop_id: int, codes: Iterable[str]) -> list[bytes]:
     found = []
     for code in codes:
         inner, outer = inner_key.copy(), outer_key.copy()
-        inner.update(normalise(code).encode())
+        inner.update(_utf8(normalise(code)))
         outer.update(inner.digest())
         found.append(outer.digest())
     return found

@@ -1,9 +1,10 @@
-"""The text of a code: what is kept of it, what tells two codes apart, what may be shown."""
+"""The text of a code: what is kept of it, what is wrong with it, what tells two apart, what may be shown."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from enum import StrEnum
 
 MAX_CODE = 4096
 DOTS = "••••"
@@ -12,6 +13,31 @@ DOTS = "••••"
 INVISIBLE = re.compile("[\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 PARTS = re.compile(r"-{4}|[|,;:\s]")
 LETTER = re.compile(r"\w")
+# How Excel writes a long number: 1.23457E+15. The digits behind are gone.
+SHORTENED = re.compile(r"\d(?:[.,]\d+)?[eE]\+\d+")
+UNREADABLE = "\ufffd"
+
+
+class Problem(StrEnum):
+    """Why a line is not taken."""
+
+    DUPLICATE_IN_FILE = "duplicate_in_file"
+    DUPLICATE_IN_STOCK = "duplicate_in_stock"
+    ALREADY_SOLD = "already_sold"
+    EMPTY = "empty"
+    TOO_FEW_COLUMNS = "too_few_columns"
+    TOO_MANY_COLUMNS = "too_many_columns"
+    TOO_LONG = "too_long"
+    CONTROL_SIGNS = "control_signs"
+    UNREADABLE = "unreadable"
+    OPEN_QUOTE = "open_quote"
+    LOST_DIGITS = "lost_digits"
+    NOT_TEXT = "not_text"
+    BAD_DATE = "bad_date"
+    EXPIRED = "expired"
+
+
+DUPLICATES = (Problem.DUPLICATE_IN_FILE, Problem.DUPLICATE_IN_STOCK, Problem.ALREADY_SOLD)
 
 
 def clean(text: str) -> str:
@@ -19,6 +45,28 @@ def clean(text: str) -> str:
     if text.isascii():
         return text.strip()
     return INVISIBLE.sub("", text).strip()
+
+
+def problem(code: str) -> Problem | None:
+    """What keeps a cleaned code from being stored, if anything."""
+    if not code:
+        return Problem.EMPTY
+    if len(code) > MAX_CODE:
+        return Problem.TOO_LONG
+    if not code.isascii():
+        if UNREADABLE in code:
+            return Problem.UNREADABLE
+        if not code.isprintable() and any(map(_is_control, code)):
+            return Problem.CONTROL_SIGNS
+    elif not code.isprintable():
+        return Problem.CONTROL_SIGNS
+    if "+" in code and SHORTENED.fullmatch(code):
+        return Problem.LOST_DIGITS
+    return None
+
+
+def _is_control(sign: str) -> bool:
+    return unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp")
 
 
 def normalise(text: str) -> str:
@@ -33,6 +81,11 @@ def mask(code: str) -> str:
     first = PARTS.split(code, maxsplit=1)[0]
     shown = min(4, len(first) // 4)
     return DOTS + first[len(first) - shown :]
+
+
+def mask_line(line: str) -> str:
+    """A whole refused line, masked; it may hold signs that no file or page should be given."""
+    return "".join(sign if sign.isprintable() else "?" for sign in mask(line[:MAX_CODE].strip()))
 
 
 def outline(cell: str) -> str:

@@ -10,11 +10,13 @@ import secrets
 from pathlib import Path
 from typing import Protocol
 
+from core.config import SetupProblem
+
 KEY_BYTES = 32
 HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
 
 
-class KeyFileError(Exception):
+class KeyFileError(SetupProblem):
     """The master key cannot be used. The text says why and what to do; it never holds the key."""
 
 

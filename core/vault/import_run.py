@@ -1,0 +1,402 @@
+"""The two ways through a staged upload: the dry run, which only counts, and the import itself.
+
+Both read it piece by piece, so memory does not grow with the file. The import is one transaction: of a batch
+whose import was killed nothing is there, and doing it again starts clean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from core import clock, db
+from core.crash_point import crash_point
+from core.vault import cipher
+from core.vault.code_text import DUPLICATES, Problem
+from core.vault.import_layout import Mapping
+from core.vault.import_rows import Extra, Reject, RowReader, Rows
+from core.vault.import_staging import PIECE, REJECTS_IN_PIECE, Staged, UploadError
+
+IMPORT_LOCK = 0x696D70
+SAMPLES = 10
+FRESH_TRIES = 5
+# A piece holds at most so many codes: each needs a sign and an end of line.
+CODES_IN_PIECE = PIECE // 2 + 2
+
+Guard = Callable[[db.Tx], Awaitable[None]]
+
+
+@dataclass
+class Meter:
+    """How far a run is, in lines of the file. ``stop`` ends the run at the next piece."""
+
+    done: int = 0
+    total: int = 0
+    stop: BaseException | None = None
+
+    def at(self, line: int) -> None:
+        self.done = line
+        if self.stop:
+            raise self.stop
+
+
+class BatchFacts(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    note: str = ""
+    unit_cost: int | None = None
+    source: str = "import"
+    demo: bool = False
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    new: int = 0
+    duplicate_in_file: int = 0
+    duplicate_in_stock: int = 0
+    already_sold: int = 0
+    malformed: int = 0
+
+
+class Findings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run found. A sample is a line number and a masked code, by reason."""
+
+    counts: Counts
+    reasons: dict[str, int]
+    samples: dict[str, list[tuple[int, str]]]
+
+
+async def _free_of_time_limits(tx: db.Tx) -> None:
+    for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+        await tx.execute(f"SET LOCAL {name} = '10min'")
+
+
+async def _readings(tx: db.Tx, staged: Staged, mapping: Mapping) -> AsyncIterator[Rows]:
+    reader = RowReader(mapping, staged.upload.kind, clock.now().date())
+    last = staged.upload.pieces - 1
+    async for position, blob in staged.pieces(tx.fetchval):
+        yield await asyncio.to_thread(
+            lambda position=position, blob=blob: reader.feed(staged.open(position, blob), final=position == last)
+        )
+
+
+# -- the dry run ------------------------------------------------------------------------
+
+LINES = "CREATE TEMP TABLE import_line (line int, fingerprint bytea, mask text) ON COMMIT DROP"
+REJECTS = "CREATE TEMP TABLE import_reject (line int, reason text, mask text) ON COMMIT DROP"
+
+FIND_DUPLICATES = """
+INSERT INTO import_reject
+SELECT line, CASE WHEN state = 'delivered' THEN 'already_sold' WHEN state IS NOT NULL THEN 'duplicate_in_stock'
+                  ELSE 'duplicate_in_file' END, mask
+FROM (SELECT import_line.line, import_line.mask, code.state,
+             row_number() OVER (PARTITION BY import_line.fingerprint ORDER BY import_line.line) AS nth
+      FROM import_line
+      LEFT JOIN vault_code code ON code.shop_id = $1 AND code.fingerprint = import_line.fingerprint) AS seen
+WHERE state IS NOT NULL OR nth > 1
+"""
+
+
+async def check(tx: db.Tx, staged: Staged, mapping: Mapping, meter: Meter) -> Findings:
+    """Count what an import would do and keep the refused lines; stock stays as it is."""
+    await _free_of_time_limits(tx)
+    await tx.execute(LINES)
+    await tx.execute(REJECTS)
+    lines = 0
+    async for rows in _readings(tx, staged, mapping):
+        records = await asyncio.to_thread(_fingerprinted, staged.shop_id, rows)
+        await tx.copy("import_line", ["line", "fingerprint", "mask"], records)
+        await _keep_rejects(tx, rows.rejects)
+        lines += len(records)
+        meter.at(rows.last_line)
+    done = await tx.execute(FIND_DUPLICATES, staged.shop_id)
+    return await _finish_rejects(tx, staged, lines - int(done.split()[-1]))
+
+
+def _fingerprinted(shop_id: int, rows: Rows) -> list[tuple[int, bytes, str]]:
+    marks = cipher.fingerprints(shop_id, rows.codes)
+    return list(zip(rows.lines, marks, map(cipher.mask, rows.codes), strict=True))
+
+
+# -- the import -------------------------------------------------------------------------
+
+COLUMNS = ["id", "shop_id", "sku_id", "batch_id", "slot", "blob", "fingerprint", "mask"]
+EXTRA_COLUMNS = ["note", "expires_on"]
+
+KNOWN = """
+SELECT fingerprint, CASE WHEN batch_id = $3 THEN 'duplicate_in_file' WHEN state = 'delivered' THEN 'already_sold'
+                         ELSE 'duplicate_in_stock' END AS reason
+FROM vault_code WHERE shop_id = $1 AND fingerprint = ANY($2)
+"""
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Codes of one piece, sealed, in the order of their fingerprints: so neighbours go to the same index pages."""
+
+    codes: list[tuple[Any, ...]]
+    lines: dict[bytes, int] = field(repr=False)
+    repeats: list[tuple[bytes, Reject]]
+    rejects: list[Reject]
+    last_line: int
+
+
+class Sealer:
+    """Reads and seals pieces; runs in a thread while the database stores the chunk before."""
+
+    def __init__(self, staged: Staged, mapping: Mapping, batch_id: int, batch: cipher.BatchCipher) -> None:
+        self._staged = staged
+        self._reader = RowReader(mapping, staged.upload.kind, clock.now().date())
+        self._last = staged.upload.pieces - 1
+        self._batch_id = batch_id
+        self._batch = batch
+        self.columns = COLUMNS + EXTRA_COLUMNS * (mapping.expiry_column is not None or mapping.note_column is not None)
+
+    def chunk(self, position: int, blob: bytes, ids: list[int]) -> Chunk:
+        rows = self._reader.feed(self._staged.open(position, blob), final=position == self._last)
+        marks = cipher.fingerprints(self._staged.shop_id, rows.codes)
+        lines: dict[bytes, int] = {}
+        repeats = []
+        for at, mark in enumerate(marks):
+            if lines.setdefault(mark, at) != at:
+                repeats.append((mark, Reject(rows.lines[at], "", cipher.mask(rows.codes[at]))))
+        order = sorted(lines)
+        records = self._sealed(rows, order, lines, ids)
+        where = {mark: rows.lines[at] for mark, at in lines.items()}
+        return Chunk(records, where, repeats, rows.rejects, rows.last_line)
+
+    def _sealed(self, rows: Rows, order: list[bytes], where: dict[bytes, int], ids: list[int]) -> list[tuple[Any, ...]]:
+        places = [where[mark] for mark in order]
+        codes = [rows.codes[at] for at in places]
+        blobs = self._batch.seal_many(ids[: len(codes)], codes)
+        shop, sku, batch = self._staged.shop_id, self._staged.sku_id, self._batch_id
+        records = [
+            (code_id, shop, sku, batch, int.from_bytes(mark[:4], "big") - 2**31, blob, mark, cipher.mask(code))
+            for code_id, mark, blob, code in zip(ids, order, blobs, codes, strict=False)
+        ]
+        if rows.extras is None:
+            return records
+        extras: list[Extra] = [rows.extras[at] for at in places]
+        return [record + extra for record, extra in zip(records, extras, strict=True)]
+
+
+class Store:
+    """Puts chunks into stock and knows which of their codes were there before."""
+
+    def __init__(self, tx: db.Tx, shop_id: int, batch_id: int, columns: list[str]) -> None:
+        self._tx = tx
+        self._shop_id = shop_id
+        self._batch_id = batch_id
+        self._columns = columns
+        self._careful = False
+        self.stored = 0
+
+    async def put(self, chunk: Chunk) -> list[Reject]:
+        """Store what is new; gives back the lines that are not.
+
+        A plain COPY is far faster than ON CONFLICT, so we look for duplicates only once there has been one. A
+        code that another transaction adds between the look and the COPY makes us look again.
+        """
+        known: dict[bytes, str] = {}
+        for _ in range(FRESH_TRIES):
+            if self._careful:
+                known = await self._known(list(chunk.lines))
+            fresh = [row for row in chunk.codes if row[6] not in known] if known else chunk.codes
+            if await self._copy(fresh):
+                self.stored += len(fresh)
+                return _refused(chunk, known)
+            self._careful = True
+        raise RuntimeError("codes of this batch keep arriving from elsewhere")
+
+    async def _copy(self, rows: list[tuple[Any, ...]]) -> bool:
+        await self._tx.execute("SAVEPOINT chunk")
+        try:
+            await self._tx.copy("vault_code", self._columns, rows)
+        except asyncpg.UniqueViolationError:
+            await self._tx.execute("ROLLBACK TO SAVEPOINT chunk")
+            return False
+        await self._tx.execute("RELEASE SAVEPOINT chunk")
+        return True
+
+    async def _known(self, marks: list[bytes]) -> dict[bytes, str]:
+        rows = await self._tx.fetch(KNOWN, self._shop_id, sorted(marks), self._batch_id)
+        return {row["fingerprint"]: row["reason"] for row in rows}
+
+
+def _refused(chunk: Chunk, known: dict[bytes, str]) -> list[Reject]:
+    masks = {row[6]: row[7] for row in chunk.codes} if known else {}
+    found = [Reject(chunk.lines[mark], reason, masks[mark]) for mark, reason in known.items()]
+    repeated = [reject._replace(reason=known.get(mark, Problem.DUPLICATE_IN_FILE)) for mark, reject in chunk.repeats]
+    return chunk.rejects + found + repeated
+
+
+async def store(
+    tx: db.Tx, staged: Staged, mapping: Mapping, facts: BatchFacts, staff_id: int | None, meter: Meter
+) -> tuple[int | None, Findings]:
+    """Import everything new as one batch, which is there, and for sale, when the transaction commits."""
+    await _free_of_time_limits(tx)
+    await tx.execute("SELECT pg_advisory_xact_lock($1, $2)", IMPORT_LOCK, staged.shop_id % 2**31)
+    await tx.execute(REJECTS)
+    batch_id, batch = await open_new_batch(tx, staged.shop_id, staged.sku_id, facts, staff_id)
+    sealer = Sealer(staged, mapping, batch_id, batch)
+    stock = Store(tx, staged.shop_id, batch_id, sealer.columns)
+    async for chunk in _chunks(tx, staged, sealer):
+        await _keep_rejects(tx, await stock.put(chunk))
+        meter.at(chunk.last_line)
+        crash_point("import_chunk_stored")
+    findings = await _finish_rejects(tx, staged, stock.stored)
+    if not stock.stored:
+        await tx.execute("DELETE FROM vault_batch WHERE id = $1", batch_id)
+        return None, findings
+    await tx.execute(
+        "UPDATE vault_batch SET state = 'ready', counts = $2 WHERE id = $1",
+        batch_id,
+        {"imported": stock.stored, "refused": sum(findings.reasons.values())},
+    )
+    return batch_id, findings
+
+
+async def open_new_batch(
+    tx: db.Tx, shop_id: int, sku_id: int, facts: BatchFacts, staff_id: int | None
+) -> tuple[int, cipher.BatchCipher]:
+    """A batch with a fresh data key; its caller makes it ready."""
+    batch_id = await tx.fetchval("SELECT nextval(pg_get_serial_sequence('vault_batch', 'id'))")
+    wrapped, version = cipher.new_batch_key(shop_id, sku_id, batch_id)
+    await tx.execute(
+        "INSERT INTO vault_batch (id, shop_id, sku_id, name, note, unit_cost, source, demo, wrapped_key, key_version,"
+        " created_by) OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        batch_id, shop_id, sku_id, facts.name, facts.note, facts.unit_cost, facts.source, facts.demo, wrapped, version,
+        staff_id,
+    )  # fmt: skip
+    return batch_id, cipher.open_batch(wrapped, version, shop_id, sku_id, batch_id)
+
+
+async def _chunks(tx: db.Tx, staged: Staged, sealer: Sealer) -> AsyncIterator[Chunk]:
+    """Each chunk while a thread already seals the next one: Python and PostgreSQL keep one core each busy."""
+    loop = asyncio.get_running_loop()
+    ids: list[int] = []
+    sealing: asyncio.Future[Chunk] | None = None
+    async for position, blob in staged.pieces(tx.fetchval):
+        ready = await sealing if sealing else None
+        if ready:
+            del ids[: len(ready.codes)]
+        ids += await _new_ids(tx, min(CODES_IN_PIECE, staged.upload.lines + 1) - len(ids))
+        sealing = loop.run_in_executor(None, sealer.chunk, position, blob, ids)
+        if ready:
+            yield ready
+    if sealing:
+        yield await sealing
+
+
+async def _new_ids(tx: db.Tx, count: int) -> list[int]:
+    return await tx.fetchval(
+        "SELECT coalesce(array_agg(nextval('vault_code_id_seq')), '{}') FROM generate_series(1, $1::int)", count
+    )
+
+
+# -- refused lines ----------------------------------------------------------------------
+
+
+async def _keep_rejects(tx: db.Tx, rejects: list[Reject]) -> None:
+    if rejects:
+        await tx.copy("import_reject", ["line", "reason", "mask"], rejects)
+
+
+async def _finish_rejects(tx: db.Tx, staged: Staged, good: int) -> Findings:
+    """Seal the refused lines in the order of the file, count them and take the first few of each kind."""
+    await tx.execute("DELETE FROM vault_import_reject WHERE import_id = $1", staged.id)
+    reasons = {
+        row["reason"]: row["times"]
+        for row in await tx.fetch("SELECT reason, count(*) AS times FROM import_reject GROUP BY reason")
+    }
+    samples: dict[str, list[tuple[int, str]]] = {reason: [] for reason in reasons}
+    waiting: list[Reject] = []
+    position = 0
+    async for row in tx.connection.cursor("SELECT line, reason, mask FROM import_reject ORDER BY line", prefetch=1000):
+        reject = Reject(*row)
+        if len(samples[reject.reason]) < SAMPLES:
+            samples[reject.reason].append((reject.line, reject.mask))
+        waiting.append(reject)
+        if len(waiting) == REJECTS_IN_PIECE:
+            await _store_rejects(tx, staged, position, waiting)
+            waiting, position = [], position + 1
+    if waiting:
+        await _store_rejects(tx, staged, position, waiting)
+    return Findings(counts=_counts(good, reasons), reasons=reasons, samples=samples)
+
+
+async def _store_rejects(tx: db.Tx, staged: Staged, position: int, rejects: list[Reject]) -> None:
+    await tx.execute(
+        "INSERT INTO vault_import_reject (import_id, position, blob) VALUES ($1, $2, $3)",
+        staged.id,
+        position,
+        staged.seal_rejects(position, rejects),
+    )
+
+
+def _counts(new: int, reasons: dict[str, int]) -> Counts:
+    doubles = {reason.value: reasons.get(reason, 0) for reason in DUPLICATES}
+    return Counts(new=new, malformed=sum(reasons.values()) - sum(doubles.values()), **doubles)
+
+
+# -- whole acts, each the work of one transaction ---------------------------------------
+
+
+async def run_check(tx: db.Tx, import_id: int, meter: Meter, guard: Guard) -> None:
+    """Do the dry run that staff asked for. Done already, or no longer wanted: nothing happens."""
+    row = await _locked(tx, import_id, "checking")
+    if row is None:
+        return
+    staged = Staged(row)
+    meter.total = staged.upload.lines
+    findings = await check(tx, staged, _mapping(staged), meter)
+    await guard(tx)
+    await tx.execute(
+        "UPDATE vault_import SET state = 'checked', report = report || $2, updated_at = now() WHERE id = $1",
+        import_id,
+        {"findings": msgspec.to_builtins(findings)},
+    )
+
+
+async def run_import(
+    tx: db.Tx, import_id: int, facts: BatchFacts, staff_id: int | None, meter: Meter, guard: Guard
+) -> None:
+    """Do the import that staff asked for. Done already: nothing happens."""
+    row = await _locked(tx, import_id, "importing")
+    if row is None:
+        return
+    staged = Staged(row)
+    meter.total = staged.upload.lines
+    batch_id, findings = await store(tx, staged, _mapping(staged), facts, staff_id, meter)
+    await tx.execute("DELETE FROM vault_import_piece WHERE import_id = $1", import_id)
+    await tx.execute(
+        "UPDATE vault_import SET state = 'done', batch_id = $2, report = report || $3, updated_at = now()"
+        " WHERE id = $1",
+        import_id,
+        batch_id,
+        {"findings": msgspec.to_builtins(findings)},
+    )
+    await guard(tx)
+    crash_point("import_before_commit")
+
+
+async def _locked(tx: db.Tx, import_id: int, state: str) -> asyncpg.Record | None:
+    return await tx.fetchrow(
+        "SELECT id, shop_id, sku_id, report, mapping, sealed_key FROM vault_import WHERE id = $1 AND state = $2"
+        " FOR UPDATE",
+        import_id,
+        state,
+    )
+
+
+def _mapping(staged: Staged) -> Mapping:
+    if staged.mapping is None:
+        raise UploadError("bad_mapping")
+    return staged.mapping
+
+
+async def no_guard(tx: db.Tx) -> None:
+    """For a caller that holds no lease, such as the command line."""
