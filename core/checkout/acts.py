@@ -101,6 +101,47 @@ async def _refunded_by_hand(tx: Tx, shop_id: int, ref: str, staff_id: int, note:
     )
 
 
+async def extra_money_returned(shop_id: int, ref: str, item_id: int, staff_id: int, note: str, ip: str | None) -> None:
+    """Money that came for an order which needed none was paid back outside the shop: book it."""
+    await db.transaction(_extra_money_returned, shop_id, ref, item_id, staff_id, note, ip)
+
+
+async def _extra_money_returned(
+    tx: Tx, shop_id: int, ref: str, item_id: int, staff_id: int, note: str, ip: str | None
+) -> None:
+    item = await tx.fetchrow(
+        "SELECT item.*, o.test, attempt.method FROM review_item item JOIN orders_order o ON o.id = item.order_id"
+        " JOIN payments_attempt attempt ON attempt.id = item.attempt_id"
+        " WHERE item.id = $1 AND item.shop_id = $2 AND o.ref = $3 AND item.kind = 'paid_twice'",
+        item_id,
+        shop_id,
+        ref,
+    )
+    if item is None or not await review.resolve(tx, item_id, staff_id, "refunded"):
+        raise Refused(_("This was decided already."))
+    if not item["test"]:
+        await ledger.move(
+            tx,
+            shop_id,
+            "refund",
+            f"refund:{item['key']}",
+            Money(item["data"]["amount"], item["data"]["currency"]),
+            debit=ledger.DEPOSITS,
+            credit=ledger.GATEWAY.format(item["method"]),
+            order_id=item["order_id"],
+        )
+    await timeline.add(tx, item["order_id"], "refunded_by_hand", f"staff:{staff_id}", {"note": note[:300]})
+    await audit.record(
+        tx,
+        f"staff:{staff_id}",
+        "order.extra_money_returned",
+        f"order:{ref}",
+        {"note": note[:300]},
+        shop_id=shop_id,
+        ip=ip,
+    )
+
+
 async def _book_back(tx: Tx, order: Any) -> None:
     """Money goes back to where each payment came from."""
     paid = await tx.fetch(

@@ -63,6 +63,25 @@ async def events(order_id: int) -> list[Any]:
     return await db.fetch("SELECT * FROM orders_event WHERE order_id = $1 ORDER BY at, id", order_id)
 
 
+async def link_fits(ref: str, token: str) -> bool:
+    """Whether a mail link opens this order."""
+    return await db.fetchval(
+        "SELECT EXISTS (SELECT 1 FROM orders_order WHERE ref = $1 AND token_hash = $2)", ref, token_hash(token)
+    )
+
+
+async def last_contact(session_hash: bytes) -> str:
+    """What this browser gave as contact the last time it bought, so that nobody types it twice."""
+    return (
+        await db.fetchval(
+            "SELECT o.contact FROM orders_access access JOIN orders_order o ON o.id = access.order_id"
+            " WHERE access.session_hash = $1 AND access.how = 'bought' ORDER BY o.id DESC LIMIT 1",
+            session_hash,
+        )
+        or ""
+    )
+
+
 async def let_in(ref: str, token: str, session_hash: bytes) -> bool:
     """Open the order to that session for the token of a mail link. False when the token does not fit."""
     return (

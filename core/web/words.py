@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -69,6 +69,25 @@ def size(value: int) -> str:
     raise AssertionError("unreachable")
 
 
+def in_words(texts: Mapping[str, str] | None) -> str:
+    """The text of this language out of ``{"zh-CN": …, "en": …}``, else any that is there."""
+    texts = texts or {}
+    return texts.get(i18n.html_lang(i18n.locale())) or next((text for text in texts.values() if text), "")
+
+
+def pairs(named: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Choices for a select out of ``{key: text}`` or ``{key: (text, …)}``."""
+    return [(key, value[0] if isinstance(value, tuple) else value) for key, value in named.items()]
+
+
+def seconds(value: timedelta) -> str:
+    """A short length of time, exact enough to see who was slow: ``0.4 s``, ``3 min``."""
+    number_of = value.total_seconds()
+    if number_of < 60:
+        return f"{number(round(number_of, 2))} s"
+    return span(value)
+
+
 def query(given: dict[str, Any], **changes: Any) -> str:
     """``?page=2&q=…``: the given values with some changed; None and empty ones fall out."""
     merged = {**given, **changes}
@@ -81,7 +100,18 @@ def prepare(environment: ThemeEnvironment, features: Sequence[Feature], slots: r
         i18n.gettext, i18n.ngettext_now, newstyle=True, pgettext=i18n.pgettext_now, npgettext=i18n.npgettext_now
     )
     environment.filters.update(
-        money=money, number=number, percent=percent, day=day, moment=moment, ago=ago, span=span, iso=iso, size=size
+        in_words=in_words,
+        pairs=pairs,
+        seconds=seconds,
+        money=money,
+        number=number,
+        percent=percent,
+        day=day,
+        moment=moment,
+        ago=ago,
+        span=span,
+        iso=iso,
+        size=size,
     )
     environment.globals.update(
         csrf=render.csrf_token,

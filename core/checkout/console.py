@@ -1,0 +1,231 @@
+"""Orders in the console: the list, one order with its whole timeline, and what staff may do with it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.params import FromPath
+from msgspec import Meta
+
+from core import db
+from core.audit import service as audit
+from core.checkout import acts
+from core.checkout.settle import Outcome
+from core.jobs import bell, ring
+from core.messages import service as messages
+from core.money import Money
+from core.orders import search, words
+from core.orders import service as orders
+from core.orders import timeline
+from core.people.sessions import Session
+from core.refused import Refused
+from core.web.errors import NotFound
+from core.web.flash import flash
+from core.web.forms import Line, read_form, read_query
+from core.web.i18n import _
+from core.web.render import page, see_other
+from core.web.visit import Visit
+
+Size = Literal[20, 50, 100, 200]
+
+
+class Filters(msgspec.Struct):
+    q: Line = ""
+    payment: Line = ""
+    fulfilment: Line = ""
+    sku: Line = ""
+    page: Annotated[int, Meta(ge=1, le=100_000)] = 1
+    size: Size = 50
+
+
+class Noted(msgspec.Struct):
+    note: Line = ""
+
+
+class Decision(msgspec.Struct):
+    item: int
+    note: Line = ""
+
+
+def visit_of(request: Request[Any, Any, Any]) -> Visit:
+    visit: Visit = request.scope["state"]["visit"]
+    return visit
+
+
+def staff_id(request: Request[Any, Any, Any]) -> int:
+    session: Session = request.state.session
+    return session.staff_id or 0
+
+
+# -- looking ----------------------------------------------------------------------------
+
+
+@get("/orders", opt={"who": "staff:orders.read"})
+async def order_list(request: Request[Any, Any, Any]) -> Response[str]:
+    asked = read_query(request, Filters)
+    filters = search.Filters(**msgspec.structs.asdict(asked))
+    rows, total = await search.find(visit_of(request).shop.id, filters)
+    context = {
+        "orders": [{**row, "money": Money(row["total"], row["currency"])} for row in rows],
+        "total": total,
+        "filters": filters,
+        "given": {name: value for name, value in msgspec.to_builtins(asked).items() if value not in ("", 1)},
+        "pages": max(1, -(-total // filters.size)),
+        "payment_names": words.PAYMENT,
+        "fulfilment_names": words.FULFILMENT,
+    }
+    return page(request, "checkout/order_list.html", context)
+
+
+@get("/orders/{ref:str}", opt={"who": "staff:orders.read"})
+async def order_page(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[str]:
+    return await _order_page(request, ref)
+
+
+async def _order_page(request: Request[Any, Any, Any], ref: str, problem: Any = "", status: int = 200) -> Response[str]:
+    order = await orders.for_staff(visit_of(request).shop.id, ref)
+    if order is None:
+        raise NotFound()
+    context = {
+        "order": order,
+        "money": Money(order["total"], order["currency"]),
+        "paid": Money(order["paid"], order["currency"]),
+        "lines": order["lines"] or [],
+        "attempts": order["attempts"] or [],
+        "events": await _payment_events(order["id"]),
+        "steps": await search.timeline_of(order["id"]),
+        "messages": await db.fetch("SELECT * FROM messages_message WHERE order_id = $1 ORDER BY id", order["id"]),
+        "questions": await db.fetch(
+            "SELECT * FROM review_item WHERE order_id = $1 AND state = 'open' ORDER BY id", order["id"]
+        ),
+        "reveals": await _reveals(order["id"]),
+        "names": await _staff_names(visit_of(request).shop.id),
+        "words": words,
+        "problem": problem,
+        "as_money": Money,
+    }
+    return page(request, "checkout/order_detail.html", context, status=status)
+
+
+async def _payment_events(order_id: int) -> list[dict[str, Any]]:
+    rows = await db.fetch("SELECT * FROM payments_event WHERE order_id = $1 ORDER BY id", order_id)
+    return [{**row, "money": Money(row["amount"], row["currency"]) if row["currency"] else None} for row in rows]
+
+
+async def _reveals(order_id: int) -> list[Any]:
+    return await db.fetch(
+        "SELECT reveal.at, reveal.ip, reveal.agent, code.mask FROM vault_reveal reveal"
+        " JOIN vault_code code ON code.id = reveal.code_id JOIN orders_line line ON line.id = reveal.line_id"
+        " WHERE line.order_id = $1 ORDER BY reveal.id DESC LIMIT 50",
+        order_id,
+    )
+
+
+async def _staff_names(shop_id: int) -> dict[str, str]:
+    """Actor names for the timeline: ``staff:3`` becomes a person."""
+    rows = await db.fetch("SELECT id, name, email FROM people_staff WHERE shop_id = $1", shop_id)
+    return {f"staff:{row['id']}": row["name"] or row["email"] for row in rows}
+
+
+# -- acting -----------------------------------------------------------------------------
+
+
+@post("/orders/{ref:str}/confirm-paid", opt={"who": "staff:orders.confirm_paid"})
+async def confirm_paid(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[Any]:
+    form = await read_form(request, Noted)
+    visit = visit_of(request)
+    try:
+        settled = await acts.confirm_paid(visit.shop.id, ref, staff_id(request), form.note, visit.ip or None)
+    except Refused as refused:
+        return await _order_page(request, ref, refused.text, 409)
+    await ring(*settled.jobs)
+    await bell.ring(f"order:{ref}", settled.outcome)
+    if settled.outcome is Outcome.DELIVERED:
+        return flash(see_other(f"/admin/orders/{ref}"), _("Payment confirmed, codes delivered."))
+    if settled.outcome is Outcome.REPEAT:
+        return flash(see_other(f"/admin/orders/{ref}"), _("This payment was confirmed before."), "info")
+    return flash(see_other(f"/admin/orders/{ref}"), _("Payment confirmed, but the codes are gone."), "warning")
+
+
+@post("/orders/{ref:str}/cancel", opt={"who": "staff:orders.cancel"})
+async def cancel(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[Any]:
+    visit = visit_of(request)
+    act = acts.cancel(visit.shop.id, ref, staff_id(request), visit.ip or None)
+    return await _done(request, ref, act, _("Order cancelled, its codes are on sale again."))
+
+
+@post("/orders/{ref:str}/deliver", opt={"who": "staff:review.decide"})
+async def deliver(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[Any]:
+    visit = visit_of(request)
+    act = acts.deliver_anyway(visit.shop.id, ref, staff_id(request), visit.ip or None)
+    return await _done(request, ref, act, _("Codes delivered."))
+
+
+@post("/orders/{ref:str}/refunded", opt={"who": "staff:review.decide"})
+async def refunded(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[Any]:
+    form = await read_form(request, Noted)
+    visit = visit_of(request)
+    act = acts.refunded_by_hand(visit.shop.id, ref, staff_id(request), form.note, visit.ip or None)
+    return await _done(request, ref, act, _("Booked as paid back; the order is closed."))
+
+
+@post("/orders/{ref:str}/money-returned", opt={"who": "staff:review.decide"})
+async def money_returned(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[Any]:
+    form = await read_form(request, Decision)
+    visit = visit_of(request)
+    act = acts.extra_money_returned(visit.shop.id, ref, form.item, staff_id(request), form.note, visit.ip or None)
+    return await _done(request, ref, act, _("Booked: the extra money was paid back."))
+
+
+@post("/orders/{ref:str}/resend", opt={"who": "staff:orders.resend"})
+async def resend(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[Any]:
+    visit = visit_of(request)
+    order = await orders.for_staff(visit.shop.id, ref)
+    if order is None:
+        raise NotFound()
+
+    async def write(tx: db.Tx) -> list[int]:
+        await audit.record(tx, f"staff:{staff_id(request)}", "order.resent", f"order:{ref}", shop_id=visit.shop.id)
+        return await messages.resend(tx, order)
+
+    try:
+        await ring(*await db.transaction(write))
+    except Refused as refused:
+        return await _order_page(request, ref, refused.text, 409)
+    return flash(see_other(f"/admin/orders/{ref}"), _("The message is on its way again."))
+
+
+@post("/orders/{ref:str}/note", opt={"who": "staff:orders.note"})
+async def note(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[Any]:
+    form = await read_form(request, Noted)
+    order = await orders.for_staff(visit_of(request).shop.id, ref)
+    if order is None:
+        raise NotFound()
+    if form.note:
+        await db.transaction(timeline.add, order["id"], "note", f"staff:{staff_id(request)}", {"note": form.note})
+    return see_other(f"/admin/orders/{ref}")
+
+
+async def _done(request: Request[Any, Any, Any], ref: str, act: Awaitable[Any], said: Any) -> Response[Any]:
+    try:
+        await act
+    except Refused as refused:
+        return await _order_page(request, ref, refused.text, 409)
+    await bell.ring(f"order:{ref}", "changed")
+    return flash(see_other(f"/admin/orders/{ref}"), said)
+
+
+ROUTES = (
+    order_list,
+    order_page,
+    confirm_paid,
+    cancel,
+    deliver,
+    refunded,
+    money_returned,
+    resend,
+    note,
+)

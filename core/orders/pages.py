@@ -1,0 +1,270 @@
+"""The buyer's order: its live page, the codes on it, and finding it again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.params import FromPath
+from litestar.response import Stream
+
+from core import db
+from core.audit import service as audit
+from core.catalog.markdown import to_html
+from core.catalog.service import words
+from core.ids import token_hash
+from core.jobs import bell
+from core.orders import finding
+from core.orders import service as orders
+from core.orders.contact import read_contact
+from core.orders.view import OrderView, order_view
+from core.people import sessions
+from core.refused import Refused
+from core.vault.reveal import RevealedCode, reveal_to_buyer
+from core.web import limits
+from core.web.errors import FormError, TooMany
+from core.web.flash import flash
+from core.web.forms import Line, read_form
+from core.web.hx import wants_fragment
+from core.web.i18n import html_lang
+from core.web.render import fragment, page, see_other
+from core.web.sessions import begin
+from core.web.visit import Visit
+
+AnyRequest = Request[Any, Any, Any]
+
+LOOK_SECONDS = 2.0
+BEAT_SECONDS = 15.0
+STREAM_SECONDS = 600.0
+MOST_STREAMS = 4
+REVEALED_SECONDS = 60
+
+_streams: Counter[bytes] = Counter()
+
+
+# -- the page ---------------------------------------------------------------------------
+
+
+@get("/o/{ref:str}", opt={"who": "anyone", "session": True})
+async def order_page(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
+    visit: Visit = request.scope["state"]["visit"]
+    token = request.query_params.get("k")
+    if token is not None:
+        return await _by_link(request, ref, token)
+    order = await _mine(visit, ref)
+    if order is None:
+        return _unknown(request)
+    name = "orders/_order.html" if wants_fragment(request) else "orders/order.html"
+    return (fragment if wants_fragment(request) else page)(request, name, _context(visit, order))
+
+
+async def _mine(visit: Visit, ref: str) -> OrderView | None:
+    if visit.session is None:
+        return None
+    row = await orders.for_session(ref, visit.session.id_hash)
+    return order_view(row) if row else None
+
+
+def _unknown(request: AnyRequest) -> Response[Any]:
+    """The same for an order that is not there, one of somebody else, and a wrong link."""
+    return page(request, "orders/unknown.html", {}, status=404)
+
+
+def _context(visit: Visit, order: OrderView, revealed: list[RevealedCode] | None = None) -> dict[str, Any]:
+    return {
+        "order": order,
+        "revealed": {code.code_id: code.text for code in revealed or []},
+        "seconds": REVEALED_SECONDS,
+        "words": lambda texts: words(texts, visit.locale),
+        "markdown": to_html,
+    }
+
+
+async def _by_link(request: AnyRequest, ref: str, token: str) -> Response[Any]:
+    """A link from a mail: the browser gets its session, and the token leaves the address bar."""
+    visit: Visit = request.scope["state"]["visit"]
+    await limits.hit("order-link", visit.ip)
+    if not await orders.link_fits(ref, token):
+        await db.transaction(_alarm, "order.wrong_link", ref, visit)
+        return _unknown(request)
+    fresh = None
+    if visit.session is None:
+        agent = request.headers.get("user-agent", "")
+        fresh = await db.transaction(_new_session, visit.ip, agent)
+    session_hash = visit.session.id_hash if fresh is None else token_hash(fresh)
+    await orders.let_in(ref, token, session_hash)
+    response = see_other(f"/o/{ref}")
+    return begin(response, fresh) if fresh else response
+
+
+async def _new_session(tx: db.Tx, ip: str, agent: str) -> str:
+    return await sessions.create(tx, "buyer", ip=ip, agent=agent)
+
+
+async def _alarm(tx: db.Tx, kind: str, ref: str, visit: Visit) -> None:
+    await audit.alarm(tx, kind, f"order:{ref}", "", {"request": visit.id}, shop_id=visit.shop.id, ip=visit.ip)
+
+
+@post("/o/{ref:str}/cancel", opt={"who": "buyer", "max_body": 4096})
+async def cancel(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
+    visit: Visit = request.scope["state"]["visit"]
+    order = await _mine(visit, ref)
+    if order is None:
+        return _unknown(request)
+    try:
+        await orders.cancel(order.id, "buyer")
+    except Refused as refused:
+        return flash(see_other(f"/o/{ref}"), refused.text, "error")
+    await bell.ring(f"order:{ref}", "cancelled")
+    return see_other(f"/o/{ref}")
+
+
+# -- live -------------------------------------------------------------------------------
+
+
+@get("/o/{ref:str}/events", opt={"who": "anyone", "session": True})
+async def events(request: AnyRequest, ref: FromPath[str]) -> Response[Any] | Stream:
+    """Says *that* something changed, never what: the page then asks for itself again."""
+    visit: Visit = request.scope["state"]["visit"]
+    session_hash = visit.session.id_hash if visit.session else b""
+    state = await orders.state_for_session(ref, session_hash) if visit.session else None
+    if state is None:
+        return _unknown(request)
+    if _streams[session_hash] >= MOST_STREAMS:
+        raise TooMany(10)
+    return Stream(
+        _changes(ref, session_hash, state),
+        media_type="text/event-stream",
+        headers={"cache-control": "no-store", "x-accel-buffering": "no"},
+    )
+
+
+async def _changes(ref: str, session_hash: bytes, before: dict[str, Any]) -> AsyncIterator[bytes]:
+    _streams[session_hash] += 1
+    rung = asyncio.Event()
+    listener = asyncio.create_task(_listen(ref, rung))
+    loop = asyncio.get_running_loop()
+    ends, beat = loop.time() + STREAM_SECONDS, loop.time()
+    try:
+        yield b"retry: 2000\n: open\n\n"
+        while loop.time() < ends:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(rung.wait(), LOOK_SECONDS)
+            rung.clear()
+            now = await orders.state_for_session(ref, session_hash)
+            if now is None:
+                return
+            if now != before:
+                before = now
+                yield f"event: changed\ndata: {ref}\n\n".encode()
+            elif loop.time() - beat > BEAT_SECONDS:
+                yield b": still here\n\n"
+                beat = loop.time()
+    finally:
+        listener.cancel()
+        _streams[session_hash] -= 1
+        if _streams[session_hash] <= 0:
+            del _streams[session_hash]
+
+
+async def _listen(ref: str, rung: asyncio.Event) -> None:
+    async for _text in bell.listen(f"order:{ref}"):
+        rung.set()
+
+
+# -- the codes --------------------------------------------------------------------------
+
+
+@post("/o/{ref:str}/reveal", opt={"who": "buyer", "limit": "reveal", "max_body": 4096})
+async def reveal(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
+    visit: Visit = request.scope["state"]["visit"]
+    order = await _mine(visit, ref)
+    if order is None:
+        return await _refuse(request, ref)
+    revealed = await _reveal(request, ref)
+    context = _context(visit, order, revealed)
+    if wants_fragment(request):
+        return fragment(request, "orders/_codes.html", context)
+    return page(request, "orders/order.html", context)
+
+
+@post("/o/{ref:str}/codes.txt", opt={"who": "buyer", "limit": "reveal", "max_body": 4096})
+async def download(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
+    visit: Visit = request.scope["state"]["visit"]
+    order = await _mine(visit, ref)
+    if order is None:
+        return await _refuse(request, ref)
+    texts = [code.text for code in await _reveal(request, ref)]
+    if not texts:
+        return see_other(f"/o/{ref}")
+    return Response(
+        "\r\n".join(texts) + "\r\n",
+        media_type="text/plain; charset=utf-8",
+        status_code=200,
+        headers={"content-disposition": f'attachment; filename="{order.ref}.txt"', "cache-control": "no-store"},
+    )
+
+
+async def _reveal(request: AnyRequest, ref: str) -> list[RevealedCode]:
+    visit: Visit = request.scope["state"]["visit"]
+    return await reveal_to_buyer(ref, visit.session.id_hash, visit.ip, request.headers.get("user-agent", ""))
+
+
+async def _refuse(request: AnyRequest, ref: str) -> Response[Any]:
+    """No page of ours offers this button on an order of somebody else."""
+    visit: Visit = request.scope["state"]["visit"]
+    if visit.session is not None:
+        await db.transaction(_alarm, "order.foreign_reveal", ref[:40], visit)
+    return _unknown(request)
+
+
+# -- finding it again -------------------------------------------------------------------
+
+
+class Lookup(msgspec.Struct):
+    contact: Line
+    ref: Line = ""
+
+
+@get("/lookup", opt={"who": "anyone", "session": True})
+async def lookup_page(request: AnyRequest) -> Response[Any]:
+    return await _lookup(request, {}, {})
+
+
+@post("/lookup", opt={"who": "anyone", "limit": "lookup", "max_body": 4096})
+async def lookup(request: AnyRequest) -> Response[Any]:
+    """The answer is the same whether there are such orders or not; what there is goes to the contact itself."""
+    visit: Visit = request.scope["state"]["visit"]
+    try:
+        sent = await read_form(request, Lookup)
+    except FormError as error:
+        return await _lookup(request, error.kept, error.fields, 422)
+    try:
+        kind, contact = read_contact(sent.contact)
+    except Refused as refused:
+        return await _lookup(request, {"contact": sent.contact, "ref": sent.ref}, {"contact": refused.text}, 422)
+    if kind == "email":
+        await finding.mail_links_later(visit.shop.id, contact, sent.ref, html_lang(visit.locale))
+    return page(request, "orders/lookup_sent.html", {"kind": kind, "contact": contact})
+
+
+async def _lookup(
+    request: AnyRequest, kept: dict[str, Any], errors: dict[str, Any], status: int = 200
+) -> Response[Any]:
+    visit: Visit = request.scope["state"]["visit"]
+    mine = await finding.of_session(visit.session.id_hash) if visit.session else []
+    context = {
+        "mine": mine,
+        "kept": kept,
+        "errors": errors,
+        "words": lambda texts: words(texts, visit.locale),
+    }
+    return page(request, "orders/lookup.html", context, status=status)
+
+
+routes = [order_page, cancel, events, reveal, download, lookup_page, lookup]
