@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from core.web.i18n import Text
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from core.web.i18n import Text
 
 
 class Refused(Exception):

@@ -122,7 +122,7 @@ def test_copied_home_cannot_run_on_the_same_engines(tiny, home):
     assert first.get("/readyz").isdigit()
 
 
-@pytest.mark.parametrize("part", ["valkey-server", "bin/postgres -D", "web --listener", "worker"])
+@pytest.mark.parametrize("part", ["valkey-server", "bin/postgres -D", "web --go", "worker"])
 def test_a_killed_part_comes_back(tiny, home, part):
     run = tiny.start(home).ready()
     (old,) = run.processes(part)
@@ -155,11 +155,14 @@ def test_engines_of_other_machines_are_used(tiny, home, engines, redis_url):
     assert f"REDIS_URL={redis_url}" in environment
 
 
-def test_several_web_processes_share_the_port(tiny, home):
+def test_with_two_web_processes_one_may_die_unnoticed(tiny, home):
     run = tiny.start(home, VOUCHSAFE_WEB_PROCESSES="2").ready()
-    wait_until(lambda: len(run.processes("web --listener")) == 2)
-    seen: set[str] = set()
-    wait_until(lambda: seen.add(run.get("/readyz")) or len(seen) == 2)
+    wait_until(lambda: len(run.processes("web --go")) == 2)
+    first = int(run.get("/readyz"))
+    os.kill(first, signal.SIGKILL)
+    assert int(run.get("/readyz")) != first
+    run.wait_for("runs again.")
+    wait_until(lambda: len(run.processes("web --go")) == 2)
 
 
 def test_a_failed_preparation_stops_the_start(tiny, home):
