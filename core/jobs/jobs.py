@@ -1,0 +1,25 @@
+"""The queue's own housekeeping."""
+
+from __future__ import annotations
+
+from core import db
+from core.jobs.lease import Lease
+from core.jobs.registry import every
+
+KEEP_DONE = "1 day"
+KEEP_FAILED = "60 days"
+
+PURGE = f"""
+DELETE FROM jobs_job WHERE id IN (
+    SELECT id FROM jobs_job
+    WHERE finished_at < now() - interval '{KEEP_DONE}'
+      AND (state IN ('done', 'cancelled') OR finished_at < now() - interval '{KEEP_FAILED}')
+    LIMIT 5000
+)
+"""  # noqa: S608 - put together from constants
+
+
+@every(600, "jobs.purge")
+async def purge(lease: Lease) -> None:
+    await db.execute(PURGE)
+    await db.execute("DELETE FROM jobs_worker WHERE beat_at < now() - interval '1 hour'")

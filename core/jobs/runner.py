@@ -1,0 +1,259 @@
+"""Taking a job, running it, and writing down how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from core import db
+from core.db import Tx
+from core.jobs import bell, line, registry
+from core.jobs.lease import Cancelled, GiveUp, Lease, LeaseLost, Retry
+from core.jobs.queue import ring_commands
+from core.jobs.registry import Job
+
+log = logging.getLogger("vouchsafe.jobs")
+
+DATABASE_AWAY = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.LockNotAvailableError,
+    db.DatabaseBusy,
+)
+ERROR_LENGTH = 500
+BEAT_SECONDS = 1.0
+FINISH_SECONDS = 6.0
+HAND_BACK_SECONDS = 2.0
+
+TAKE = """
+UPDATE jobs_job
+SET state = 'running', fence = fence + 1, tries = tries + 1,
+    lease_until = now() + make_interval(secs => ($2::jsonb ->> name)::float8)
+WHERE id = $1 AND $2::jsonb ? name
+  AND ((state = 'queued' AND run_at <= now()) OR (state = 'running' AND lease_until < now()))
+RETURNING id, name, args, fence, tries, cancel
+"""
+
+# A row that is locked just now is being written by its own holder; the next beat finds it free.
+BEAT = """
+WITH mine AS (
+    SELECT * FROM unnest($1::bigint[], $2::int[], $3::float8[]) AS mine (id, fence, seconds)
+), free AS (
+    SELECT job.id FROM jobs_job job JOIN mine ON mine.id = job.id AND mine.fence = job.fence
+    WHERE job.state = 'running' FOR UPDATE OF job SKIP LOCKED
+), longer AS (
+    UPDATE jobs_job job SET lease_until = now() + make_interval(secs => mine.seconds)
+    FROM mine JOIN free USING (id) WHERE job.id = mine.id
+)
+SELECT mine.id, mine.fence, coalesce(job.fence = mine.fence AND job.state = 'running', false) AS held,
+       coalesce(job.cancel, false) AS cancel
+FROM mine LEFT JOIN jobs_job job ON job.id = mine.id
+"""
+
+END = """
+UPDATE jobs_job
+SET state = $3, error = $4, lease_until = NULL, tries = $5,
+    run_at = CASE WHEN $3 = 'queued' THEN now() + make_interval(secs => $6) ELSE run_at END,
+    finished_at = CASE WHEN $3 = 'queued' THEN NULL ELSE now() END
+WHERE id = $1 AND fence = $2 AND state = 'running'
+RETURNING run_at
+"""
+
+
+@dataclass(frozen=True)
+class Ending:
+    state: str
+    error: str = ""
+    pause: float = 0.0
+    count_try: bool = True
+
+
+class Runner:
+    """Runs jobs side by side in a fixed number of slots, whoever found them."""
+
+    def __init__(self, slots: int) -> None:
+        self._slots = asyncio.Semaphore(slots)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._leases: set[Lease] = set()
+        self._stopping = False
+
+    async def start(self, job_id: int) -> asyncio.Task[None]:
+        """Wait for a free slot, then begin. The task never fails; it does nothing if the job is not to be had."""
+        await self._slots.acquire()
+        task = asyncio.create_task(self._run(job_id))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._slots.release()
+
+    async def stop(self) -> None:
+        """Let running jobs finish for a while; those still running then go back into the queue."""
+        self._stopping = True
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=FINISH_SECONDS)
+        for lease in list(self._leases):
+            if lease.task is not None:
+                lease.task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=HAND_BACK_SECONDS)
+
+    async def beat_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            if self._leases:
+                try:
+                    await self._beat()
+                except DATABASE_AWAY as error:
+                    log.warning("leases cannot be renewed now: %s", type(error).__name__)
+
+    async def _beat(self) -> None:
+        leases = {(lease.job_id, lease.fence): lease for lease in self._leases}
+        asked_at = time.monotonic()
+        ids, fences = [key[0] for key in leases], [key[1] for key in leases]
+        for row in await db.fetch(BEAT, ids, fences, [lease.seconds for lease in leases.values()]):
+            lease = leases[row["id"], row["fence"]]
+            lease.cancelled = lease.cancelled or row["cancel"]
+            if row["held"]:
+                lease.ends_at = asked_at + lease.seconds
+            elif lease in self._leases and lease.task is not None:
+                lease.lost = True
+                lease.task.cancel()
+
+    async def _run(self, job_id: int) -> None:
+        if self._stopping:
+            return
+        try:
+            row = await db.fetchrow(TAKE, job_id, registry.leases())
+        except DATABASE_AWAY as error:
+            log.warning("job %s cannot be taken now: %s", job_id, type(error).__name__)
+            return
+        job = registry.find(row["name"]) if row else None
+        if row is None or job is None:
+            return
+        lease = Lease(job_id, job.name, row["fence"], row["tries"], job.lease_seconds, row["tries"] >= job.tries)
+        lease.cancelled = row["cancel"]
+        self._leases.add(lease)
+        try:
+            await self._see_through(job, row["args"], lease)
+        finally:
+            self._leases.discard(lease)
+
+    async def _see_through(self, job: Job, args: dict[str, Any], lease: Lease) -> None:
+        started = time.monotonic()
+        lease.task = asyncio.create_task(_attempt(job, args, lease))
+        try:
+            ending = await lease.task
+        except LeaseLost:
+            log.warning("job %s %s was taken over by another worker", lease.job_id, job.name)
+            return
+        except asyncio.CancelledError:
+            if lease.lost:
+                log.warning("job %s %s was taken over by another worker", lease.job_id, job.name)
+                return
+            ending = Ending("queued", "the worker was stopped before the job was done", count_try=False)
+        lease.task = None
+        milliseconds = (time.monotonic() - started) * 1000
+        log.info("job %s %s %s after %.0f ms, try %s", lease.job_id, job.name, ending.state, milliseconds, lease.tries)
+        await self._write_down(job, args, lease, ending)
+
+    async def _write_down(self, job: Job, args: dict[str, Any], lease: Lease, ending: Ending) -> None:
+        """Try for as long as the lease may be ours; after that another worker decides."""
+        while True:
+            try:
+                run_at = await _end(job, args, lease, ending)
+            except DATABASE_AWAY as error:
+                log.warning("the end of job %s cannot be written now: %s", lease.job_id, type(error).__name__)
+                if time.monotonic() > lease.ends_at or self._stopping:
+                    return
+                await asyncio.sleep(0.5)
+                continue
+            except Exception:
+                log.exception("job %s %s: its end could not be written", lease.job_id, job.name)
+                return
+            if run_at is not None:
+                _tell(lease, ending, run_at)
+            return
+
+
+async def _attempt(job: Job, args: dict[str, Any], lease: Lease) -> Ending:
+    try:
+        if lease.tries > job.tries and job.every is None:
+            raise GiveUp("the worker ended in the middle of this job each time it was tried")
+        if lease.cancelled:
+            raise Cancelled
+        async with asyncio.timeout(job.timeout_seconds):
+            await job.run(args, lease)
+    except Cancelled:
+        return _again_or(job, lease, Ending("cancelled"))
+    except LeaseLost:
+        raise
+    except GiveUp as error:
+        return _again_or(job, lease, Ending("failed", _text(error)))
+    except Retry as error:
+        return _after_error(job, lease, _text(error), error.after)
+    except Exception as error:
+        log.warning("job %s %s broke on try %s", lease.job_id, job.name, lease.tries, exc_info=True)
+        return _after_error(job, lease, f"{type(error).__name__}: {_text(error)}", None)
+    return _again_or(job, lease, Ending("done"))
+
+
+def _again_or(job: Job, lease: Lease, ending: Ending) -> Ending:
+    """A periodic job is never through; it waits for its next turn."""
+    return ending if job.every is None else Ending("queued", ending.error, job.every, count_try=False)
+
+
+def _after_error(job: Job, lease: Lease, text: str, after: float | None) -> Ending:
+    if job.every is not None:
+        return Ending("queued", text, job.every, count_try=False)
+    if lease.last_try:
+        return Ending("failed", text)
+    return Ending("queued", text, job.pause_after(lease.tries) if after is None else after)
+
+
+def _text(error: Exception) -> str:
+    """The first line only: what PostgreSQL adds below it quotes values."""
+    lines = str(error).splitlines()
+    return (lines[0] if lines else type(error).__name__)[:ERROR_LENGTH]
+
+
+async def _end(job: Job, args: dict[str, Any], lease: Lease, ending: Ending) -> datetime | None:
+    facts = (
+        lease.job_id,
+        lease.fence,
+        ending.state,
+        ending.error,
+        lease.tries if ending.count_try else lease.tries - 1,
+        ending.pause,
+    )
+    if ending.state != "failed" or job.on_failed is None:
+        return await db.fetchval(END, *facts)
+
+    on_failed = job.on_failed
+
+    async def give_up(tx: Tx) -> datetime | None:
+        written = await tx.fetchval(END, *facts)
+        if written is not None:
+            await on_failed(tx, args, ending.error)
+        return written
+
+    return await db.transaction(give_up)
+
+
+def _tell(lease: Lease, ending: Ending, run_at: datetime) -> None:
+    open_line = line.current()
+    if open_line is None:
+        return
+    if ending.state == "queued":
+        open_line.post(*ring_commands(lease.job_id, lease.fence, run_at))
+    open_line.post(("PUBLISH", f"{bell.PREFIX}job:{lease.job_id}", ending.state))
