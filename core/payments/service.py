@@ -198,6 +198,21 @@ async def ask(method: PaymentMethod, attempt: StoredAttempt) -> Claim | None:
     return claim
 
 
+async def ask_soon(order_ref: str, method: str, session_hash: bytes) -> None:
+    """The buyer came back from the gateway: let the timer ask about their attempt now instead of later."""
+    await db.execute(
+        """
+        UPDATE payments_attempt attempt SET next_query_at = now() FROM orders_order o
+        JOIN orders_access access ON access.order_id = o.id AND access.session_hash = $3
+        WHERE o.id = attempt.order_id AND o.ref = $1 AND attempt.method = $2 AND attempt.state = 'waiting'
+          AND attempt.next_query_at > now()
+        """,
+        order_ref,
+        method,
+        session_hash,
+    )
+
+
 async def stop_asking(attempt: StoredAttempt) -> None:
     """Its plugin is gone: nobody can be asked."""
     await db.execute("UPDATE payments_attempt SET next_query_at = NULL WHERE id = $1", attempt.id)

@@ -1,0 +1,61 @@
+"""What people did, and what looked like an attack."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.params import FromPath
+from msgspec import Meta
+
+from core import db
+from core.web.forms import Line, read_query
+from core.web.render import page, see_other
+
+PAGE = 100
+
+
+class Filters(msgspec.Struct):
+    q: Line = ""
+    page: Annotated[int, Meta(ge=1, le=100_000)] = 1
+
+
+@get("/audit", opt={"who": "staff:audit.read"})
+async def log(request: Request[Any, Any, Any]) -> Response[str]:
+    filters = read_query(request, Filters)
+    rows = await db.fetch(
+        "SELECT entry.*, staff.name, staff.email FROM audit_entry entry"
+        " LEFT JOIN people_staff staff ON entry.actor = 'staff:' || staff.id"
+        " WHERE ($1 = '' OR entry.object = $1 OR entry.act = $1 OR entry.actor = $1 OR entry.object = 'order:' || $1)"
+        " ORDER BY entry.id DESC LIMIT $2 OFFSET $3",
+        filters.q,
+        PAGE + 1,
+        (filters.page - 1) * PAGE,
+    )
+    context = {"entries": rows[:PAGE], "more": len(rows) > PAGE, "filters": filters}
+    return page(request, "audit/log.html", context)
+
+
+@get("/alarms", opt={"who": "staff:audit.read"})
+async def alarms(request: Request[Any, Any, Any]) -> Response[str]:
+    rows = await db.fetch("SELECT * FROM audit_alarm ORDER BY seen_at IS NOT NULL, id DESC LIMIT 200")
+    return page(request, "audit/alarms.html", {"alarms": rows})
+
+
+@post("/alarms/{alarm_id:int}/seen", opt={"who": "staff:audit.read"})
+async def seen(request: Request[Any, Any, Any], alarm_id: FromPath[int]) -> Response[Any]:
+    await db.execute(
+        "UPDATE audit_alarm SET seen_at = now(), seen_by = $2 WHERE id = $1 AND seen_at IS NULL",
+        alarm_id,
+        request.state.session.staff_id,
+    )
+    return see_other("/admin/alarms")
+
+
+@post("/alarms/seen", opt={"who": "staff:audit.read"})
+async def all_seen(request: Request[Any, Any, Any]) -> Response[Any]:
+    await db.execute(
+        "UPDATE audit_alarm SET seen_at = now(), seen_by = $1 WHERE seen_at IS NULL", request.state.session.staff_id
+    )
+    return see_other("/admin/alarms")

@@ -1,0 +1,12 @@
+from pathlib import Path
+
+from core.payments import console
+from core.web.feature import Feature, Nav
+from core.web.i18n import _
+
+feature = Feature(
+    name="payments",
+    folder=Path(__file__).parent,
+    console_routes=[console.payment_list],
+    nav=[Nav(_("Payments"), "/admin/payments", "credit-card", group="sales", right="payments.read", order=120)],
+)

@@ -1,0 +1,51 @@
+"""The ways to pay that a buyer may choose from now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from core.hooks import runtime
+from core.payments.method import PaymentMethod
+from core.refused import Refused
+from core.web.i18n import _
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One button. ``value`` is what the form sends: ``epay:alipay``, or ``manual`` for a method without options."""
+
+    method: PaymentMethod
+    option: str
+    title: Mapping[str, str]
+    icon: str
+
+    @property
+    def value(self) -> str:
+        return f"{self.method.key}:{self.option}" if self.option else self.method.key
+
+
+def offers(currency: str, test: bool) -> list[Offer]:
+    """Every button for an order in ``currency``; ``test`` tells whether test methods may be used."""
+    found: list[Offer] = []
+    for method in methods().values():
+        currencies = method.currencies()
+        if (method.test_only and not test) or (currencies is not None and currency not in currencies):
+            continue
+        found += [Offer(method, one.key, one.title, one.icon) for one in method.options] or [
+            Offer(method, "", method.title, getattr(method, "icon", "credit-card"))
+        ]
+    return found
+
+
+def chosen(value: str, currency: str, test: bool) -> Offer:
+    """The offer a form named; a method's key alone means its first option."""
+    for offer in offers(currency, test):
+        if value in (offer.value, offer.method.key):
+            return offer
+    raise Refused(_("Choose how you want to pay."), "method")
+
+
+def methods() -> dict[str, Any]:
+    return runtime.current().payment_methods
