@@ -73,13 +73,14 @@ def create_app(
     config: Config | None = None,
     *,
     load_plugins: LoadPlugins | None = None,
+    names: Sequence[str] = FEATURES,
     extra_features: Sequence[Feature] = (),
 ) -> Litestar:
     for name in ("LITESTAR_DEBUG", "LITESTAR_PDB"):
         if os.environ.get(name):
             raise StartRefused(f"{name} is set. It shows the inside of the program to visitors: take it away.")
     config = config or Config.from_env()
-    features = [web_pages.feature, *core_features(), *extra_features]
+    features = [web_pages.feature, *core_features(names), *extra_features]
     app = Litestar(
         route_handlers=[router for feature in features for router in routers(feature)],
         middleware=[
@@ -111,8 +112,8 @@ def create_app(
     return app
 
 
-def core_features() -> list[Feature]:
-    present = [name for name in FEATURES if (CORE / name / "feature.py").is_file()]
+def core_features(names: Sequence[str]) -> list[Feature]:
+    present = [name for name in names if (CORE / name / "feature.py").is_file()]
     return [importlib.import_module(f"core.{name}.feature").feature for name in present]
 
 

@@ -47,7 +47,7 @@ def config(database: str, redis_url: str, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="module")
 def app(config: Config) -> Litestar:
-    return create_app(config, extra_features=[sample])
+    return create_app(config, names=(), extra_features=[sample])
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Request, Response, get, post
 
-from core import db
+from core import clock, db
 from core.people import sessions
 from core.web.errors import FormError
 from core.web.feature import Feature, Nav
@@ -117,6 +117,16 @@ async def toasted(request: AnyRequest) -> Response[str]:
     return toast(fragment(request, "sample/_part.html", {}), _("Saved"))
 
 
+@get("/sample/style", opt={"who": "anyone"})
+async def style(request: AnyRequest) -> Response[str]:
+    return page(request, "sample/style.html", {})
+
+
+@get("/sample/style", opt={"who": "staff:orders.read"})
+async def console_style(request: AnyRequest) -> Response[str]:
+    return page(request, "sample/console_style.html", {"now": clock.now()})
+
+
 @get("/sample", opt={"who": "staff:orders.read"})
 async def console(request: AnyRequest) -> Response[str]:
     return page(request, "sample/console.html", {})
@@ -150,8 +160,9 @@ feature = Feature(
         boom,
         part,
         toasted,
+        style,
     ],
-    console_routes=[console, console_change],
+    console_routes=[console, console_change, console_style],
     rest_routes=[rest],
     nav=[
         Nav(_("Orders"), "/admin/sample", "receipt", group="sales", right="orders.read"),

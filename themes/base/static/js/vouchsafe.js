@@ -1,0 +1,197 @@
+/* Small helpers; every page works without them.
+
+   <vs-copy text="…" done="Copied"><button hidden>…</button></vs-copy>   copies; the button says so
+   <vs-copy of="#id" done="Copied">…                                     copies what that element shows
+   <vs-remask seconds="60" href="/o/V1">…</vs-remask>                    goes to href when time is up or the tab is hidden
+   <vs-countdown until="2026-11-22T16:00:00Z" over="Expired">15:00</vs-countdown>
+   <vs-dialog><a href="/page">…</a><dialog>…</dialog></vs-dialog>        opens the dialog instead of the page
+   <vs-fold><details open>…</details></vs-fold>                          starts closed on a small screen
+   <form data-auto>                                                      sends itself when a choice changes
+   <form data-once>                                                      is sent once, however often it is clicked
+   <input data-check-all="ids">                                          ticks every box of that name
+*/
+
+class Copy extends HTMLElement {
+  connectedCallback() {
+    const button = this.querySelector("button");
+    if (!button) return;
+    button.hidden = false;
+    button.addEventListener("click", () => this.copy(button));
+  }
+
+  text() {
+    const source = this.getAttribute("of");
+    return source ? document.querySelector(source).textContent.trim() : this.getAttribute("text");
+  }
+
+  async copy(button) {
+    const text = this.text();
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      if (!copyByHand(text)) return;
+    }
+    const label = button.querySelector("span") || button;
+    this.before ??= label.textContent;
+    label.textContent = this.getAttribute("done");
+    say(this.getAttribute("done"));
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => { label.textContent = this.before; }, 2500);
+  }
+}
+
+/* Pages on plain http and some in-app browsers have no clipboard. */
+function copyByHand(text) {
+  const area = document.createElement("textarea");
+  area.value = text;
+  area.readOnly = true;
+  area.className = "visually-hidden";
+  document.body.append(area);
+  area.select();
+  const done = document.execCommand("copy");
+  area.remove();
+  return done;
+}
+
+/* Read out by screen readers, not shown. */
+function say(text) {
+  let voice = document.getElementById("vs-voice");
+  if (!voice) {
+    voice = document.createElement("p");
+    voice.id = "vs-voice";
+    voice.className = "visually-hidden";
+    voice.setAttribute("role", "status");
+    document.body.append(voice);
+  }
+  voice.textContent = text;
+}
+
+class Remask extends HTMLElement {
+  connectedCallback() {
+    this.ends = Date.now() + 1000 * Number(this.getAttribute("seconds") || 60);
+    this.timer = setInterval(() => { if (Date.now() >= this.ends) this.hide(); }, 500);
+    this.onHidden = () => { if (document.hidden) this.hide(); };
+    document.addEventListener("visibilitychange", this.onHidden);
+  }
+
+  disconnectedCallback() {
+    clearInterval(this.timer);
+    document.removeEventListener("visibilitychange", this.onHidden);
+  }
+
+  hide() {
+    const href = this.getAttribute("href");
+    this.replaceChildren();
+    this.disconnectedCallback();
+    if (href) location.replace(href);
+  }
+}
+
+class Countdown extends HTMLElement {
+  connectedCallback() {
+    this.until = Date.parse(this.getAttribute("until"));
+    this.timer = setInterval(() => this.show(), 1000);
+    this.show();
+  }
+
+  disconnectedCallback() {
+    clearInterval(this.timer);
+  }
+
+  show() {
+    const left = Math.max(0, Math.round((this.until - Date.now()) / 1000));
+    if (left === 0) {
+      clearInterval(this.timer);
+      this.textContent = this.getAttribute("over");
+      this.dispatchEvent(new CustomEvent("over", { bubbles: true }));
+      return;
+    }
+    const two = (number) => String(number).padStart(2, "0");
+    const hours = Math.floor(left / 3600);
+    const rest = `${two(Math.floor(left / 60) % 60)}:${two(left % 60)}`;
+    this.textContent = hours ? `${hours}:${rest}` : rest;
+  }
+}
+
+class Dialog extends HTMLElement {
+  connectedCallback() {
+    const dialog = this.querySelector("dialog");
+    const opener = this.querySelector("a, button");
+    if (!dialog || !dialog.showModal) return;
+    opener.addEventListener("click", (event) => {
+      event.preventDefault();
+      dialog.showModal();
+    });
+    dialog.addEventListener("click", (event) => {
+      if (event.target === dialog || event.target.closest("[data-close]")) dialog.close();
+    });
+    document.addEventListener("dialog:close", () => dialog.close());
+  }
+}
+
+class Fold extends HTMLElement {
+  connectedCallback() {
+    if (matchMedia("(max-width: 60rem)").matches) this.querySelector("details").open = false;
+  }
+}
+
+for (const [name, element] of Object.entries({
+  "vs-copy": Copy, "vs-remask": Remask, "vs-countdown": Countdown, "vs-dialog": Dialog, "vs-fold": Fold,
+})) customElements.define(name, element);
+
+document.addEventListener("change", (event) => {
+  const form = event.target.closest("form[data-auto]");
+  if (form) form.requestSubmit();
+  const name = event.target.dataset?.checkAll;
+  if (name) {
+    for (const box of document.querySelectorAll(`input[type=checkbox][name="${CSS.escape(name)}"]`)) {
+      box.checked = event.target.checked;
+    }
+  }
+});
+
+document.addEventListener("submit", (event) => {
+  const form = event.target.closest("form[data-once]");
+  if (!form) return;
+  if (form.dataset.sent) event.preventDefault();
+  form.dataset.sent = "1";
+});
+/* A page that comes back from the browser's memory may be sent again. */
+addEventListener("pageshow", () => {
+  for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+});
+
+/* Menus close on a click elsewhere and on Escape. */
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    if (!menu.contains(event.target)) menu.open = false;
+  }
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  }
+});
+
+/* HX-Trigger: {"toast": {"text": "…", "kind": "success"}} */
+document.addEventListener("toast", (event) => {
+  const { text, kind } = event.detail;
+  const toast = document.createElement("div");
+  toast.className = `toast toast-${kind}`;
+  const line = document.createElement("p");
+  line.textContent = text;
+  toast.append(line);
+  document.getElementById("toasts").append(toast);
+});
+/* Every toast, whoever put it there, leaves by itself after a while, unless it is being read. */
+new MutationObserver((changes) => {
+  for (const change of changes) {
+    for (const toast of change.addedNodes) {
+      if (!toast.classList) continue;
+      const leave = () => { if (toast.matches(":hover, :focus-within")) setTimeout(leave, 2000); else toast.remove(); };
+      setTimeout(leave, 8000);
+    }
+  }
+}).observe(document.getElementById("toasts"), { childList: true });
