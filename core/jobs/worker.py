@@ -56,6 +56,7 @@ async def main(config: Config | None = None, *, prepare: Prepare = core_jobs) ->
     if not config.database_url:
         raise RuntimeError("a worker needs DATABASE_URL")
     stop = _stop_asked()
+    logging.getLogger("arq").setLevel(logging.WARNING)
     await db.open_pool(config.database_url, size=SLOTS + 6)
     try:
         async with prepare(config), _bell(config.redis_url):
@@ -102,9 +103,15 @@ async def _work(redis_url: str | None, stop: asyncio.Event) -> None:
 
 
 async def _end(tasks: list[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    """Cancel until it is heard: ``asyncio.wait_for`` loses a cancellation that comes with its result."""
+    going = set(tasks)
+    while going:
+        for task in going:
+            task.cancel()
+        done, going = await asyncio.wait(going, timeout=0.2)
+        for task in done:
+            if not task.cancelled() and task.exception():
+                log.info("ended with %s", type(task.exception()).__name__)
 
 
 async def _answer_bell_for_ever(redis_url: str, runner: Runner) -> None:
@@ -155,10 +162,7 @@ def _leave(worker: arq.worker.Worker, redis: ArqRedis) -> None:
     """Drop arq's own notes; the jobs themselves run in the runner and are not touched."""
 
     async def leave() -> None:
-        tasks = list(worker.tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _end(list(worker.tasks.values()))
         await redis.aclose()
 
     task = asyncio.create_task(leave())
