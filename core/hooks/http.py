@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import logging
 import socket
 import ssl
 import zlib
@@ -17,6 +18,9 @@ import httpcore
 import httpx
 
 from core import clock, db
+
+# httpx logs every address it calls, and some gateways want the merchant's key in the address.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 MAX_BYTES = 2_000_000
 SECONDS = 10.0

@@ -24,6 +24,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, web
+from yarl import URL
 
 CHANNELS = {"alipay": "支付宝", "wxpay": "微信支付", "qqpay": "QQ钱包", "bank": "网银支付", "usdt": "USDT"}
 MINUTE = 60
@@ -165,7 +166,7 @@ class Gateway:
         try:
             async with (
                 ClientSession(timeout=ClientTimeout(total=10)) as session,
-                session.get(f"{trade.notify_url}?{self.signed_query(trade)}", allow_redirects=False) as answer,
+                session.get(self.with_query(trade.notify_url, trade), allow_redirects=False) as answer,
             ):
                 text = await answer.text()
                 self.record(trade, started, answer.status, text)
@@ -185,6 +186,10 @@ class Gateway:
                 "seconds": time.time() - started,
             }
         )
+
+    def with_query(self, address: str, trade: Trade) -> URL:
+        # As the gateway wrote it: yarl would rewrite escapes that the signature does not cover.
+        return URL(f"{address}{'&' if '?' in address else '?'}{self.signed_query(trade)}", encoded=True)
 
     def signed_query(self, trade: Trade) -> str:
         params = {
@@ -208,7 +213,7 @@ def sign(params: dict[str, str], key: str) -> str:
     for name in sorted(params):
         if name not in ("sign", "sign_type") and params[name] != "":
             text += f"{name}={params[name]}&"
-    return hashlib.md5((text[:-1] + key).encode()).hexdigest()
+    return hashlib.md5((text[:-1] + key).encode(), usedforsecurity=False).hexdigest()
 
 
 def as_php_float(money: str) -> str:
@@ -237,7 +242,7 @@ async def faults(request: web.Request, handler: Any) -> web.StreamResponse:
     if path in gateway.script.broken:
         raise web.HTTPInternalServerError(text="<html>500 Internal Server Error</html>")
     if path in gateway.script.garbage:
-        return web.Response(text="<br /><b>Warning</b>: mysqli_connect() in config.php on line 3", content_type="text/html")
+        return web.Response(text="<b>Warning</b>: mysqli_connect() in config.php on line 3", content_type="text/html")
     return await handler(request)
 
 
@@ -302,7 +307,9 @@ async def api(request: web.Request) -> web.StreamResponse:
         return say({"code": -3, "msg": "商户ID不存在"})
     if query.get("key") != gateway.key:
         return say({"code": -3, "msg": "商户密钥错误"})
-    return say(merchant(gateway) if act == "query" else order(gateway, query.get("trade_no"), query.get("out_trade_no")))
+    if act == "query":
+        return say(merchant(gateway))
+    return say(order(gateway, query.get("trade_no"), query.get("out_trade_no")))
 
 
 def merchant(gateway: Gateway) -> dict[str, Any]:
@@ -367,7 +374,7 @@ async def pay_button(request: web.Request) -> web.StreamResponse:
     await gateway.pay(trade)
     if not trade.status:
         return show("收银台", "<p>等待付款</p>")
-    raise web.HTTPSeeOther(f"{trade.return_url}?{gateway.signed_query(trade)}")
+    raise web.HTTPSeeOther(gateway.with_query(trade.return_url, trade))
 
 
 @routes.get("/_log")
@@ -416,7 +423,7 @@ async def notify_again(request: web.Request) -> web.StreamResponse:
 @routes.get("/_notify")
 async def notify_address(request: web.Request) -> web.StreamResponse:
     trade = asked_trade(request)
-    return say({"url": f"{trade.notify_url}?{request.app[GATEWAY].signed_query(trade)}"})
+    return say({"url": str(request.app[GATEWAY].with_query(trade.notify_url, trade))})
 
 
 async def main() -> None:
@@ -425,7 +432,7 @@ async def main() -> None:
     parser.add_argument("--pid", default="1001")
     parser.add_argument("--key", required=True)
     parser.add_argument("--retry-scale", type=float, default=1.0, help="0.001 makes a minute of waiting 60 ms")
-    parser.add_argument("--until-eof", action="store_true", help="end when standard input does: with whoever started it")
+    parser.add_argument("--until-eof", action="store_true", help="end with whoever started us")
     chosen = parser.parse_args()
     app = web.Application(middlewares=[faults])
     app[GATEWAY] = Gateway(chosen.pid, chosen.key, chosen.retry_scale)

@@ -1,0 +1,74 @@
+"""The calls to an EPay gateway, and what its answers mean."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from core.api import GatewayRefused, GatewayUnavailable, HttpAnswer, HttpError, PluginHttp
+
+from .settings import Settings
+from .signature import sign
+
+OK = 1
+NOT_FOUND = -1
+BAD_KEY = -3
+
+
+class BadKey(GatewayRefused):
+    """The gateway does not know this merchant number or this key."""
+
+
+class Gateway:
+    def __init__(self, settings: Settings, http: PluginHttp) -> None:
+        self._settings, self._http = settings, http
+
+    def page(self, params: Mapping[str, str]) -> str:
+        return f"{self._settings.gateway}/submit.php?{urlencode(self._signed(params))}"
+
+    async def create(self, params: Mapping[str, str]) -> dict[str, Any]:
+        return self._good(await self._ask("POST", "mapi.php", form=self._signed(params)))
+
+    async def order(self, ref: str) -> dict[str, Any] | None:
+        answer = await self._api("order", out_trade_no=ref)
+        return None if answer["code"] == NOT_FOUND else self._good(answer)
+
+    async def merchant(self) -> dict[str, Any]:
+        return self._good(await self._api("query"))
+
+    def _signed(self, params: Mapping[str, str]) -> dict[str, str]:
+        signature = sign(params, self._settings.key.reveal())
+        return {**params, "sign": signature, "sign_type": "MD5"}
+
+    async def _api(self, act: str, **params: str) -> dict[str, Any]:
+        who = {"pid": self._settings.pid, "key": self._settings.key.reveal()}
+        return await self._ask("GET", "api.php", params={"act": act, **who, **params})
+
+    async def _ask(self, method: str, page: str, **data: Mapping[str, str]) -> dict[str, Any]:
+        try:
+            answer = await self._http.request(method, f"{self._settings.gateway}/{page}", **data)  # type: ignore[arg-type]
+        except HttpError as error:
+            raise GatewayUnavailable(str(error)) from None
+        return _read(answer)
+
+    def _good(self, answer: dict[str, Any]) -> dict[str, Any]:
+        if answer["code"] == BAD_KEY:
+            raise BadKey(self._words(answer))
+        if answer["code"] != OK:
+            raise GatewayRefused(self._words(answer))
+        return answer
+
+    def _words(self, answer: dict[str, Any]) -> str:
+        said = str(answer.get("msg") or "").replace(self._settings.key.reveal(), "…")
+        return said[:200] or f"code {answer['code']}"
+
+
+def _read(answer: HttpAnswer) -> dict[str, Any]:
+    if answer.status != 200:
+        raise GatewayUnavailable(f"the gateway answered with status {answer.status}")
+    try:
+        # Numbers with a point stay text, so that no amount ever is a float.
+        found = json.loads(answer.content, parse_float=str)
+        return {**found, "code": int(found["code"])}
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise GatewayUnavailable("the gateway's answer cannot be read") from None

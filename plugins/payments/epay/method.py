@@ -1,0 +1,137 @@
+"""EPay V1 as a way to be paid."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from core.api import (
+    Attempt,
+    CallbackRequest,
+    Claim,
+    ClaimState,
+    Forged,
+    GatewayRefused,
+    GatewayUnavailable,
+    Money,
+    PaymentMethod,
+    PaymentOption,
+    PluginHttp,
+    QrCode,
+    Redirect,
+    Started,
+    Step,
+)
+
+from .gateway import Gateway
+from .settings import CHANNELS, Settings
+from .signature import is_signed
+
+CURRENCY = "CNY"
+TITLE = {"en": "Pay online", "zh-CN": "在线支付"}
+NAME_BYTES = 127
+SUCCESS = "TRADE_SUCCESS"
+STATUSES = {"1": ClaimState.PAID, "2": ClaimState.FAILED, "3": ClaimState.PENDING}
+"""1 paid, 2 refunded, 3 frozen: the money came but is held back. 0, not paid yet, says nothing new."""
+
+ICONS = {"wxpay": "brand-wechat"}
+WALLETS = ("https", "weixin", "wxp", "alipay", "alipays", "mqqapi", "mqqwallet", "upwallet", "uppaywallet")
+MINUTE = 60
+
+
+class Epay(PaymentMethod):
+    key = "epay"
+    title = TITLE
+
+    def __init__(self, settings: Settings, http: PluginHttp) -> None:
+        self._settings = settings
+        self._gateway = Gateway(settings, http)
+        self.options = tuple(
+            PaymentOption(name, CHANNELS[name], ICONS.get(name, "credit-card")) for name in settings.channels()
+        )
+        if settings.query:
+            self.query_after = (15, 30, *(minutes * MINUTE for minutes in (1, 2, 5, 10, 15, 30, 60, 120)))
+
+    def currencies(self) -> frozenset[str]:
+        return frozenset({CURRENCY})
+
+    async def start(self, attempt: Attempt) -> Started:
+        params = self._trade(attempt)
+        if self._settings.mode == "page":
+            # A link, not a form: browsers hold a form's redirects to our content policy, and cashiers redirect.
+            return Started(Redirect(self._gateway.page(params)))
+        asked = {**params, "clientip": attempt.client_ip or "0.0.0.0", "device": attempt.device}  # noqa: S104
+        answer = await self._gateway.create(asked)
+        return Started(_step(answer), str(answer["trade_no"]) if answer.get("trade_no") else None)
+
+    def _trade(self, attempt: Attempt) -> dict[str, str]:
+        if attempt.amount.currency != CURRENCY:
+            raise GatewayRefused(f"EPay takes {CURRENCY}, not {attempt.amount.currency}")
+        channel = {"type": attempt.option} if attempt.option else {}
+        return {
+            "pid": self._settings.pid,
+            **channel,
+            "out_trade_no": attempt.ref,
+            "notify_url": attempt.notify_url,
+            "return_url": attempt.return_url,
+            "name": cut(attempt.title, NAME_BYTES),
+            "money": attempt.amount.plain(),
+        }
+
+    async def parse_callback(self, request: CallbackRequest) -> Claim:
+        params = request.form_params() if request.method == "POST" and request.body else request.query_params()
+        if not is_signed(params, self._settings.key.reveal()):
+            raise Forged("the signature is missing or wrong")
+        if params.get("sign_type") != "MD5":
+            raise Forged("the signature is not of the kind MD5")
+        if params.get("pid") != self._settings.pid:
+            raise Forged("it is for another merchant number")
+        if params.get("trade_status") != SUCCESS:
+            raise Forged("it does not say that the payment succeeded")
+        try:
+            return _claim(params, ClaimState.PAID)
+        except ValueError as error:
+            raise Forged(str(error)) from None
+
+    async def query(self, attempt: Attempt) -> Claim | None:
+        order = await self._gateway.order(attempt.ref)
+        state = STATUSES.get(str(order.get("status"))) if order else None
+        if order is None or state is None:
+            return None
+        if str(order.get("pid")) != self._settings.pid or order.get("out_trade_no") != attempt.ref:
+            raise GatewayUnavailable("the gateway told of another order than it was asked about")
+        try:
+            return _claim(order, state)
+        except ValueError as error:
+            raise GatewayUnavailable(f"the gateway's answer cannot be used: {error}") from None
+
+
+def _claim(facts: dict[str, Any], state: ClaimState) -> Claim:
+    trade_no, ref = facts.get("trade_no"), facts.get("out_trade_no")
+    if not trade_no or not ref:
+        raise ValueError("it names no trade")
+    return Claim(
+        attempt_ref=str(ref),
+        state=state,
+        amount=Money.parse(str(facts.get("money")), CURRENCY),
+        gateway_ref=str(trade_no),
+        event_key=f"{trade_no}:{state}",
+    )
+
+
+def _step(answer: dict[str, Any]) -> Step:
+    page, code, wallet = (str(answer.get(name) or "") for name in ("payurl", "qrcode", "urlscheme"))
+    if page:
+        if urlsplit(page).scheme not in ("http", "https"):
+            raise GatewayUnavailable("the gateway sent an address that is none")
+        return Redirect(page)
+    if code or wallet:
+        return QrCode(code or wallet, _deep_link(wallet) or _deep_link(code))
+    raise GatewayRefused("the gateway offers this channel on its own page only; choose that in the settings")
+
+
+def _deep_link(text: str) -> str | None:
+    return text if urlsplit(text).scheme in WALLETS else None
+
+
+def cut(text: str, size: int) -> str:
+    """At most ``size`` bytes of UTF-8, never half a sign."""
+    return text.encode()[:size].decode(errors="ignore")
