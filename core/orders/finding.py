@@ -8,7 +8,7 @@ from typing import Any
 
 from core import db
 from core.catalog.service import Words
-from core.jobs import Lease, enqueue, job, ring
+from core.jobs import enqueue, ring
 from core.money import Money
 
 SHOWN = 20

@@ -59,8 +59,11 @@ async def order_page(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
     order = await _mine(visit, ref)
     if order is None:
         return _unknown(request)
-    name = "orders/_order.html" if wants_fragment(request) else "orders/order.html"
-    return (fragment if wants_fragment(request) else page)(request, name, _context(visit, order))
+    if not wants_fragment(request):
+        return page(request, "orders/order.html", _context(visit, order))
+    if request.query_params.get("seen") == order.mark:
+        return Response(None, status_code=204)
+    return fragment(request, "orders/_order.html", _context(visit, order))
 
 
 async def _mine(visit: Visit, ref: str) -> OrderView | None:
@@ -151,7 +154,7 @@ async def _changes(ref: str, session_hash: bytes, before: dict[str, Any]) -> Asy
     loop = asyncio.get_running_loop()
     ends, beat = loop.time() + STREAM_SECONDS, loop.time()
     try:
-        yield b"retry: 2000\n: open\n\n"
+        yield b"retry: 2000\nevent: open\ndata: \n\n"
         while loop.time() < ends:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(rung.wait(), LOOK_SECONDS)
@@ -163,7 +166,7 @@ async def _changes(ref: str, session_hash: bytes, before: dict[str, Any]) -> Asy
                 before = now
                 yield f"event: changed\ndata: {ref}\n\n".encode()
             elif loop.time() - beat > BEAT_SECONDS:
-                yield b": still here\n\n"
+                yield b"event: beat\ndata: \n\n"
                 beat = loop.time()
     finally:
         listener.cancel()

@@ -15,7 +15,7 @@ from core.web.i18n import _
 EXPIRE_AT_ONCE = 200
 
 VIEW = """
-SELECT o.*,
+SELECT o.*, (SELECT max(id) FROM orders_event WHERE order_id = o.id) AS last_event,
     (SELECT json_agg(json_build_object(
         'id', line.id, 'sku_code', line.sku_code, 'product_title', line.product_title, 'sku_title', line.sku_title,
         'quantity', line.quantity, 'unit_price', line.unit_price, 'total', line.total, 'fields', line.fields,

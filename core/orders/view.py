@@ -46,6 +46,12 @@ class OrderView:
     delivered_at: datetime | None
     lines: list[LineView]
     attempts: list[dict[str, Any]]
+    last_event: int
+
+    @property
+    def mark(self) -> str:
+        """Changes whenever the page would."""
+        return f"{self.last_event}-{self.phase}"
 
     @property
     def phase(self) -> str:
@@ -97,6 +103,7 @@ def order_view(row: dict[str, Any]) -> OrderView:
         delivered_at=row["delivered_at"],
         lines=[_line(line, currency) for line in row["lines"] or []],
         attempts=row["attempts"] or [],
+        last_event=row["last_event"],
     )
 
 

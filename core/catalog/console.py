@@ -1,0 +1,529 @@
+"""The catalogue in the console: products with their SKUs, categories, pictures."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.params import FromPath
+from msgspec import Meta
+
+from core import db
+from core.catalog import editing, images
+from core.catalog.buyer_fields import BuyerField
+from core.catalog.editing import Editor, ProductDraft, SkuDraft
+from core.money import Money
+from core.refused import Refused
+from core.vault import stock
+from core.web.errors import FormError, NotFound
+from core.web.flash import flash
+from core.web.forms import Line, Upload, read_form, read_query
+from core.web.i18n import Text, _
+from core.web.render import page, see_other
+
+LongText = Annotated[str, Meta(max_length=20_000)]
+Small = Annotated[int, Meta(ge=-100_000, le=100_000)]
+Count = Annotated[int, Meta(ge=1, le=1000)]
+PAGE = 50
+FIELD_ROWS = 4
+SKU_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+STATES: dict[str, tuple[Text, str]] = {
+    "draft": (_("Draft"), "neutral"),
+    "listed": (_("On sale"), "good"),
+    "archived": (_("Archived"), "neutral"),
+}
+PERIODS: dict[str, Text] = {
+    "none": _("No period"),
+    "day": _("Day"),
+    "week": _("Week"),
+    "month": _("Month"),
+    "season": _("Season"),
+    "year": _("Year"),
+    "lifetime": _("For ever"),
+}
+KINDS: dict[str, Text] = {
+    "text": _("Text"),
+    "email": _("E-mail"),
+    "phone": _("Phone number"),
+    "number": _("Number"),
+    "select": _("Choice"),
+}
+
+
+class Filters(msgspec.Struct):
+    q: Line = ""
+    state: Line = ""
+    page: Annotated[int, Meta(ge=1, le=100_000)] = 1
+
+
+class ProductForm(msgspec.Struct):
+    title_zh: Line = ""
+    title_en: Line = ""
+    slug: Line = ""
+    summary_zh: Line = ""
+    summary_en: Line = ""
+    description_zh: LongText = ""
+    description_en: LongText = ""
+    note_zh: LongText = ""
+    note_en: LongText = ""
+    category: int | None = None
+    state: Literal["draft", "listed", "archived"] = "draft"
+    position: Small = 0
+    version: int = 0
+    asked: dict[str, str] = {}
+
+
+class SkuForm(msgspec.Struct):
+    code: Line
+    price: Line
+    title_zh: Line = ""
+    title_en: Line = ""
+    face_value: Line = ""
+    period: Literal["none", "day", "week", "month", "season", "year", "lifetime"] = "none"
+    min_per_order: Count = 1
+    max_per_order: Count = 10
+    max_per_buyer: Count | None = None
+    low_stock: Annotated[int, Meta(ge=0, le=1_000_000)] = 5
+    listed: bool = False
+    position: Small = 0
+    version: int = 0
+
+
+class ImageForm(msgspec.Struct):
+    image: Upload
+
+
+class CategoryForm(msgspec.Struct):
+    title_zh: Line = ""
+    title_en: Line = ""
+    slug: Line = ""
+    position: Small = 0
+    visible: bool = False
+
+
+def editor(request: Request[Any, Any, Any]) -> Editor:
+    return Editor(request.scope["state"]["visit"].shop.id, request.state.session.staff_id)
+
+
+def both(zh: str, en: str) -> dict[str, str]:
+    return {locale: text for locale, text in (("zh-CN", zh.strip()), ("en", en.strip())) if text}
+
+
+def title_of(zh: str, en: str) -> dict[str, str]:
+    title = both(zh, en)
+    if not title:
+        raise Refused(_("Give it a name, in at least one language."), "title_zh")
+    return title
+
+
+# -- the list ---------------------------------------------------------------------------
+
+PRODUCTS = """
+SELECT product.*, category.title AS category_title,
+       (SELECT json_agg(json_build_object('id', sku.id, 'code', sku.code, 'title', sku.title, 'price', sku.price,
+            'currency', sku.currency, 'low_stock', sku.low_stock, 'listed', sku.listed) ORDER BY sku.position, sku.id)
+        FROM catalog_sku sku WHERE sku.product_id = product.id) AS skus
+FROM catalog_product product LEFT JOIN catalog_category category ON category.id = product.category_id
+WHERE product.shop_id = $1 AND ($2 = '' OR product.state = $2)
+  AND ($3 = '' OR product.title::text ILIKE '%' || $4 || '%' OR product.slug = $3
+       OR product.id IN (SELECT product_id FROM catalog_sku WHERE code = $3))
+ORDER BY product.position, product.id DESC LIMIT $5 OFFSET $6
+"""
+
+
+@get("/products", opt={"who": "staff:products.read"})
+async def product_list(request: Request[Any, Any, Any]) -> Response[str]:
+    filters = read_query(request, Filters)
+    wanted = filters.q.strip()
+    like = wanted.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    rows = await db.fetch(
+        PRODUCTS, editor(request).shop_id, filters.state, wanted, like, PAGE + 1, (filters.page - 1) * PAGE
+    )
+    products = [dict(row) for row in rows[:PAGE]]
+    free = await stock.free_counts([sku["id"] for product in products for sku in product["skus"] or []])
+    for product in products:
+        for sku in product["skus"] or []:
+            sku["money"] = Money(sku["price"], sku["currency"])
+            sku["free"] = free[sku["id"]]
+    context = {
+        "products": products,
+        "more": len(rows) > PAGE,
+        "filters": filters,
+        "given": {name: value for name, value in msgspec.to_builtins(filters).items() if value not in ("", 1)},
+        "states": STATES,
+        "counted_up_to": stock.COUNTED_UP_TO,
+    }
+    return page(request, "catalog/product_list.html", context)
+
+
+# -- one product ------------------------------------------------------------------------
+
+
+@get("/products/new", opt={"who": "staff:products.edit"})
+async def new_product(request: Request[Any, Any, Any]) -> Response[str]:
+    return await _product_page(request, None, {}, {})
+
+
+@get("/products/{product_id:int}", opt={"who": "staff:products.read"})
+async def product_page(request: Request[Any, Any, Any], product_id: FromPath[int]) -> Response[str]:
+    return await _product_page(request, product_id, {}, {})
+
+
+async def _product_page(
+    request: Request[Any, Any, Any],
+    product_id: int | None,
+    errors: dict[str, Any],
+    kept: dict[str, Any],
+    sku_errors: dict[str, Any] | None = None,
+    sku_kept: dict[str, Any] | None = None,
+    open_sku: int | str = "",
+    status: int = 200,
+) -> Response[str]:
+    shop_id = editor(request).shop_id
+    product = await _product(shop_id, product_id) if product_id is not None else None
+    context = {
+        "product": product,
+        "form": {**_as_form(product), **kept},
+        "skus": await _skus(product_id) if product_id is not None else [],
+        "categories": await _categories(shop_id),
+        "errors": errors,
+        "sku_errors": sku_errors or {},
+        "sku_kept": sku_kept or {},
+        "open_sku": open_sku,
+        "states": STATES,
+        "periods": PERIODS,
+        "kinds": KINDS,
+        "field_rows": range(FIELD_ROWS),
+        "image": await _image(product),
+        "currency": request.scope["state"]["visit"].shop.currency,
+    }
+    return page(request, "catalog/product_edit.html", context, status=status)
+
+
+async def _product(shop_id: int, product_id: int) -> Any:
+    product = await db.fetchrow("SELECT * FROM catalog_product WHERE shop_id = $1 AND id = $2", shop_id, product_id)
+    if product is None:
+        raise NotFound()
+    return product
+
+
+async def _image(product: Any) -> Any:
+    if product is None or product["image_id"] is None:
+        return None
+    return await db.fetchrow("SELECT id, sha256, width, height FROM catalog_media WHERE id = $1", product["image_id"])
+
+
+async def _skus(product_id: int) -> list[dict[str, Any]]:
+    rows = [
+        dict(row)
+        for row in await db.fetch("SELECT * FROM catalog_sku WHERE product_id = $1 ORDER BY position, id", product_id)
+    ]
+    free = await stock.free_counts([row["id"] for row in rows])
+    for row in rows:
+        row["money"] = Money(row["price"], row["currency"])
+        row["free"] = free[row["id"]]
+        row["form"] = _sku_as_form(row)
+    return rows
+
+
+async def _categories(shop_id: int) -> list[Any]:
+    return await db.fetch("SELECT * FROM catalog_category WHERE shop_id = $1 ORDER BY position, id", shop_id)
+
+
+def _as_form(product: Any) -> dict[str, Any]:
+    if product is None:
+        return {"state": "draft", "position": 0, "version": 0, "asked": {}}
+    form: dict[str, Any] = {name: product[name] for name in ("slug", "state", "position", "version")}
+    form["category"] = product["category_id"]
+    for name, column in (
+        ("title", "title"),
+        ("summary", "summary"),
+        ("description", "description"),
+        ("note", "delivery_note"),
+    ):
+        form[f"{name}_zh"] = product[column].get("zh-CN", "")
+        form[f"{name}_en"] = product[column].get("en", "")
+    form["asked"] = {
+        f"{row}_{name}": value
+        for row, field in enumerate(product["buyer_fields"])
+        for name, value in _field_as_form(field).items()
+    }
+    return form
+
+
+def _field_as_form(field: dict[str, Any]) -> dict[str, str]:
+    return {
+        "key": field["key"],
+        "zh": field["label"].get("zh-CN", ""),
+        "en": field["label"].get("en", ""),
+        "kind": field.get("kind", "text"),
+        "required": "on" if field.get("required", True) else "",
+        "options": "\n".join(field.get("options", [])),
+    }
+
+
+def _buyer_fields(asked: dict[str, str]) -> list[BuyerField]:
+    fields = []
+    for row in range(FIELD_ROWS):
+        label = both(asked.get(f"{row}_zh", ""), asked.get(f"{row}_en", ""))
+        if not label:
+            continue
+        kind = asked.get(f"{row}_kind", "text")
+        key = asked.get(f"{row}_key", "").strip() or f"q{row + 1}"
+        options = [line.strip() for line in asked.get(f"{row}_options", "").splitlines() if line.strip()]
+        if kind not in KINDS or not key.isidentifier() or not key.isascii():
+            raise Refused(_("A question to the buyer is not complete."), "asked")
+        if kind == "select" and not options:
+            raise Refused(_("Write the choices of this question, one in each line."), "asked")
+        fields.append(
+            BuyerField(key, label, kind, bool(asked.get(f"{row}_required")), options=options)  # type: ignore[arg-type]
+        )
+    if len({field.key for field in fields}) < len(fields):
+        raise Refused(_("Two questions to the buyer have the same key."), "asked")
+    return fields
+
+
+def _draft(form: ProductForm) -> ProductDraft:
+    title = title_of(form.title_zh, form.title_en)
+    slug = form.slug.lower() or editing.slug_from(form.title_en)
+    if editing.slug_from(slug) != slug:
+        raise Refused(_("An address has only small letters, digits and hyphens."), "slug")
+    return ProductDraft(
+        slug=slug,
+        title=title,
+        summary=both(form.summary_zh, form.summary_en),
+        description=both(form.description_zh, form.description_en),
+        delivery_note=both(form.note_zh, form.note_en),
+        buyer_fields=_buyer_fields(form.asked),
+        category_id=form.category,
+        state=form.state,
+        position=form.position,
+    )
+
+
+@post("/products/new", opt={"who": "staff:products.edit"})
+async def add_product(request: Request[Any, Any, Any]) -> Response[Any]:
+    try:
+        form = await read_form(request, ProductForm, gather={"asked": "asked_"})
+        product_id = await editing.add_product(editor(request), _draft(form))
+    except FormError as error:
+        return await _product_page(request, None, dict(error.fields), error.kept, status=422)
+    except Refused as refused:
+        return await _product_page(request, None, _named(refused), msgspec.to_builtins(form), status=422)
+    return flash(see_other(f"/admin/products/{product_id}"), _("Product added. Now give it a SKU with a price."))
+
+
+@post("/products/{product_id:int}", opt={"who": "staff:products.edit"})
+async def save_product(request: Request[Any, Any, Any], product_id: FromPath[int]) -> Response[Any]:
+    try:
+        form = await read_form(request, ProductForm, gather={"asked": "asked_"})
+        await editing.save_product(editor(request), product_id, form.version, _draft(form))
+    except FormError as error:
+        return await _product_page(request, product_id, dict(error.fields), error.kept, status=422)
+    except editing.ChangedMeanwhile as changed:
+        return await _product_page(request, product_id, {"form": changed.text}, {}, status=409)
+    except Refused as refused:
+        return await _product_page(request, product_id, _named(refused), msgspec.to_builtins(form), status=422)
+    return flash(see_other(f"/admin/products/{product_id}"), _("Saved."))
+
+
+@post("/products/{product_id:int}/delete", opt={"who": "staff:products.edit"})
+async def delete_product(request: Request[Any, Any, Any], product_id: FromPath[int]) -> Response[Any]:
+    try:
+        await editing.delete_product(editor(request), product_id)
+    except Refused as refused:
+        return await _product_page(request, product_id, _named(refused), {}, status=409)
+    return flash(see_other("/admin/products"), _("Product deleted."))
+
+
+@post("/products/{product_id:int}/image", opt={"who": "staff:products.edit", "max_body": 12_000_000})
+async def upload_image(request: Request[Any, Any, Any], product_id: FromPath[int]) -> Response[Any]:
+    who = editor(request)
+    await _product(who.shop_id, product_id)
+    try:
+        form = await read_form(request, ImageForm)
+        body, width, height = await images.read(form.image.file)
+    except FormError as error:
+        return await _product_page(request, product_id, dict(error.fields), {}, status=422)
+    except Refused as refused:
+        return await _product_page(request, product_id, _named(refused), {}, status=422)
+    image_id = await db.transaction(images.keep, who.shop_id, body, width, height)
+    await editing.set_image(who, product_id, image_id)
+    return flash(see_other(f"/admin/products/{product_id}"), _("Picture saved."))
+
+
+@post("/products/{product_id:int}/image/remove", opt={"who": "staff:products.edit"})
+async def remove_image(request: Request[Any, Any, Any], product_id: FromPath[int]) -> Response[Any]:
+    await editing.set_image(editor(request), product_id, None)
+    return flash(see_other(f"/admin/products/{product_id}"), _("Picture removed."))
+
+
+# -- SKUs -------------------------------------------------------------------------------
+
+
+def _sku_as_form(row: dict[str, Any]) -> dict[str, Any]:
+    names = (
+        "code",
+        "period",
+        "min_per_order",
+        "max_per_order",
+        "max_per_buyer",
+        "low_stock",
+        "listed",
+        "position",
+        "version",
+    )
+    form = {name: row[name] for name in names}
+    form["title_zh"], form["title_en"] = row["title"].get("zh-CN", ""), row["title"].get("en", "")
+    form["price"] = row["money"].plain()
+    form["face_value"] = "" if row["face_value"] is None else Money(row["face_value"], row["currency"]).plain()
+    return form
+
+
+def _sku_draft(form: SkuForm, currency: str) -> SkuDraft:
+    if form.max_per_order < form.min_per_order:
+        raise Refused(_("The most per order is below the least."), "max_per_order")
+    return SkuDraft(
+        code=form.code,
+        title=title_of(form.title_zh, form.title_en),
+        price=_amount(form.price, currency, "price"),
+        currency=currency,
+        face_value=_amount(form.face_value, currency, "face_value") if form.face_value else None,
+        period=form.period,
+        min_per_order=form.min_per_order,
+        max_per_order=form.max_per_order,
+        max_per_buyer=form.max_per_buyer,
+        low_stock=form.low_stock,
+        listed=form.listed,
+        position=form.position,
+    )
+
+
+def _amount(text: str, currency: str, field: str) -> int:
+    try:
+        amount = Money.parse(text, currency).amount
+    except ValueError:
+        raise Refused(_("Write an amount in digits, such as 19.90."), field) from None
+    if amount < 0:
+        raise Refused(_("An amount cannot be negative."), field)
+    return amount
+
+
+@post("/products/{product_id:int}/skus", opt={"who": "staff:products.edit"})
+async def add_sku(request: Request[Any, Any, Any], product_id: FromPath[int]) -> Response[Any]:
+    return await _write_sku(request, product_id, None)
+
+
+@post("/products/{product_id:int}/skus/{sku_id:int}", opt={"who": "staff:products.edit"})
+async def save_sku(request: Request[Any, Any, Any], product_id: FromPath[int], sku_id: FromPath[int]) -> Response[Any]:
+    return await _write_sku(request, product_id, sku_id)
+
+
+async def _write_sku(request: Request[Any, Any, Any], product_id: int, sku_id: int | None) -> Response[Any]:
+    open_sku: int | str = sku_id if sku_id is not None else "new"
+    try:
+        form = await read_form(request, SkuForm)
+        draft = _sku_draft(form, request.scope["state"]["visit"].shop.currency)
+        if not SKU_CODE.fullmatch(draft.code):
+            raise Refused(_("A SKU code has letters, digits, dots, hyphens and underscores, 64 at most."), "code")
+        if sku_id is None:
+            await editing.add_sku(editor(request), product_id, draft)
+        else:
+            await editing.save_sku(editor(request), sku_id, form.version, draft)
+    except FormError as error:
+        return await _product_page(
+            request, product_id, {}, {}, dict(error.fields), error.kept, open_sku=open_sku, status=422
+        )
+    except Refused as refused:
+        kept = msgspec.to_builtins(form)
+        return await _product_page(request, product_id, {}, {}, _named(refused), kept, open_sku=open_sku, status=422)
+    return flash(see_other(f"/admin/products/{product_id}"), _("SKU saved."))
+
+
+@post("/products/{product_id:int}/skus/{sku_id:int}/delete", opt={"who": "staff:products.edit"})
+async def delete_sku(
+    request: Request[Any, Any, Any], product_id: FromPath[int], sku_id: FromPath[int]
+) -> Response[Any]:
+    try:
+        await editing.delete_sku(editor(request), sku_id)
+    except Refused as refused:
+        return await _product_page(request, product_id, _named(refused), {}, status=409)
+    return flash(see_other(f"/admin/products/{product_id}"), _("SKU deleted."))
+
+
+# -- categories -------------------------------------------------------------------------
+
+
+@get("/categories", opt={"who": "staff:products.read"})
+async def category_list(request: Request[Any, Any, Any]) -> Response[str]:
+    return await _category_page(request, {}, {}, "")
+
+
+async def _category_page(
+    request: Request[Any, Any, Any], errors: dict[str, Any], kept: dict[str, Any], open_id: int | str, status: int = 200
+) -> Response[str]:
+    rows = await db.fetch(
+        "SELECT category.*, (SELECT count(*) FROM catalog_product product WHERE product.category_id = category.id)"
+        " AS products FROM catalog_category category WHERE shop_id = $1 ORDER BY position, id",
+        editor(request).shop_id,
+    )
+    context = {"categories": rows, "errors": errors, "kept": kept, "open_id": open_id}
+    return page(request, "catalog/category_list.html", context, status=status)
+
+
+@post("/categories", opt={"who": "staff:products.edit"})
+async def add_category(request: Request[Any, Any, Any]) -> Response[Any]:
+    return await _write_category(request, None)
+
+
+@post("/categories/{category_id:int}", opt={"who": "staff:products.edit"})
+async def save_category(request: Request[Any, Any, Any], category_id: FromPath[int]) -> Response[Any]:
+    return await _write_category(request, category_id)
+
+
+async def _write_category(request: Request[Any, Any, Any], category_id: int | None) -> Response[Any]:
+    open_id: int | str = category_id if category_id is not None else "new"
+    try:
+        form = await read_form(request, CategoryForm)
+        title = title_of(form.title_zh, form.title_en)
+        slug = form.slug.lower() or editing.slug_from(form.title_en)
+        if editing.slug_from(slug) != slug:
+            raise Refused(_("An address has only small letters, digits and hyphens."), "slug")
+        await editing.save_category(editor(request), category_id, slug, title, form.position, form.visible)
+    except FormError as error:
+        return await _category_page(request, dict(error.fields), error.kept, open_id, 422)
+    except Refused as refused:
+        return await _category_page(request, _named(refused), msgspec.to_builtins(form), open_id, 422)
+    return flash(see_other("/admin/categories"), _("Saved."))
+
+
+@post("/categories/{category_id:int}/delete", opt={"who": "staff:products.edit"})
+async def delete_category(request: Request[Any, Any, Any], category_id: FromPath[int]) -> Response[Any]:
+    await editing.delete_category(editor(request), category_id)
+    return flash(see_other("/admin/categories"), _("Category deleted; its products stay."))
+
+
+def _named(refused: Refused) -> dict[str, Any]:
+    return {refused.field or "form": refused.text}
+
+
+ROUTES = (
+    product_list,
+    new_product,
+    add_product,
+    product_page,
+    save_product,
+    delete_product,
+    upload_image,
+    remove_image,
+    add_sku,
+    save_sku,
+    delete_sku,
+    category_list,
+    add_category,
+    save_category,
+    delete_category,
+)

@@ -1,0 +1,301 @@
+"""Changing the catalogue. Every save names the version it was made from, so nobody overwrites a colleague."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from core import db
+from core.audit import service as audit
+from core.catalog.buyer_fields import BuyerField
+from core.db import Tx
+from core.ids import new_ref
+from core.refused import Refused
+from core.web.i18n import _
+
+Words = dict[str, str]
+
+
+class ChangedMeanwhile(Refused):
+    def __init__(self) -> None:
+        super().__init__(_("Somebody else saved this in the meantime. Reload the page to see it, then save again."))
+
+
+@dataclass(frozen=True, slots=True)
+class Editor:
+    """Who changes what belongs to which shop."""
+
+    shop_id: int
+    staff_id: int
+
+    @property
+    def actor(self) -> str:
+        return f"staff:{self.staff_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class ProductDraft:
+    slug: str
+    title: Words
+    summary: Words
+    description: Words
+    delivery_note: Words
+    buyer_fields: list[BuyerField]
+    category_id: int | None
+    state: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class SkuDraft:
+    code: str
+    title: Words
+    price: int
+    currency: str
+    face_value: int | None
+    period: str
+    min_per_order: int
+    max_per_order: int
+    max_per_buyer: int | None
+    low_stock: int
+    listed: bool
+    position: int
+
+
+def slug_from(text: str) -> str:
+    """A short address out of a title; a random one where the title has no Latin letters."""
+    slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60].strip("-")
+    return slug or new_ref("p-", 6).lower()
+
+
+# -- products ---------------------------------------------------------------------------
+
+
+async def add_product(editor: Editor, draft: ProductDraft) -> int:
+    return await db.transaction(_add_product, editor, draft)
+
+
+async def _add_product(tx: Tx, editor: Editor, draft: ProductDraft) -> int:
+    product_id = await _unique(
+        _("Another product has this address."),
+        "slug",
+        tx.fetchval(
+            "INSERT INTO catalog_product (shop_id, slug, title, summary, description, delivery_note, buyer_fields,"
+            " category_id, state, position) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id",
+            editor.shop_id,
+            *_product_columns(draft),
+        ),
+    )
+    await audit.record(tx, editor.actor, "product.added", f"product:{product_id}", shop_id=editor.shop_id)
+    return int(product_id)
+
+
+async def save_product(editor: Editor, product_id: int, version: int, draft: ProductDraft) -> None:
+    """:raises ChangedMeanwhile: the product is not at ``version`` any more."""
+    await db.transaction(_save_product, editor, product_id, version, draft)
+
+
+async def _save_product(tx: Tx, editor: Editor, product_id: int, version: int, draft: ProductDraft) -> None:
+    saved = await _unique(
+        _("Another product has this address."),
+        "slug",
+        tx.fetchval(
+            "UPDATE catalog_product SET slug = $4, title = $5, summary = $6, description = $7, delivery_note = $8,"
+            " buyer_fields = $9, category_id = $10, state = $11, position = $12, version = version + 1,"
+            " updated_at = now() WHERE shop_id = $1 AND id = $2 AND version = $3 RETURNING id",
+            editor.shop_id,
+            product_id,
+            version,
+            *_product_columns(draft),
+        ),
+    )
+    if saved is None:
+        raise ChangedMeanwhile
+    await audit.record(
+        tx, editor.actor, "product.saved", f"product:{product_id}", {"state": draft.state}, shop_id=editor.shop_id
+    )
+
+
+def _product_columns(draft: ProductDraft) -> tuple[Any, ...]:
+    return (
+        draft.slug,
+        draft.title,
+        draft.summary,
+        draft.description,
+        draft.delivery_note,
+        msgspec.to_builtins(draft.buyer_fields),
+        draft.category_id,
+        draft.state,
+        draft.position,
+    )
+
+
+async def set_image(editor: Editor, product_id: int, image_id: int | None) -> None:
+    await db.execute(
+        "UPDATE catalog_product SET image_id = $3, updated_at = now() WHERE shop_id = $1 AND id = $2",
+        editor.shop_id,
+        product_id,
+        image_id,
+    )
+
+
+async def delete_product(editor: Editor, product_id: int) -> None:
+    """Delete a product that never sold and holds no codes; others are archived instead."""
+    await db.transaction(_delete_product, editor, product_id)
+
+
+async def _delete_product(tx: Tx, editor: Editor, product_id: int) -> None:
+    try:
+        done = await tx.fetchval(
+            "DELETE FROM catalog_product WHERE shop_id = $1 AND id = $2 RETURNING id", editor.shop_id, product_id
+        )
+    except asyncpg.ForeignKeyViolationError:
+        raise Refused(
+            _("This product has orders or codes, so it stays in the books. Archive it instead to take it off sale.")
+        ) from None
+    if done is not None:
+        await audit.record(tx, editor.actor, "product.deleted", f"product:{product_id}", shop_id=editor.shop_id)
+
+
+# -- SKUs -------------------------------------------------------------------------------
+
+
+async def add_sku(editor: Editor, product_id: int, draft: SkuDraft) -> int:
+    return await db.transaction(_add_sku, editor, product_id, draft)
+
+
+async def _add_sku(tx: Tx, editor: Editor, product_id: int, draft: SkuDraft) -> int:
+    sku_id = await _unique(
+        _("Another SKU has this code."),
+        "code",
+        tx.fetchval(
+            "INSERT INTO catalog_sku (shop_id, product_id, code, title, price, currency, face_value, period,"
+            " min_per_order, max_per_order, max_per_buyer, low_stock, listed, position)"
+            " SELECT $1, id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14 FROM catalog_product"
+            " WHERE shop_id = $1 AND id = $2 RETURNING id",
+            editor.shop_id,
+            product_id,
+            *_sku_columns(draft),
+        ),
+    )
+    if sku_id is None:
+        raise Refused(_("There is no such product."))
+    await audit.record(tx, editor.actor, "sku.added", f"sku:{draft.code}", _price(draft), shop_id=editor.shop_id)
+    return int(sku_id)
+
+
+async def save_sku(editor: Editor, sku_id: int, version: int, draft: SkuDraft) -> None:
+    await db.transaction(_save_sku, editor, sku_id, version, draft)
+
+
+async def _save_sku(tx: Tx, editor: Editor, sku_id: int, version: int, draft: SkuDraft) -> None:
+    saved = await _unique(
+        _("Another SKU has this code."),
+        "code",
+        tx.fetchval(
+            "UPDATE catalog_sku SET code = $4, title = $5, price = $6, currency = $7, face_value = $8, period = $9,"
+            " min_per_order = $10, max_per_order = $11, max_per_buyer = $12, low_stock = $13, listed = $14,"
+            " position = $15, version = version + 1 WHERE shop_id = $1 AND id = $2 AND version = $3 RETURNING id",
+            editor.shop_id,
+            sku_id,
+            version,
+            *_sku_columns(draft),
+        ),
+    )
+    if saved is None:
+        raise ChangedMeanwhile
+    await audit.record(tx, editor.actor, "sku.saved", f"sku:{draft.code}", _price(draft), shop_id=editor.shop_id)
+
+
+def _price(draft: SkuDraft) -> dict[str, Any]:
+    return {"price": draft.price, "currency": draft.currency, "listed": draft.listed}
+
+
+def _sku_columns(draft: SkuDraft) -> tuple[Any, ...]:
+    return (
+        draft.code,
+        draft.title,
+        draft.price,
+        draft.currency,
+        draft.face_value,
+        draft.period,
+        draft.min_per_order,
+        draft.max_per_order,
+        draft.max_per_buyer,
+        draft.low_stock,
+        draft.listed,
+        draft.position,
+    )
+
+
+async def delete_sku(editor: Editor, sku_id: int) -> None:
+    await db.transaction(_delete_sku, editor, sku_id)
+
+
+async def _delete_sku(tx: Tx, editor: Editor, sku_id: int) -> None:
+    try:
+        code = await tx.fetchval(
+            "DELETE FROM catalog_sku WHERE shop_id = $1 AND id = $2 RETURNING code", editor.shop_id, sku_id
+        )
+    except asyncpg.ForeignKeyViolationError:
+        raise Refused(_("This SKU has orders or codes, so it stays in the books. Take it off sale instead.")) from None
+    if code is not None:
+        await audit.record(tx, editor.actor, "sku.deleted", f"sku:{code}", shop_id=editor.shop_id)
+
+
+# -- categories -------------------------------------------------------------------------
+
+
+async def save_category(
+    editor: Editor, category_id: int | None, slug: str, title: Words, position: int, visible: bool
+) -> None:
+    await db.transaction(_save_category, editor, category_id, slug, title, position, visible)
+
+
+async def _save_category(
+    tx: Tx, editor: Editor, category_id: int | None, slug: str, title: Words, position: int, visible: bool
+) -> None:
+    if category_id is None:
+        statement = tx.fetchval(
+            "INSERT INTO catalog_category (shop_id, slug, title, position, visible) VALUES ($1, $2, $3, $4, $5)"
+            " RETURNING id",
+            editor.shop_id,
+            slug,
+            title,
+            position,
+            visible,
+        )
+    else:
+        statement = tx.fetchval(
+            "UPDATE catalog_category SET slug = $3, title = $4, position = $5, visible = $6"
+            " WHERE shop_id = $1 AND id = $2 RETURNING id",
+            editor.shop_id,
+            category_id,
+            slug,
+            title,
+            position,
+            visible,
+        )
+    saved = await _unique(_("Another category has this address."), "slug", statement)
+    await audit.record(tx, editor.actor, "category.saved", f"category:{saved}", shop_id=editor.shop_id)
+
+
+async def delete_category(editor: Editor, category_id: int) -> None:
+    """Its products stay, without a category."""
+
+    async def write(tx: Tx) -> None:
+        await tx.execute("DELETE FROM catalog_category WHERE shop_id = $1 AND id = $2", editor.shop_id, category_id)
+        await audit.record(tx, editor.actor, "category.deleted", f"category:{category_id}", shop_id=editor.shop_id)
+
+    await db.transaction(write)
+
+
+async def _unique(text: Any, field: str, statement: Any) -> Any:
+    try:
+        return await statement
+    except asyncpg.UniqueViolationError:
+        raise Refused(text, field) from None

@@ -1,0 +1,279 @@
+"""The counter: the order form, paying, and the doors that gateways knock on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, Response, get, post, route
+from litestar.params import FromPath
+
+from core import db
+from core.audit import service as audit
+from core.catalog.buyer_fields import check_answers
+from core.catalog.service import sku_facts, words
+from core.checkout.check import check
+from core.checkout.place import Buyer, Chosen, Placed, SoldOut, TooManyOpen, place
+from core.checkout.qr import qr
+from core.checkout.settle import Outcome, settle
+from core.ids import new_token, token_hash
+from core.jobs import bell, ring
+from core.orders import service as orders
+from core.orders.contact import read_contact
+from core.payments import offer
+from core.payments import service as payments
+from core.payments.method import Answer, CallbackRequest, Forged, GatewayUnavailable
+from core.people import sessions
+from core.pricing.quote import Item, quote
+from core.refused import Refused
+from core.web import visit as visits
+from core.web.errors import FormError, NotFound, Unavailable
+from core.web.flash import flash
+from core.web.forms import Line, read_form, read_query
+from core.web.i18n import _, html_lang
+from core.web.render import page, see_other
+from core.web.sessions import begin
+from core.web.visit import Visit
+
+AnyRequest = Request[Any, Any, Any]
+
+MAX_CALLBACK = 65_536
+MOST_ASKED = 1000
+
+
+class Wanted(msgspec.Struct):
+    """The link from a product page. The quantity is read as text, so that nonsense gets a clear answer."""
+
+    sku: Line = ""
+    quantity: Line = "1"
+
+
+class OrderForm(msgspec.Struct):
+    sku: Line
+    contact: Annotated[str, msgspec.Meta(max_length=254, extra={"strip": True})]
+    key: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{8,100}$")]
+    quantity: Annotated[int, msgspec.Meta(ge=1, le=MOST_ASKED)] = 1
+    method: Line = ""
+    fields: dict[str, str] = {}
+
+
+# -- the form ---------------------------------------------------------------------------
+
+
+@get("/checkout", opt={"who": "anyone", "session": True})
+async def form(request: AnyRequest) -> Response[Any]:
+    visit: Visit = request.scope["state"]["visit"]
+    wanted = read_query(request, Wanted)
+    kept: dict[str, Any] = {"sku": wanted.sku, "quantity": wanted.quantity}
+    token = None
+    if visit.session is None:
+        token = visit.cookie = await db.transaction(_new_session, visit.ip, _agent(request))
+    else:
+        kept["contact"] = await orders.last_contact(visit.session.id_hash)
+    response = await _form(request, kept, {})
+    return begin(response, token) if token else response
+
+
+async def _new_session(tx: db.Tx, ip: str, agent: str) -> str:
+    return await sessions.create(tx, "buyer", ip=ip, agent=agent)
+
+
+async def _form(
+    request: AnyRequest, kept: dict[str, Any], errors: dict[str, Any], status: int = 200, notice: Any = ""
+) -> Response[Any]:
+    """The order form as it was filled in, with what is wrong in it."""
+    visit: Visit = request.scope["state"]["visit"]
+    sku = (await sku_facts(visit.shop.id, [str(kept.get("sku", ""))])).get(str(kept.get("sku", "")))
+    if sku is None or not sku.on_sale:
+        return page(request, "checkout/gone.html", {"sku": sku}, status=404)
+    quantity, wrong = _quantity(kept.get("quantity", "1"), sku.min_per_order, sku.max_per_order)
+    if wrong and "quantity" not in errors:
+        errors = {**errors, "quantity": wrong}
+        status = max(status, 422)
+    offers = offer.offers(sku.price.currency, visit.shop.test_mode)
+    context = {
+        "sku": sku,
+        "quantity": quantity,
+        "total": sku.price.times(quantity),
+        "offers": offers,
+        "kept": kept,
+        "answers": kept.get("fields") or {},
+        "errors": errors,
+        "notice": notice,
+        "words": lambda texts: words(texts, visit.locale),
+    }
+    return page(request, "checkout/form.html", context, status=status)
+
+
+def _quantity(given: Any, least: int, most: int) -> tuple[int, Any]:
+    """A usable quantity, and what was wrong with the one given."""
+    text = str(given).strip()
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    if least <= number <= most:
+        return number, None
+    return least, _("Choose a quantity from %(least)d to %(most)d.", least=least, most=most)
+
+
+# -- placing the order ------------------------------------------------------------------
+
+
+@post("/checkout", opt={"who": "anyone", "max_body": 65_536})
+async def submit(request: AnyRequest) -> Response[Any]:
+    kept: dict[str, Any] = {}
+    try:
+        sent = await read_form(request, OrderForm, gather={"fields": "field_"})
+        kept = msgspec.structs.asdict(sent)
+        placed, token = await _place(request, sent)
+    except FormError as error:
+        return await _form(request, error.kept, error.fields, 422)
+    except (SoldOut, TooManyOpen) as refused:
+        return await _form(request, kept, {}, 409, notice=refused.text)
+    except Refused as refused:
+        if refused.field:
+            return await _form(request, kept, {refused.field: refused.text}, 422)
+        return await _form(request, kept, {}, 422, notice=refused.text)
+    response = see_other(f"/o/{placed.ref}")
+    return begin(response, token) if token else response
+
+
+async def _place(request: AnyRequest, sent: OrderForm) -> tuple[Placed, str | None]:
+    visit: Visit = request.scope["state"]["visit"]
+    priced = await quote(visit.shop.id, [Item(sent.sku, sent.quantity)])
+    answers = check_answers(priced.lines[0].sku.buyer_fields, sent.fields, visit.locale)
+    kind, contact = read_contact(sent.contact)
+    way = offer.chosen(sent.method, priced.total.currency, visit.shop.test_mode)
+    token = None if visit.session else new_token()
+    buyer = Buyer(
+        contact_kind=kind,
+        contact=contact,
+        session_hash=token_hash(token) if token else visit.session.id_hash,
+        session_is_new=token is not None,
+        ip=visit.ip,
+        agent=_agent(request),
+        locale=html_lang(visit.locale),
+    )
+    await check(visit.shop.id, priced, buyer, answers)
+    choice = Chosen(way.method.key, payments.label(way.method, way.option), way.option, visit.shop.test_mode)
+    placed = await place(visit.shop, priced, answers, buyer, choice, sent.key)
+    if placed.is_new:
+        await _start(request, way.method, placed.attempt_ref)
+    return placed, token if placed.is_new else None
+
+
+async def _start(request: AnyRequest, method: Any, attempt_ref: str) -> str:
+    attempt = await payments.load_attempt(attempt_ref, request.app.state.config.base_url)
+    return await payments.start(method, attempt) if attempt else ""
+
+
+def _agent(request: AnyRequest) -> str:
+    return request.headers.get("user-agent", "")
+
+
+# -- paying -----------------------------------------------------------------------------
+
+
+class PayForm(msgspec.Struct):
+    method: Line = ""
+
+
+@post("/o/{ref:str}/pay", opt={"who": "buyer", "max_body": 4096})
+async def pay(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
+    """Another way to pay, or another try: a further attempt for the same order."""
+    visit: Visit = request.scope["state"]["visit"]
+    sent = await read_form(request, PayForm)
+    order = await orders.for_session(ref, visit.session.id_hash)
+    if order is None:
+        raise NotFound()
+    try:
+        way = offer.chosen(sent.method, order["currency"], order["test"])
+        attempt_ref = await db.transaction(payments.begin, order["id"], way.method, way.option)
+    except Refused as refused:
+        return flash(see_other(f"/o/{ref}"), refused.text, "error")
+    await _start(request, way.method, attempt_ref)
+    return see_other(f"/o/{ref}")
+
+
+def pay_panel(order: Any) -> tuple[str, dict[str, Any]] | None:
+    """Fills the place for paying on the page of an unpaid order."""
+    if order.payment_state != "unpaid":
+        return None
+    visit = visits.current()
+    locale = visit.locale if visit else "en"
+    attempt = order.attempts[-1] if order.attempts else None
+    started = attempt["started"] if attempt and attempt["state"] in ("created", "waiting") else None
+    return "checkout/_pay.html", {
+        "order": order,
+        "attempt": attempt,
+        "step": started,
+        "offers": offer.offers(order.total.currency, order.test),
+        "words": lambda texts: words(texts, locale),
+        "qr": qr,
+    }
+
+
+# -- the gateways' doors ----------------------------------------------------------------
+
+
+@route(
+    "/pay/{key:str}/notify",
+    http_method=["GET", "POST"],
+    opt={"who": "gateway", "max_body": MAX_CALLBACK},
+    status_code=200,
+)
+async def notify(request: AnyRequest, key: FromPath[str]) -> Response[bytes]:
+    visit: Visit = request.scope["state"]["visit"]
+    method = offer.methods().get(key)
+    if method is None:
+        raise NotFound()
+    call = CallbackRequest(
+        method=visit.method,
+        query=request.scope["query_string"],
+        body=await request.body(),
+        headers={name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]},
+        client_ip=visit.ip,
+    )
+    try:
+        claim = await method.parse_callback(call)
+    except Forged as forged:
+        await db.transaction(_alarm, key, str(forged), visit)
+        return _answer(method.refused)
+    except GatewayUnavailable as error:
+        raise Unavailable() from error
+    if claim is None or isinstance(claim, Answer):
+        return _answer(claim or method.accepted)
+    settled = await settle(method.key, claim, "callback", ip=visit.ip)
+    if settled.outcome is Outcome.UNKNOWN_ATTEMPT:
+        # A yes would end the gateway's retries over money that is written down nowhere.
+        return _answer(method.refused)
+    if settled.outcome is not Outcome.REPEAT:
+        await ring(*settled.jobs)
+        await bell.ring(f"order:{settled.order_ref}", settled.order_ref)
+    return _answer(claim.answer or method.accepted)
+
+
+async def _alarm(tx: db.Tx, key: str, reason: str, visit: Visit) -> None:
+    await audit.alarm(tx, "payment.forged", f"gateway:{key}", reason, {"request": visit.id}, ip=visit.ip)
+
+
+def _answer(answer: Answer) -> Response[bytes]:
+    return Response(answer.body, status_code=answer.status, media_type=answer.content_type)
+
+
+@get("/pay/{key:str}/return", opt={"who": "anyone", "session": True})
+async def come_back(request: AnyRequest, key: FromPath[str]) -> Response[Any]:
+    """The buyer is back. What the address claims is not believed; the gateway is asked soon."""
+    visit: Visit = request.scope["state"]["visit"]
+    ref = request.query_params.get("order", "")
+    if not ref.isalnum() or not ref.isascii() or len(ref) > 40:
+        return see_other("/lookup")
+    if visit.session is not None:
+        await payments.ask_soon(ref, key, visit.session.id_hash)
+    return see_other(f"/o/{ref}")
+
+
+@post("/pay/{key:str}/return", opt={"who": "gateway", "max_body": MAX_CALLBACK})
+async def come_back_by_form(request: AnyRequest, key: FromPath[str]) -> Response[Any]:
+    return await come_back.fn(request, key)
+
+
+routes = [form, submit, pay, notify, come_back, come_back_by_form]
