@@ -58,7 +58,7 @@ NEXT = {
 
 def choices(trade: Trade, secret: bytes) -> str:
     rows = "".join(_choice(trade.but(act), secret) for act in CHOICES)
-    facts = f"<p>{escape(trade.title)}</p><p class="sum">{_sum(trade)}</p>"
+    facts = f'<p>{escape(trade.title)}</p><p class="sum">{_sum(trade)}</p>'
     return _page(trade, _("How shall this payment end?"), f"{facts}<ul>{rows}</ul>{_way_back(trade)}")
 
 
