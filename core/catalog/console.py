@@ -14,13 +14,14 @@ from core import db
 from core.catalog import editing, images
 from core.catalog.buyer_fields import BuyerField
 from core.catalog.editing import Editor, ProductDraft, SkuDraft
+from core.catalog.service import words
 from core.money import Money
 from core.refused import Refused
 from core.vault import stock
 from core.web.errors import FormError, NotFound
 from core.web.flash import flash
 from core.web.forms import Line, Upload, read_form, read_query
-from core.web.i18n import Text, _
+from core.web.i18n import Text, _, locale
 from core.web.render import page, see_other
 
 LongText = Annotated[str, Meta(max_length=20_000)]
@@ -184,14 +185,18 @@ async def _product_page(
 ) -> Response[str]:
     shop_id = editor(request).shop_id
     product = await _product(shop_id, product_id) if product_id is not None else None
+    skus = await _skus(product_id) if product_id is not None else []
+    for sku in skus:
+        if sku["id"] == open_sku:
+            sku["form"].update(sku_kept or {})
     context = {
         "product": product,
         "form": {**_as_form(product), **kept},
-        "skus": await _skus(product_id) if product_id is not None else [],
-        "categories": await _categories(shop_id),
+        "skus": skus,
+        "categories": [(row["id"], words(row["title"], locale())) for row in await _categories(shop_id)],
         "errors": errors,
         "sku_errors": sku_errors or {},
-        "sku_kept": sku_kept or {},
+        "new_sku": {"listed": True, **((sku_kept or {}) if open_sku == "new" else {})},
         "open_sku": open_sku,
         "states": STATES,
         "periods": PERIODS,

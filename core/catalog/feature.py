@@ -1,6 +1,16 @@
 from pathlib import Path
 
-from core.catalog import pages
-from core.web.feature import Feature
+from core.catalog import console, pages
+from core.web.feature import Feature, Nav
+from core.web.i18n import _
 
-feature = Feature(name="catalog", folder=Path(__file__).parent, buyer_routes=pages.routes)
+feature = Feature(
+    name="catalog",
+    folder=Path(__file__).parent,
+    buyer_routes=pages.routes,
+    console_routes=console.ROUTES,
+    nav=[
+        Nav(_("Products"), "/admin/products", "box", group="goods", right="products.read", order=200),
+        Nav(_("Categories"), "/admin/categories", "category", group="goods", right="products.read", order=210),
+    ],
+)
