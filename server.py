@@ -71,7 +71,7 @@ def everything(config: Config, args: argparse.Namespace) -> int:
 def web(config: Config, args: argparse.Namespace) -> int:
     from core import app
 
-    app.core_features()
+    app.core_features(app.FEATURES)
     run.wait_for_go(args.go)
     shop = lambda: app.create_app(load_plugins=with_plugins)  # noqa: E731
     return run.web(config, COMMAND, shop, listener=args.listener, demo=not args.no_demo)

@@ -296,7 +296,7 @@ class Postgres:
     def start(self) -> None:
         cluster = self.place.cluster
         for folder in (cluster.with_name("postgres.new"), cluster):
-            processes.end_all_in(folder, POSTGRES_STOP, lambda at=folder: _postmaster(at).pid)
+            processes.end_all_in(folder, POSTGRES_STOP, lambda: _postmaster(folder).pid)  # noqa: B023 - called at once
         if not cluster.exists():
             self._create()
         self._check_version()

@@ -102,7 +102,7 @@ async def _valkey(url: str | None) -> Check:
     if not url:
         return Check("valkey", "fail", "no address", "Set REDIS_URL or start `server.py run`.")
     try:
-        async with redis.asyncio.from_url(url, socket_connect_timeout=3, socket_timeout=3) as client:
+        async with redis.asyncio.Redis.from_url(url, socket_connect_timeout=3, socket_timeout=3) as client:
             version = (await client.info("server"))["redis_version"]
     except (OSError, redis.exceptions.RedisError) as error:
         return Check("valkey", "fail", f"Valkey does not answer: {error}", "Nothing is lost, but jobs start late.")

@@ -8,7 +8,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {"suppliers", "payments", "risk", "promotions", "notifiers", "channels", "bridges", "apps"}
-FOLDERS_IN_A_FEATURE = {"piccolo_migrations", "templates", "static", "locales", "tests", "scaffold", "testing"}
+FOLDERS_IN_A_FEATURE = {
+    "piccolo_migrations",
+    "templates",
+    "static",
+    "locales",
+    "tests",
+    "scaffold",
+    "testing",
+    "demo_pictures",
+}
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc", "tools", "lib", "stuff", "manager2"}
 
 
@@ -60,7 +69,9 @@ def test_plugins_stand_under_a_known_kind():
 
 @pytest.mark.parametrize("feature", features(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_inner_names(feature):
-    inside = [path.relative_to(feature.relative_to(ROOT)) for path in tracked() if (ROOT / path).is_relative_to(feature)]
+    inside = [
+        path.relative_to(feature.relative_to(ROOT)) for path in tracked() if (ROOT / path).is_relative_to(feature)
+    ]
     assert {path.parts[0] for path in inside if len(path.parts) > 1} <= FOLDERS_IN_A_FEATURE
     files = {path.name for path in inside if len(path.parts) == 1}
     assert {Path(name).suffix for name in files} <= {".py", ".md", ".toml"}
