@@ -110,7 +110,7 @@ FROM catalog_product product
 JOIN LATERAL (
     SELECT min(price) AS least, max(price) AS most, min(currency) AS currency, max(low_stock) AS low,
            sum((SELECT count(*) FROM (SELECT 1 FROM vault_code code
-                WHERE code.sku_id = one.id AND code.state = 'free' LIMIT $5) AS some))::int AS free
+                WHERE code.sku_id = one.id AND code.state = 'free' LIMIT $5) AS counted))::int AS free
     FROM catalog_sku one WHERE one.product_id = product.id AND one.listed
 ) sku ON sku.least IS NOT NULL
 LEFT JOIN catalog_media media ON media.id = product.image_id
@@ -133,7 +133,7 @@ SELECT product.*, media.id AS media_id, left(media.sha256, 16) AS media_sha, med
         'face_value', sku.face_value, 'period', sku.period, 'least', sku.min_per_order, 'most', sku.max_per_order,
         'low', sku.low_stock,
         'free', (SELECT count(*) FROM (SELECT 1 FROM vault_code code
-                 WHERE code.sku_id = sku.id AND code.state = 'free' LIMIT $3) AS some))
+                 WHERE code.sku_id = sku.id AND code.state = 'free' LIMIT $3) AS counted))
         ORDER BY sku.position, sku.id) FROM catalog_sku sku WHERE sku.product_id = product.id AND sku.listed) AS skus
 FROM catalog_product product
 LEFT JOIN catalog_media media ON media.id = product.image_id

@@ -71,7 +71,7 @@ async def form(request: AnyRequest) -> Response[Any]:
     else:
         kept["contact"] = await orders.last_contact(visit.session.id_hash)
     response = await _form(request, kept, {})
-    return begin(response, token) if token else response
+    return begin(response, token, max_age=sessions.BUYER_SECONDS) if token else response
 
 
 async def _new_session(tx: db.Tx, ip: str, agent: str) -> str:
@@ -133,7 +133,7 @@ async def submit(request: AnyRequest) -> Response[Any]:
             return await _form(request, kept, {refused.field: refused.text}, 422)
         return await _form(request, kept, {}, 422, notice=refused.text)
     response = see_other(f"/o/{placed.ref}")
-    return begin(response, token) if token else response
+    return begin(response, token, max_age=sessions.BUYER_SECONDS) if token else response
 
 
 async def _place(request: AnyRequest, sent: OrderForm) -> tuple[Placed, str | None]:

@@ -102,7 +102,7 @@ async def _by_link(request: AnyRequest, ref: str, token: str) -> Response[Any]:
     session_hash = visit.session.id_hash if fresh is None else token_hash(fresh)
     await orders.let_in(ref, token, session_hash)
     response = see_other(f"/o/{ref}")
-    return begin(response, fresh) if fresh else response
+    return begin(response, fresh, max_age=sessions.BUYER_SECONDS) if fresh else response
 
 
 async def _new_session(tx: db.Tx, ip: str, agent: str) -> str:

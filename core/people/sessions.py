@@ -18,6 +18,8 @@ Kind = Literal["buyer", "staff"]
 
 ABSOLUTE = {"buyer": timedelta(days=30), "staff": timedelta(hours=12)}
 IDLE = {"buyer": timedelta(days=30), "staff": timedelta(minutes=60)}
+BUYER_SECONDS = int(ABSOLUTE["buyer"].total_seconds())
+"""A buyer finds their orders again after closing the browser; staff must sign in again."""
 TOUCH_AFTER = timedelta(minutes=1)
 TOKEN_LENGTH = 43
 

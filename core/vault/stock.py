@@ -58,7 +58,7 @@ async def hand_over(tx: Tx, line_ids: list[int]) -> int:
 async def free_count(sku_id: int) -> int:
     """How many codes are free, counted up to a thousand: nobody needs to know more at the counter."""
     return await db.fetchval(
-        "SELECT count(*) FROM (SELECT 1 FROM vault_code WHERE sku_id = $1 AND state = 'free' LIMIT $2) AS some",
+        "SELECT count(*) FROM (SELECT 1 FROM vault_code WHERE sku_id = $1 AND state = 'free' LIMIT $2) AS counted",
         sku_id,
         COUNTED_UP_TO,
     )
@@ -68,7 +68,7 @@ async def free_counts(sku_ids: list[int]) -> dict[int, int]:
     rows = await db.fetch(
         """
         SELECT sku.id, (SELECT count(*) FROM (
-            SELECT 1 FROM vault_code WHERE sku_id = sku.id AND state = 'free' LIMIT $2) AS some) AS free
+            SELECT 1 FROM vault_code WHERE sku_id = sku.id AND state = 'free' LIMIT $2) AS counted) AS free
         FROM unnest($1::bigint[]) AS sku (id)
         """,
         sku_ids,

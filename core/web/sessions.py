@@ -10,10 +10,14 @@ from core.web import cookies, csrf
 from core.web import visit as visits
 
 
-def begin(response: Response[Any], token: str) -> Response[Any]:
-    """Hand a new session to the browser; programs read their CSRF token from the header."""
+def begin(response: Response[Any], token: str, *, max_age: int | None = None) -> Response[Any]:
+    """Hand a new session to the browser; programs read their CSRF token from the header.
+
+    ``max_age`` in seconds lets it outlive the browser window.
+    """
     visit = visits.current()
-    response.cookies.append(cookies.make(cookies.SESSION, token, secure=bool(visit and visit.secure)))
+    secure = bool(visit and visit.secure)
+    response.cookies.append(cookies.make(cookies.SESSION, token, secure=secure, max_age=max_age))
     response.headers["X-CSRF-Token"] = csrf.token_for(token)
     return response
 
