@@ -342,10 +342,11 @@ def worker(config: Config, work: Callable[[], Coroutine[Any, Any, None]]) -> int
 def log_to_stderr() -> None:
     import logging
 
-    logging.Formatter.converter = time.gmtime
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)sZ %(levelname)s %(name)s: %(message)s"
-    )
+    from core.web.logs import OneLine
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine())
+    logging.basicConfig(handlers=[handler], level=logging.INFO)
     # httpx would write whole addresses, with the tokens in them
     for name in ("httpx", "uvicorn.error"):
         logging.getLogger(name).setLevel(logging.WARNING)

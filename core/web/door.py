@@ -102,12 +102,10 @@ class Door:
                 scope["method"] = "GET"
             await self.app(scope, receive, out)
         finally:
-            visits.leave(passing)
             if access.isEnabledFor(logging.INFO):
                 millis = (time.perf_counter() - started) * 1000
-                access.info(
-                    "%s %s %s %d %.1fms %s", visit.ip, visit.method, scope["path"], out.status, millis, visit.id
-                )
+                access.info("%s %s %s %d %.1fms", visit.ip, visit.method, visit.path, out.status, millis)
+            visits.leave(passing)
 
     # -- reading the request ------------------------------------------------------------
 
@@ -257,11 +255,10 @@ class _Outgoing:
             await self._send(start)
             await self._body(message)
         else:
-            await self._whole(body)
+            await self._whole(self._held, body)
 
-    async def _whole(self, body: bytes) -> None:
-        assert self._held is not None
-        headers = [item for item in self._held["headers"] if item[0] != b"content-length"]
+    async def _whole(self, start: Any, body: bytes) -> None:
+        headers = [item for item in start["headers"] if item[0] != b"content-length"]
         if self._cache_this:
             await self.send_page(self._door.keep(self.cache_key, headers, body))
             return

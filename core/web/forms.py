@@ -135,7 +135,7 @@ async def _parse_multipart(boundary: str, receive: Receive, folder: Path, max_bo
 
 def _open_upload(form: Form, part: MultipartSegment, folder: Path) -> Upload:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    upload = Upload(_base_name(part.filename), part.content_type or "", tempfile.TemporaryFile(dir=folder))  # noqa: SIM115
+    upload = Upload(_base_name(part.filename), part.content_type or "", tempfile.TemporaryFile(dir=folder))
     form.files.setdefault(part.name, []).append(upload)
     return upload
 

@@ -84,6 +84,8 @@ class Guard:
                 await limits.hit(policy.limit, visit.ip)
             await self.app(scope, _limited(scope, receive, policy.max_body), send)
             return
+        if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+            raise BadRequest()
         if forms.repeated(scope["query_string"], policy.repeats):
             raise BadRequest(why=_("Something stands twice in the address."))
         if visit.method in SAFE:

@@ -134,7 +134,7 @@ class Slots:
                 if found:
                     template, context = found
                     pieces.append(environment.get_template(template).render(**_common(), **context))
-            except Exception:  # noqa: BLE001  a plugin's mistake, of any kind, must not take the page down
+            except Exception:  # a plugin's mistake, of any kind, must not take the page down
                 log.exception("%s could not fill %s", owner, name)
         return Markup("".join(pieces))  # noqa: S704  rendered by the escaping environment
 

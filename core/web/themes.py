@@ -130,11 +130,14 @@ def _split(name: str) -> tuple[int, str]:
 
 
 class ThemeEnvironment(ImmutableSandboxedEnvironment):
+    def __init__(self, chain: ChainLoader, **options: Any) -> None:
+        super().__init__(loader=chain, **options)
+        self._chain = chain
+
     def join_path(self, template: str, parent: str) -> str:
         if not template.startswith("!"):
             return template
-        assert isinstance(self.loader, ChainLoader)
-        above = self.loader.position(parent)[0] + 1
+        above = self._chain.position(parent)[0] + 1
         return f"!{above}!{template.lstrip('!')}"
 
 
@@ -144,7 +147,7 @@ def make_environment(folders: Sequence[Path], cache_folder: Path | None, reload:
         cache_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         bytecode = FileSystemBytecodeCache(str(cache_folder))
     return ThemeEnvironment(
-        loader=ChainLoader(folders),
+        ChainLoader(folders),
         autoescape=True,
         undefined=StrictUndefined,
         extensions=["jinja2.ext.i18n", "jinja2.ext.do"],

@@ -2,57 +2,57 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 import uvicorn
 from litestar import Litestar
 
+from core import db
 from core.app import create_app
 from core.config import Config
+from core.people import sessions
 
 from .sample import feature as sample
+
+PROXY = "127.0.0.1"
 
 
 @asynccontextmanager
 async def served(app: Litestar) -> AsyncIterator[str]:
     """The address of ``app`` on a port of its own."""
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(
-        uvicorn.Config(app, lifespan="on", proxy_headers=False, server_header=False, log_config=None, access_log=False)
-    )
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started:
-        assert not task.done(), task.exception()
-        await asyncio.sleep(0)
-    yield "http://{}:{}".format(*listener.getsockname())
-    server.should_exit = True
-    await task
-    listener.close()
-
-
-MakeSite = Callable[..., Awaitable[str]]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        settings = uvicorn.Config(
+            app, lifespan="on", proxy_headers=False, server_header=False, log_config=None, access_log=False
+        )
+        server = uvicorn.Server(settings)
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started:
+            assert not task.done(), task.result()
+            await asyncio.sleep(0)
+        yield "http://{}:{}".format(*listener.getsockname())
+        server.should_exit = True
+        await task
 
 
 @pytest.fixture(scope="module")
-def config(database: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Config:
+def environment(database: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     home = tmp_path_factory.mktemp("home")
-    return Config.from_env({"VOUCHSAFE_HOME": str(home), "DATABASE_URL": database, "REDIS_URL": redis_url})
+    return {"VOUCHSAFE_HOME": str(home), "DATABASE_URL": database, "REDIS_URL": redis_url}
 
 
 @pytest.fixture(scope="module")
-def app(config: Config) -> Litestar:
-    return create_app(config, names=(), extra_features=[sample])
+def app(environment: dict[str, str]) -> Litestar:
+    return create_app(Config.from_env(environment), names=(), extra_features=[sample])
 
 
 @pytest.fixture(scope="module")
 async def site(app: Litestar) -> AsyncIterator[str]:
     async with served(app) as address:
+        await db.execute("CREATE TABLE sample_order (sku text, quantity int)")
         yield address
 
 
@@ -62,10 +62,18 @@ async def client(site: str) -> AsyncIterator[httpx.AsyncClient]:
         yield browser
 
 
-@pytest.fixture
-def home(config: Config) -> Path:
-    return config.home
+async def orders() -> int:
+    """How many rows the sample pages have written: unchanged after every refusal."""
+    return await db.fetchval("SELECT count(*) FROM sample_order")
 
 
-def html_headers(**more: str) -> dict[str, Any]:
-    return {"sec-fetch-site": "same-origin", **more}
+async def staff_cookie(role: str = "owner") -> str:
+    return await db.transaction(_staff_session, role)
+
+
+async def _staff_session(tx: db.Tx, role: str) -> str:
+    insert = """
+        INSERT INTO people_staff (shop_id, email, role, name) VALUES (1, $1 || '@shop.test', $1, 'Wang')
+        ON CONFLICT (shop_id, email) DO UPDATE SET name = 'Wang' RETURNING id
+    """
+    return await sessions.create(tx, "staff", staff_id=await tx.fetchval(insert, role))

@@ -94,12 +94,12 @@ async def mine(request: AnyRequest) -> Response[dict[str, Any]]:
 @post("/sample/mine", opt={"who": "buyer", "limit": "reveal"})
 async def mine_change(request: AnyRequest) -> Response[dict[str, Any]]:
     await db.execute("INSERT INTO sample_order (sku, quantity) VALUES ('mine', 1)")
-    return Response({"changed": True})
+    return Response({"changed": True}, status_code=200)
 
 
 @post("/sample/notify", opt={"who": "gateway"})
 async def notify(request: AnyRequest) -> Response[str]:
-    return Response((await request.body()).decode(), media_type="text/plain")
+    return Response((await request.body()).decode(), media_type="text/plain", status_code=200)
 
 
 @get("/sample/boom", opt={"who": "anyone"})
