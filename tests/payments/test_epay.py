@@ -25,7 +25,7 @@ from core.api import (
 )
 from plugins.payments.epay import plugin
 from plugins.payments.epay.method import Epay, cut
-from plugins.payments.epay.settings import Settings
+from plugins.payments.epay.settings import EpaySettings
 from plugins.payments.epay.signature import is_signed, sign
 from tests.gateways.running import KEY, PID, FakeEpay
 from tests.payments.conftest import MakeContext, a_call, an_attempt
@@ -40,7 +40,7 @@ Method = Callable[..., Epay]
 def method(gateway: FakeEpay, context: MakeContext) -> Method:
     def make(**settings: Any) -> Epay:
         values = {"gateway": gateway.address, "pid": PID, "key": KEY, **settings}
-        ctx = context("payments.epay", Settings(**values))
+        ctx = context("payments.epay", EpaySettings(**values))
         [made] = plugin.register_payment_methods(ctx)
         return made
 
@@ -108,7 +108,7 @@ def test_with_an_empty_key_nothing_is_signed() -> None:
     ],
 )
 def test_the_gateway_address_is_kept_as_its_folder(written: str, kept: str) -> None:
-    assert Settings(gateway=written, pid=PID, key=KEY).gateway == kept
+    assert EpaySettings(gateway=written, pid=PID, key=KEY).gateway == kept
 
 
 @pytest.mark.parametrize(
@@ -125,11 +125,11 @@ def test_the_gateway_address_is_kept_as_its_folder(written: str, kept: str) -> N
 )
 def test_settings_that_cannot_work_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        Settings(**{"gateway": "https://pay.example.com", "pid": PID, "key": KEY, **wrong})
+        EpaySettings(**{"gateway": "https://pay.example.com", "pid": PID, "key": KEY, **wrong})
 
 
 def test_the_key_is_not_shown() -> None:
-    assert KEY not in repr(Settings(gateway="https://pay.example.com", pid=PID, key=KEY))
+    assert KEY not in repr(EpaySettings(gateway="https://pay.example.com", pid=PID, key=KEY))
 
 
 def test_channels_are_the_buttons(method: Method) -> None:
@@ -398,13 +398,13 @@ async def test_the_test_button(
     gateway: FakeEpay, context: MakeContext, settings: dict[str, Any], fault: dict[str, Any], answer: Check
 ) -> None:
     gateway.script(**fault)
-    tried = Settings(**{"gateway": gateway.address, "pid": PID, "key": KEY, **settings})
+    tried = EpaySettings(**{"gateway": gateway.address, "pid": PID, "key": KEY, **settings})
     result = await plugin.check(tried, context("payments.epay", tried))
     assert result.answer is answer
     assert KEY not in str(result.note)
 
 
 async def test_a_shop_in_dollars_cannot_use_it(gateway: FakeEpay, context: MakeContext) -> None:
-    tried = Settings(gateway=gateway.address, pid=PID, key=KEY)
+    tried = EpaySettings(gateway=gateway.address, pid=PID, key=KEY)
     result = await plugin.check(tried, context("payments.epay", tried, currency="USD"))
     assert result.answer is Check.WILL_NOT_WORK

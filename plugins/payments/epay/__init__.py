@@ -4,17 +4,17 @@ from core.api import CheckResult, GatewayRefused, GatewayUnavailable, Plugin, Pl
 
 from .gateway import BadKey, Gateway
 from .method import CURRENCY, Epay
-from .settings import Settings
+from .settings import EpaySettings
 
 
 class EpayPlugin(Plugin):
-    Settings = Settings
+    Settings = EpaySettings
 
     @hookimpl
-    def register_payment_methods(self, ctx: PluginContext[Settings]) -> list[Epay]:
+    def register_payment_methods(self, ctx: PluginContext[EpaySettings]) -> list[Epay]:
         return [Epay(ctx.settings, ctx.http)]
 
-    async def check(self, settings: Settings, ctx: PluginContext[Settings]) -> CheckResult:
+    async def check(self, settings: EpaySettings, ctx: PluginContext[EpaySettings]) -> CheckResult:
         if ctx.currency != CURRENCY:
             return CheckResult.will_not_work(_("EPay takes CNY only; this shop sells in %(ours)s.", ours=ctx.currency))
         try:

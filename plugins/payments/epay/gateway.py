@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from core.api import GatewayRefused, GatewayUnavailable, HttpAnswer, HttpError, PluginHttp
 
-from .settings import Settings
+from .settings import EpaySettings
 from .signature import sign
 
 OK = 1
@@ -20,7 +20,7 @@ class BadKey(GatewayRefused):
 
 
 class Gateway:
-    def __init__(self, settings: Settings, http: PluginHttp) -> None:
+    def __init__(self, settings: EpaySettings, http: PluginHttp) -> None:
         self._settings, self._http = settings, http
 
     def page(self, params: Mapping[str, str]) -> str:

@@ -22,7 +22,7 @@ from core.api import (
 )
 
 from .gateway import Gateway
-from .settings import CHANNELS, Settings
+from .settings import CHANNELS, EpaySettings
 from .signature import is_signed
 
 CURRENCY = "CNY"
@@ -41,7 +41,7 @@ class Epay(PaymentMethod):
     key = "epay"
     title = TITLE
 
-    def __init__(self, settings: Settings, http: PluginHttp) -> None:
+    def __init__(self, settings: EpaySettings, http: PluginHttp) -> None:
         self._settings = settings
         self._gateway = Gateway(settings, http)
         self.options = tuple(

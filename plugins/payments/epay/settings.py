@@ -18,7 +18,7 @@ CHANNELS = {
 PAGES = ("/submit.php", "/mapi.php", "/api.php")
 
 
-class Settings(PluginSettings):
+class EpaySettings(PluginSettings):
     gateway: Url = setting(
         _("Gateway address"),
         help=_("Where submit.php and mapi.php are, such as https://pay.example.com"),

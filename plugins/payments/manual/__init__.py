@@ -20,7 +20,7 @@ from core.api import (
 PLACES = _("{amount} and {order} are replaced by the sum and the order number.")
 
 
-class Settings(PluginSettings):
+class ManualSettings(PluginSettings):
     model_config = ConfigDict(validate_default=True)
 
     title_zh: str = setting(_("Name on the button (Chinese)"), default="银行转账", min_length=1, max_length=60)
@@ -40,7 +40,7 @@ class Manual(PaymentMethod):
     key = "manual"
     icon = "receipt"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ManualSettings) -> None:
         self.title = {"zh-CN": settings.title_zh, "en": settings.title_en}
         self._texts = {"zh-CN": settings.instructions_zh.strip(), "en": settings.instructions_en.strip()}
 
@@ -57,10 +57,10 @@ def _filled(text: str, attempt: Attempt, locale: str) -> str:
 
 
 class ManualPlugin(Plugin):
-    Settings = Settings
+    Settings = ManualSettings
 
     @hookimpl
-    def register_payment_methods(self, ctx: PluginContext[Settings]) -> list[Manual]:
+    def register_payment_methods(self, ctx: PluginContext[ManualSettings]) -> list[Manual]:
         return [Manual(ctx.settings)]
 
 
