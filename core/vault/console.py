@@ -1,0 +1,323 @@
+"""Stock in the console: what is there, bringing codes in step by step, batches and their undoing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.params import FromPath
+from litestar.response import Stream
+from msgspec import Meta
+
+from core import clock, db
+from core.audit import service as audit
+from core.money import Money
+from core.refused import Refused
+from core.vault import import_layout, import_words
+from core.vault import import_service as imports
+from core.vault.import_text import ENCODINGS
+from core.web.errors import FormError, NotFound
+from core.web.flash import flash
+from core.web.forms import Line, Upload, read_form
+from core.web.i18n import Text, _
+from core.web.render import fragment, page, see_other
+
+MOST_BYTES = 64_000_000
+CHUNK = 256 * 1024
+Pasted = Annotated[str, Meta(max_length=4_000_000)]
+
+SEPARATORS: dict[str, Text | str] = {
+    "": _("None: each line is one code"),
+    "----": "----",
+    "\t": _("Tab"),
+    ",": _("Comma"),
+    ";": _("Semicolon"),
+    "|": "|",
+}
+COUNTS: dict[str, tuple[Text, str]] = {
+    "new": (_("New"), "good"),
+    "duplicate_in_file": (_("Twice in the file"), "warning"),
+    "duplicate_in_stock": (_("In stock already"), "warning"),
+    "already_sold": (_("Sold already"), "bad"),
+    "malformed": (_("Cannot be used"), "bad"),
+}
+BATCH_STATES: dict[str, tuple[Text, str]] = {
+    "importing": (_("Importing"), "busy"),
+    "ready": (_("In stock"), "good"),
+    "undone": (_("Undone"), "neutral"),
+}
+
+
+class NewImport(msgspec.Struct):
+    sku: Line
+    file: Upload | None = None
+    codes: Pasted = ""
+
+
+class MappingForm(msgspec.Struct):
+    encoding: Line
+    width: Annotated[int, Meta(ge=1, le=100)]
+    code_columns: list[int] = []
+    separator: str = ""
+    other_separator: Annotated[str, Meta(max_length=10)] = ""
+    header: bool = False
+    joiner: Annotated[str, Meta(max_length=10)] = "----"
+
+
+class CommitForm(msgspec.Struct):
+    name: Line
+    note: Line = ""
+    unit_cost: Line = ""
+
+
+def shop_of(request: Request[Any, Any, Any]) -> Any:
+    return request.scope["state"]["visit"].shop
+
+
+# -- what is there ----------------------------------------------------------------------
+
+STOCK = """
+SELECT sku.id, sku.code, sku.title, sku.low_stock, sku.listed, product.id AS product_id, product.title AS product_title,
+       coalesce(code.free, 0) AS free, coalesce(code.reserved, 0) AS reserved, coalesce(sold.codes, 0) AS sold
+FROM catalog_sku sku JOIN catalog_product product ON product.id = sku.product_id
+LEFT JOIN (SELECT sku_id, count(*) FILTER (WHERE state = 'free') AS free,
+                  count(*) FILTER (WHERE state = 'reserved') AS reserved
+           FROM vault_code WHERE shop_id = $1 AND state IN ('free', 'reserved') GROUP BY sku_id) code
+       ON code.sku_id = sku.id
+LEFT JOIN (SELECT sku_id, sum(quantity) AS codes FROM orders_line WHERE state = 'delivered' GROUP BY sku_id) sold
+       ON sold.sku_id = sku.id
+WHERE sku.shop_id = $1 ORDER BY product.position, product.id, sku.position, sku.id
+"""
+
+BATCHES = """
+SELECT batch.*, sku.code AS sku_code, staff.name AS staff_name, staff.email AS staff_email FROM vault_batch batch
+JOIN catalog_sku sku ON sku.id = batch.sku_id LEFT JOIN people_staff staff ON staff.id = batch.created_by
+WHERE batch.shop_id = $1 ORDER BY batch.id DESC LIMIT 100
+"""
+
+
+@get("/stock", opt={"who": "staff:stock.read"})
+async def stock_page(request: Request[Any, Any, Any]) -> Response[str]:
+    return await _stock_page(request)
+
+
+async def _stock_page(request: Request[Any, Any, Any], problem: Any = "", status: int = 200) -> Response[str]:
+    shop = shop_of(request)
+    batches = await db.fetch(BATCHES, shop.id)
+    context = {
+        "skus": await db.fetch(STOCK, shop.id),
+        "batches": [{**row, "cost": _cost(row["unit_cost"], shop.currency)} for row in batches],
+        "batch_states": BATCH_STATES,
+        "open_imports": await db.fetch(
+            "SELECT id, filename, state, created_at FROM vault_import WHERE shop_id = $1"
+            " AND state NOT IN ('done', 'dropped') ORDER BY id DESC LIMIT 20",
+            shop.id,
+        ),
+        "problem": problem,
+    }
+    return page(request, "vault/stock.html", context, status=status)
+
+
+def _cost(amount: int | None, currency: str) -> Money | None:
+    return None if amount is None else Money(amount, currency)
+
+
+@post("/stock/batches/{batch_id:int}/undo", opt={"who": "staff:stock.undo"})
+async def undo(request: Request[Any, Any, Any], batch_id: FromPath[int]) -> Response[Any]:
+    shop, staff_id = shop_of(request), request.state.session.staff_id
+
+    async def write(tx: db.Tx) -> int:
+        codes = await imports.undo(tx, shop.id, batch_id)
+        await audit.record(
+            tx, f"staff:{staff_id}", "batch.undone", f"batch:{batch_id}", {"codes": codes}, shop_id=shop.id
+        )
+        return codes
+
+    try:
+        codes = await db.transaction(write)
+    except Refused as refused:
+        return await _stock_page(request, refused.text, 409)
+    return flash(see_other("/admin/stock"), _("Batch undone, %(codes)d codes taken out.", codes=codes))
+
+
+# -- bringing codes in ------------------------------------------------------------------
+
+
+@get("/stock/import", opt={"who": "staff:stock.import"})
+async def import_page(request: Request[Any, Any, Any], sku: str = "") -> Response[str]:
+    return await _import_page(request, {"sku": sku}, {})
+
+
+async def _import_page(
+    request: Request[Any, Any, Any], kept: dict[str, Any], errors: dict[str, Any], status: int = 200
+) -> Response[str]:
+    skus = await db.fetch(
+        "SELECT sku.code, sku.title, product.title AS product_title FROM catalog_sku sku"
+        " JOIN catalog_product product ON product.id = sku.product_id WHERE sku.shop_id = $1"
+        " ORDER BY product.position, product.id, sku.position, sku.id",
+        shop_of(request).id,
+    )
+    return page(request, "vault/import_new.html", {"skus": skus, "kept": kept, "errors": errors}, status=status)
+
+
+@post("/stock/import", opt={"who": "staff:stock.import", "max_body": MOST_BYTES})
+async def stage(request: Request[Any, Any, Any]) -> Response[Any]:
+    try:
+        form = await read_form(request, NewImport)
+    except FormError as error:
+        return await _import_page(request, error.kept, dict(error.fields), 422)
+    shop = shop_of(request)
+    sku_id = await db.fetchval("SELECT id FROM catalog_sku WHERE shop_id = $1 AND code = $2", shop.id, form.sku)
+    if form.file is None and not form.codes.strip():
+        return await _import_page(request, {"sku": form.sku}, {"file": _("Choose a file or paste codes.")}, 422)
+    pasted = _now_text()
+    try:
+        import_id = await imports.stage(
+            shop.id,
+            _chunks(form),
+            form.file.filename if form.file else f"{pasted}.txt",
+            sku_id or 0,
+            request.state.session.staff_id,
+        )
+    except Refused as refused:
+        return await _import_page(request, {"sku": form.sku}, {"form": refused.text}, 422)
+    return see_other(f"/admin/stock/imports/{import_id}")
+
+
+def _now_text() -> str:
+    return f"{clock.now():%Y-%m-%d %H%M}"
+
+
+async def _chunks(form: NewImport) -> AsyncIterator[bytes]:
+    if form.file is None:
+        yield form.codes.encode()
+        return
+    while chunk := await asyncio.to_thread(form.file.file.read, CHUNK):
+        yield chunk
+
+
+@get("/stock/imports/{import_id:int}", opt={"who": "staff:stock.import"})
+async def one_import(request: Request[Any, Any, Any], import_id: FromPath[int]) -> Response[str]:
+    return await _one_import(request, import_id)
+
+
+async def _one_import(
+    request: Request[Any, Any, Any], import_id: int, errors: dict[str, Any] | None = None, status: int = 200
+) -> Response[str]:
+    shop = shop_of(request)
+    report = await _report(shop.id, import_id)
+    sku = await db.fetchrow(
+        "SELECT sku.code, sku.title, product.title AS product_title FROM catalog_sku sku"
+        " JOIN catalog_product product ON product.id = sku.product_id WHERE sku.id = $1",
+        report.sku_id,
+    )
+    preview = None
+    if report.state in ("staged", "checked", "failed"):
+        preview = await imports.preview(shop.id, import_id, report.mapping)
+    context = {
+        "report": report,
+        "sku": sku,
+        "preview": preview,
+        "encodings": [(name, name) for name in ENCODINGS],
+        "separators": [(key or "none", text) for key, text in SEPARATORS.items()],
+        "known_separators": import_layout.SEPARATORS,
+        "counts": COUNTS,
+        "problems": import_words.PROBLEMS,
+        "errors": errors or {},
+        "working": report.state in ("checking", "importing"),
+    }
+    return page(request, "vault/import_one.html", context, status=status)
+
+
+async def _report(shop_id: int, import_id: int) -> imports.Report:
+    try:
+        return await imports.report(shop_id, import_id)
+    except imports.UploadError:
+        raise NotFound() from None
+
+
+@get("/stock/imports/{import_id:int}/progress", opt={"who": "staff:stock.import"})
+async def progress(request: Request[Any, Any, Any], import_id: FromPath[int]) -> Response[Any]:
+    """Asked by the page until the work is over; then it loads the page anew."""
+    report = await _report(shop_of(request).id, import_id)
+    if report.state not in ("checking", "importing"):
+        return Response(None, status_code=200, headers={"HX-Redirect": f"/admin/stock/imports/{import_id}"})
+    return fragment(request, "vault/_import_progress.html", {"report": report})
+
+
+@post("/stock/imports/{import_id:int}/check", opt={"who": "staff:stock.import"})
+async def check(request: Request[Any, Any, Any], import_id: FromPath[int]) -> Response[Any]:
+    try:
+        form = await read_form(request, MappingForm)
+        await imports.dry_run(shop_of(request).id, import_id, _mapping(form))
+    except FormError as error:
+        return await _one_import(request, import_id, dict(error.fields), 422)
+    except Refused as refused:
+        return await _one_import(request, import_id, {"form": refused.text}, 422)
+    return see_other(f"/admin/stock/imports/{import_id}")
+
+
+def _mapping(form: MappingForm) -> import_layout.Mapping:
+    separator = form.other_separator if form.separator == "other" else form.separator
+    columns = [column for column in form.code_columns if 0 <= column < form.width]
+    if not columns or len(set(columns)) < len(columns):
+        raise Refused(import_words.REFUSALS["bad_mapping"])
+    return import_layout.Mapping(
+        encoding=form.encoding,
+        separator="" if separator == "none" else separator,
+        header=form.header,
+        width=form.width,
+        code_columns=tuple(columns),
+        joiner=form.joiner,
+    )
+
+
+@post("/stock/imports/{import_id:int}/commit", opt={"who": "staff:stock.import"})
+async def commit(request: Request[Any, Any, Any], import_id: FromPath[int]) -> Response[Any]:
+    shop, staff_id = shop_of(request), request.state.session.staff_id
+    try:
+        form = await read_form(request, CommitForm)
+        facts = imports.BatchFacts(name=form.name, note=form.note, unit_cost=_amount(form.unit_cost, shop.currency))
+        await imports.commit(shop.id, import_id, facts, staff_id)
+    except FormError as error:
+        return await _one_import(request, import_id, dict(error.fields), 422)
+    except Refused as refused:
+        return await _one_import(request, import_id, {refused.field or "form": refused.text}, 422)
+    return see_other(f"/admin/stock/imports/{import_id}")
+
+
+def _amount(text: str, currency: str) -> int | None:
+    if not text:
+        return None
+    try:
+        amount = Money.parse(text, currency).amount
+    except ValueError:
+        raise Refused(_("Write an amount in digits, such as 19.90."), "unit_cost") from None
+    if amount < 0:
+        raise Refused(_("An amount cannot be negative."), "unit_cost")
+    return amount
+
+
+@post("/stock/imports/{import_id:int}/drop", opt={"who": "staff:stock.import"})
+async def drop(request: Request[Any, Any, Any], import_id: FromPath[int]) -> Response[Any]:
+    try:
+        await imports.drop(shop_of(request).id, import_id)
+    except Refused as refused:
+        return await _stock_page(request, refused.text, 409)
+    return flash(see_other("/admin/stock"), _("Upload thrown away, nothing was imported."), "info")
+
+
+@get("/stock/imports/{import_id:int}/rejects.csv", opt={"who": "staff:stock.import"})
+async def rejects(request: Request[Any, Any, Any], import_id: FromPath[int]) -> Stream:
+    await _report(shop_of(request).id, import_id)
+    headers = {
+        "content-disposition": f'attachment; filename="rejects-{import_id}.csv"',
+        "cache-control": "no-store",
+    }
+    return Stream(imports.reject_csv(shop_of(request).id, import_id), media_type="text/csv", headers=headers)
+
+
+ROUTES = (stock_page, undo, import_page, stage, one_import, progress, check, commit, drop, rejects)

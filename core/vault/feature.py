@@ -1,0 +1,12 @@
+from pathlib import Path
+
+from core.vault import console
+from core.web.feature import Feature, Nav
+from core.web.i18n import _
+
+feature = Feature(
+    name="vault",
+    folder=Path(__file__).parent,
+    console_routes=console.ROUTES,
+    nav=[Nav(_("Stock"), "/admin/stock", "packages", group="goods", right="stock.read", order=220)],
+)
