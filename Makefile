@@ -19,7 +19,7 @@ check: .venv/test.stamp
 
 bench: .venv/test.stamp
 	@mkdir -p build
-	$(BIN)/python tests/bench/run.py build/bench.json
+	$(BIN)/python tests/bench/run.py
 
 soak: .venv/test.stamp chromium
 	$(BIN)/pytest -m soak
@@ -34,8 +34,13 @@ lock:
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed. Choose one: make $(MAKECMDGOALS) PYTHON=python3.13"; exit 1; }
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
-		{ echo "This Python cannot make virtual environments. On Debian: apt-get install python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "This Python cannot make virtual environments; installing python3-venv."; \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q python3-venv </dev/null; \
+	else \
+		echo "This Python cannot make virtual environments. On Debian: apt-get install python3-venv"; exit 1; \
+	fi
 	$(PYTHON) -m venv .venv
 
 .venv/run.stamp: requirements.lock | .venv/bin/python

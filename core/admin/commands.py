@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import asyncpg
+
 from core import db, embedded
 from core.admin import doctor as checks
 from core.config import Config, SetupProblem
@@ -136,7 +138,7 @@ def _on_database(config: Config, act: Callable[..., Awaitable[Facts]], **options
 async def open_database(config: Config) -> AsyncIterator[None]:
     try:
         await db.open_pool(config.database_url or "", size=2)
-    except OSError as error:
+    except (OSError, asyncpg.PostgresError) as error:
         raise SetupProblem(f"The database does not answer ({error}). Is DATABASE_URL right?") from None
     try:
         yield

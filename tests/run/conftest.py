@@ -56,6 +56,15 @@ class Run:
         with urllib.request.urlopen(self.address.rstrip("/") + path, timeout=5) as answer:
             return str(answer.read().decode())
 
+    def wait_for_page(self, path: str, seconds: float = 30) -> None:
+        def comes() -> bool:
+            try:
+                return bool(self.get(path))
+            except OSError:
+                return False
+
+        until(comes, seconds)
+
     def end(self, sign: signal.Signals) -> int:
         self.process.send_signal(sign)
         return self.process.wait(30)

@@ -1,0 +1,273 @@
+"""The real `server.py` from outside: every command, its exit code and its facts."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = ("run", "web", "worker", "migrate", "demo", "doctor", "import-codes", "create-admin")
+PASSWORD = "four quiet otters dance"
+
+
+@pytest.fixture(scope="module")
+def shop(engines, tmp_path_factory):
+    """Calls `server.py` on an empty database of its own and one data folder."""
+    name = f"commands_{os.getpid()}"
+    engines.sql(f"CREATE DATABASE {name}")
+    home = tmp_path_factory.mktemp("commands") / "data"
+
+    def call(*arguments, text="", **environ):
+        environment = {
+            **os.environ,
+            "VOUCHSAFE_HOME": str(home),
+            "DATABASE_URL": engines.url_of(name),
+            "REDIS_URL": engines.redis_url,
+            **environ,
+        }
+        return subprocess.run(
+            [sys.executable, str(ROOT / "server.py"), *arguments],
+            input=text,
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd=home.parent,
+        )
+
+    call.home = home
+    call.sql = lambda statement: engines.sql(statement, name)
+    yield call
+    engines.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help(shop, command):
+    done = shop(command, "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"usage: server.py {command}")
+
+
+def test_an_unknown_command_is_refused(shop):
+    done = shop("sell-everything")
+    assert done.returncode == 2
+    assert "invalid choice: 'sell-everything'" in done.stderr
+
+
+def test_migrate_then_nothing_to_do(shop):
+    first = shop("migrate", "--json")
+    assert first.returncode == 0, first.stderr
+    assert {"orders", "vault", "people"} <= set(json.loads(first.stdout)["changed"])
+    again = shop("migrate")
+    assert (again.returncode, again.stdout) == (0, "All tables are up to date.\n")
+
+
+def test_create_admin(shop):
+    shop("migrate")
+    done = shop("create-admin", "Owner@Example.com", "--password-stdin", "--json", text=f"{PASSWORD}\n")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["email"] == "Owner@Example.com"
+    assert (
+        shop.sql("SELECT email, role, left(password_hash, 9) FROM people_staff") == "owner@example.com|owner|$argon2id"
+    )
+    assert PASSWORD not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("email", "password"), [("second@example.com", "short"), ("second@example.com", ""), ("nobody", PASSWORD)]
+)
+def test_create_admin_refuses_and_adds_nobody(shop, email, password):
+    shop("migrate")
+    before = shop.sql("SELECT count(*) FROM people_staff")
+    done = shop("create-admin", email, "--password-stdin", text=f"{password}\n")
+    assert done.returncode == 1
+    assert done.stderr.startswith("server.py create-admin: ")
+    assert "Traceback" not in done.stderr
+    assert shop.sql("SELECT count(*) FROM people_staff") == before
+
+
+def test_import_codes_takes_a_file_and_says_what_it_did(shop, tmp_path):
+    shop("demo")
+    sku = shop.sql("SELECT code FROM catalog_sku ORDER BY id LIMIT 1")
+    before = int(shop.sql("SELECT count(*) FROM vault_code"))
+    file = tmp_path / "codes.txt"
+    file.write_text("".join(f"CLI-{number:04}-ABCD-WXYZ\n" for number in range(25)))
+    dry = shop("import-codes", str(file), "--sku", sku, "--dry-run", "--json")
+    assert dry.returncode == 0, dry.stderr
+    assert shop.sql("SELECT count(*) FROM vault_code") == str(before)
+    done = shop("import-codes", str(file), "--sku", sku, "--batch", "From the shell", "--json")
+    assert done.returncode == 0, done.stderr
+    assert shop.sql("SELECT count(*) FROM vault_code") == str(before + 25)
+    assert shop.sql("SELECT name FROM vault_batch ORDER BY id DESC LIMIT 1") == "From the shell"
+    assert "CLI-0001-ABCD-WXYZ" not in dry.stdout + done.stdout + dry.stderr + done.stderr
+
+
+@pytest.mark.parametrize(("file", "sku"), [("absent.txt", "x"), ("codes.txt", "NO-SUCH-SKU")])
+def test_import_codes_names_what_is_wrong(shop, tmp_path, file, sku):
+    shop("migrate")
+    (tmp_path / "codes.txt").write_text("ONE-CODE-1234\n")
+    before = shop.sql("SELECT count(*) FROM vault_code")
+    done = shop("import-codes", str(tmp_path / file), "--sku", sku)
+    assert done.returncode == 1
+    assert done.stderr.startswith("server.py import-codes: ")
+    assert done.stderr.count("\n") == 1
+    assert shop.sql("SELECT count(*) FROM vault_code") == before
+
+
+def test_demo_comes_and_goes(shop):
+    assert shop("demo").returncode == 0
+    assert int(shop.sql("SELECT count(*) FROM catalog_product")) == 3
+    assert shop("demo", "--remove", "--json").returncode == 0
+    assert int(shop.sql("SELECT count(*) FROM catalog_product")) == 0
+
+
+def test_a_new_key_is_never_made_beside_old_stock(shop):
+    shop("demo")
+    key = shop.home / "master.key"
+    kept = key.read_bytes()
+    key.unlink()
+    done = shop("prepare", "--no-demo")
+    assert done.returncode == 1
+    assert "sealed with another master key" in done.stderr
+    assert not key.exists()
+    key.write_bytes(kept)
+    key.chmod(0o600)
+    assert shop("prepare", "--no-demo").returncode == 0
+
+
+def test_a_database_that_does_not_answer(shop):
+    done = shop("migrate", DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
+    assert done.returncode == 1
+    assert done.stderr.startswith("server.py migrate: The database does not answer (")
+    assert done.stderr.count("\n") == 1
+
+
+# ── doctor ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def states(done):
+    return {check["name"]: check["state"] for check in json.loads(done.stdout)["checks"]}
+
+
+def test_doctor_without_a_worker(shop):
+    shop("prepare", "--no-demo")
+    done = shop("doctor", "--json")
+    assert done.returncode == 1
+    assert states(done) == {
+        "disk": "ok",
+        "address": "ok",
+        "key": "ok",
+        "valkey": "ok",
+        "database": "ok",
+        "clock": "ok",
+        "tables": "ok",
+        "stock": "ok",
+        "worker": "fail",
+        "jobs": "ok",
+        "mail": "warn",
+    }
+
+
+def test_doctor_of_a_shop_that_was_never_started(shop, engines, tmp_path):
+    engines.sql("CREATE DATABASE never_started")
+    done = shop(
+        "doctor", "--json", DATABASE_URL=engines.url_of("never_started"), VOUCHSAFE_HOME=str(tmp_path / "nothing")
+    )
+    engines.sql("DROP DATABASE never_started WITH (FORCE)")
+    assert done.returncode == 1
+    found = states(done)
+    assert (found["key"], found["tables"]) == ("fail", "fail")
+    assert "worker" not in found
+    assert not (tmp_path / "nothing" / "master.key").exists()
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "REDIS_URL"])
+def test_doctor_names_an_engine_that_is_away(shop, name):
+    url = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "REDIS_URL": "redis://127.0.0.1:1"}[name]
+    done = shop("doctor", "--json", **{name: url})
+    assert done.returncode == 1
+    assert states(done)[{"DATABASE_URL": "database", "REDIS_URL": "valkey"}[name]] == "fail"
+
+
+def test_doctor_sees_a_key_others_can_read(shop):
+    shop("prepare", "--no-demo")
+    key = shop.home / "master.key"
+    key.chmod(0o644)
+    done = shop("doctor")
+    key.chmod(0o600)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("fail  key")]
+    assert f"chmod 600 {key}" in line
+
+
+# ── the whole shop ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def real(tiny):
+    tiny.command = [sys.executable, str(ROOT / "server.py")]
+    return tiny
+
+
+def test_first_start_second_start_and_doctor_beside_it(real, home, capsys):
+    began = time.monotonic()
+    first = real.start(home).ready()
+    first_seconds = time.monotonic() - began
+    output = first.output
+    assert re.search(r"/admin/setup\?token=[\w-]{43}\n", output)
+    assert f"BACK UP {home}/master.key NOW" in output
+    assert (home / "master.key").stat().st_mode & 0o777 == 0o600
+    assert "<html" in first.get("/")
+    first.wait_for("is ready")
+    doctor = real.start(home, ["doctor", "--json"])
+    assert doctor.process.wait(30) == 0, doctor.output
+    memory = sum(rss(pid) for pid in first.processes())
+    assert first.end(signal.SIGINT) == 0
+    assert first.processes() == set()
+
+    began = time.monotonic()
+    second = real.start(home).ready()
+    second_seconds = time.monotonic() - began
+    assert "BACK UP" not in second.output
+    with capsys.disabled():
+        print(
+            f"\nfirst start {first_seconds:.1f} s, second {second_seconds:.1f} s, {memory >> 20} MB for all processes"
+        )
+
+
+def rss(pid: int) -> int:
+    """Memory of one process, shared pages counted once among those that share them."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+
+
+def test_no_demo_starts_an_empty_shop(real, home, engines):
+    run = real.start(home, ["run", "--no-demo"]).ready()
+    assert "<html" in run.get("/")
+    url = f"postgresql://vouchsafe@/vouchsafe?host={(home / 'engines/sockets').resolve()}"
+    psql = [f"{engines.programs}/psql", "-XAtq", url, "-c", "SELECT count(*) FROM catalog_product"]
+    assert subprocess.run(psql, capture_output=True, check=True).stdout == b"0\n"
+
+
+def test_the_shop_works_again_after_each_engine_was_killed(real, home):
+    run = real.start(home).ready()
+    for part, name in (("valkey-server", "Valkey"), ("bin/postgres -D", "PostgreSQL")):
+        for pid in run.processes(part):
+            os.kill(pid, signal.SIGKILL)
+        run.wait_for(f"{name} runs again.")
+        run.wait_for_page("/")
+
+
+def test_nothing_secret_is_in_the_arguments_of_a_process(real, home):
+    run = real.start(home).ready()
+    token = re.search(r"token=([\w-]+)", run.output)[1]
+    key = (home / "master.key").read_text().strip()
+    for pid in run.processes():
+        command = Path(f"/proc/{pid}/cmdline").read_text()
+        assert token not in command
+        assert key not in command
