@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ class FakeEpay:
     address: str
     pid: str
     key: str
+    client: httpx.Client = field(repr=False)
 
     def log(self) -> dict[str, Any]:
         """``trades``, ``calls`` of the merchant's notify address, ``requests`` of the merchant."""
@@ -47,7 +48,7 @@ class FakeEpay:
         self._ask("POST", "/_status", params={"out_trade_no": out_trade_no, "status": status})
 
     def _ask(self, method: str, path: str, **request: Any) -> dict[str, Any]:
-        answer = httpx.request(method, self.address + path, timeout=30, **request)
+        answer = self.client.request(method, path, **request)
         answer.raise_for_status()
         found: dict[str, Any] = answer.json()
         return found
@@ -62,7 +63,8 @@ def fake_epay(*, pid: str = PID, key: str = KEY, retry_scale: float = 0.001) -> 
     try:
         address = process.stdout.readline().strip()
         assert address.startswith("http://"), "the fake gateway did not start"
-        yield FakeEpay(address, pid, key)
+        with httpx.Client(base_url=address, timeout=30) as client:
+            yield FakeEpay(address, pid, key, client)
     finally:
         process.stdin.close()
         process.stdout.close()

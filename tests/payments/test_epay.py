@@ -47,15 +47,15 @@ def method(gateway: FakeEpay, context: MakeContext) -> Method:
     return make
 
 
-def submit(method_url: str) -> httpx.Response:
-    return httpx.get(method_url, follow_redirects=False)
+def submit(gateway: FakeEpay, link: str) -> httpx.Response:
+    return gateway.client.get(link)
 
 
-async def opened(method: Epay, attempt: Attempt) -> Attempt:
+async def opened(gateway: FakeEpay, method: Epay, attempt: Attempt) -> Attempt:
     """An attempt whose trade the gateway has opened, because the buyer followed the link."""
     started = await method.start(attempt)
     assert isinstance(started.step, Redirect)
-    assert submit(started.step.url).status_code == 302
+    assert submit(gateway, started.step.url).status_code == 302
     return attempt
 
 
@@ -144,7 +144,7 @@ def test_channels_are_the_buttons(method: Method) -> None:
 async def test_page_mode_sends_the_buyer_to_the_cashier(method: Method, gateway: FakeEpay) -> None:
     started = await method().start(an_attempt("VPAGE-1"))
     assert isinstance(started.step, Redirect)
-    page = submit(started.step.url)
+    page = submit(gateway, started.step.url)
     trade = gateway.trade("VPAGE-1")
     assert page.headers["location"] == f"/cashier.php?trade_no={trade['trade_no']}"
     assert (trade["money"], trade["name"], trade["type"]) == ("1.00", "VIP会员", "alipay")
@@ -154,26 +154,26 @@ async def test_page_mode_sends_the_buyer_to_the_cashier(method: Method, gateway:
 async def test_starting_again_opens_no_second_trade(method: Method, gateway: FakeEpay) -> None:
     attempt = an_attempt("VAGAIN-1")
     for _ in range(2):
-        await opened(method(), attempt)
+        await opened(gateway, method(), attempt)
     assert [trade["out_trade_no"] for trade in gateway.log()["trades"]].count("VAGAIN-1") == 1
 
 
 async def test_without_a_channel_the_buyer_chooses_at_the_cashier(method: Method, gateway: FakeEpay) -> None:
     started = await method(alipay=False, wxpay=False).start(an_attempt("VANY-1", option=""))
     assert isinstance(started.step, Redirect)
-    assert submit(started.step.url).status_code == 302
+    assert submit(gateway, started.step.url).status_code == 302
     assert gateway.trade("VANY-1")["type"] == ""
 
 
 @pytest.mark.parametrize(
     ("title", "size"), [("会" * 60, 126), ("a" * 127, 127), ("a" * 124 + "éé", 126), ("👑" * 40, 124), ("VIP", 3)]
 )
-async def test_a_long_title_is_cut_between_signs(method: Method, title: str, size: int) -> None:
+async def test_a_long_title_is_cut_between_signs(method: Method, gateway: FakeEpay, title: str, size: int) -> None:
     assert len(cut(title, 127).encode()) == size
     started = await method().start(an_attempt(f"VTITLE{len(title)}-1", title=title))
     assert isinstance(started.step, Redirect)
     assert title.startswith(dict(parse_qsl(urlsplit(started.step.url).query))["name"])
-    assert submit(started.step.url).status_code == 302
+    assert submit(gateway, started.step.url).status_code == 302
 
 
 @pytest.mark.parametrize("answer", ["payurl", "qrcode", "urlscheme"])
@@ -233,7 +233,7 @@ async def test_a_gateway_that_is_not_there_means_nothing_is_known(method: Method
 
 
 async def test_a_notice_is_a_claim(method: Method, gateway: FakeEpay) -> None:
-    await opened(method(), an_attempt("VNOTE-1"))
+    await opened(gateway, method(), an_attempt("VNOTE-1"))
     address = gateway.notify_address("VNOTE-1")
     trade = gateway.trade("VNOTE-1")
     assert "money=1&" in address, "the gateway casts 1.00 to a float"
@@ -247,14 +247,14 @@ async def test_a_notice_is_a_claim(method: Method, gateway: FakeEpay) -> None:
 
 
 async def test_a_notice_by_form_is_the_same_claim(method: Method, gateway: FakeEpay) -> None:
-    await opened(method(), an_attempt("VFORM-1"))
+    await opened(gateway, method(), an_attempt("VFORM-1"))
     address = gateway.notify_address("VFORM-1")
     by_form = a_call("http://shop/", "POST", urlsplit(address).query.encode())
     assert await method().parse_callback(by_form) == await method().parse_callback(a_call(address))
 
 
 async def test_a_renamed_product_is_still_signed(method: Method, gateway: FakeEpay) -> None:
-    await opened(method(), an_attempt("VNAME-1"))
+    await opened(gateway, method(), an_attempt("VNAME-1"))
     gateway.script(notify_name="product")
     claim = await method().parse_callback(a_call(gateway.notify_address("VNAME-1")))
     assert claim.attempt_ref == "VNAME-1"
@@ -263,7 +263,7 @@ async def test_a_renamed_product_is_still_signed(method: Method, gateway: FakeEp
 @pytest.mark.parametrize(("amount", "sent"), [(1990, "19.9"), (1, "0.01"), (100000, "1000"), (123456, "1234.56")])
 async def test_amounts_survive_the_cast(method: Method, gateway: FakeEpay, amount: int, sent: str) -> None:
     ref = f"VCAST{amount}-1"
-    await opened(method(), an_attempt(ref, amount=Money(amount, "CNY")))
+    await opened(gateway, method(), an_attempt(ref, amount=Money(amount, "CNY")))
     address = gateway.notify_address(ref)
     assert dict(parse_qsl(urlsplit(address).query))["money"] == sent
     assert (await method().parse_callback(a_call(address))).amount == Money(amount, "CNY")
@@ -319,7 +319,7 @@ async def test_the_answers_are_the_gateways_words(method: Method) -> None:
 
 
 async def test_a_query_says_the_same_as_the_notice(method: Method, gateway: FakeEpay) -> None:
-    attempt = await opened(method(), an_attempt("VASK-1"))
+    attempt = await opened(gateway, method(), an_attempt("VASK-1"))
     gateway.script(pay_without_notify=True)
     gateway.pay("VASK-1")
     assert "VASK-1" not in [call["out_trade_no"] for call in gateway.log()["calls"]]
@@ -332,7 +332,7 @@ async def test_a_query_says_the_same_as_the_notice(method: Method, gateway: Fake
 )
 async def test_what_a_status_means(method: Method, gateway: FakeEpay, status: int, state: ClaimState | None) -> None:
     ref = f"VSTATUS{status}-1"
-    attempt = await opened(method(), an_attempt(ref))
+    attempt = await opened(gateway, method(), an_attempt(ref))
     gateway.set_status(ref, status)
     claim = await method().query(attempt)
     assert (claim.state if claim else None) == state
@@ -356,7 +356,7 @@ async def test_a_query_that_gets_no_answer_is_tried_later(
     method: Method, gateway: FakeEpay, fault: dict[str, Any]
 ) -> None:
     ref = f"VLATER{len(gateway.log()['trades'])}-1"
-    attempt = await opened(method(), an_attempt(ref))
+    attempt = await opened(gateway, method(), an_attempt(ref))
     gateway.set_status(ref, 1)
     gateway.script(**fault)
     with pytest.raises(GatewayUnavailable):
