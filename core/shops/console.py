@@ -1,0 +1,167 @@
+"""Settings of the shop: name, language, money, opening, how long codes are held."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from zoneinfo import available_timezones
+
+import msgspec
+from litestar import Request, Response, get, post
+from msgspec import Meta
+
+from core import db
+from core.audit import service as audit
+from core.shops import service as shops
+from core.shops.service import Shop, ShopSettings
+from core.web.errors import FormError
+from core.web.flash import flash
+from core.web.forms import Line, read_form
+from core.web.i18n import _
+from core.web.render import page, see_other
+
+Text2000 = Annotated[str, Meta(max_length=2000)]
+Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$")]
+Cap = Annotated[int, Meta(ge=1, le=1000)]
+
+
+class ShopForm(msgspec.Struct):
+    name: Annotated[str, Meta(min_length=1, max_length=120, extra={"strip": True})]
+    currency: Currency
+    locale: Literal["zh-CN", "en"]
+    timezone: Line
+    theme: Line = "market"
+    support_contact: Line = ""
+    announcement_zh: Text2000 = ""
+    announcement_en: Text2000 = ""
+    footer_zh: Text2000 = ""
+    footer_en: Text2000 = ""
+
+
+class SellingForm(msgspec.Struct):
+    reservation_minutes: Annotated[int, Meta(ge=1, le=1440)]
+    open_orders_per_contact: Cap
+    open_orders_per_address: Cap
+    show_stock: Literal["exact", "band", "hidden"]
+    mail_codes: bool = False
+
+
+class OpeningForm(msgspec.Struct):
+    test_mode: Literal["on", "off"]
+
+
+def both(zh: str, en: str) -> dict[str, str]:
+    return {locale: text for locale, text in (("zh-CN", zh.strip()), ("en", en.strip())) if text}
+
+
+@get("/settings", opt={"who": "staff:settings.read"})
+async def settings(request: Request[Any, Any, Any]) -> Response[str]:
+    return await _settings(request)
+
+
+async def _settings(
+    request: Request[Any, Any, Any],
+    errors: dict[str, Any] | None = None,
+    kept: dict[str, Any] | None = None,
+    status: int = 200,
+) -> Response[str]:
+    shop = await _shop(request)
+    context = {
+        "stored": shop,
+        "form": {**_as_form(shop), **(kept or {})},
+        "errors": errors or {},
+        "timezones": [(name, name) for name in sorted(available_timezones()) if "/" in name],
+        "themes": _themes(request),
+        "real_orders": await db.fetchval("SELECT count(*) FROM orders_order WHERE shop_id = $1 AND NOT test", shop.id),
+    }
+    return page(request, "shops/settings.html", context, status=status)
+
+
+def _themes(request: Request[Any, Any, Any]) -> list[tuple[str, str]]:
+    return [(theme.id, theme.id) for theme in request.app.state.themes.all() if theme.kind == "storefront"]
+
+
+async def _shop(request: Request[Any, Any, Any]) -> Shop:
+    return await shops.by_id(request.scope["state"]["visit"].shop.id)
+
+
+def _as_form(shop: Shop) -> dict[str, Any]:
+    given = shop.settings
+    form: dict[str, Any] = {name: getattr(shop, name) for name in ("name", "currency", "locale", "timezone", "theme")}
+    for name in (
+        "reservation_minutes",
+        "open_orders_per_contact",
+        "open_orders_per_address",
+        "show_stock",
+        "mail_codes",
+        "support_contact",
+    ):
+        form[name] = getattr(given, name)
+    for name, texts in (("announcement", given.announcement), ("footer", given.footer)):
+        form[f"{name}_zh"], form[f"{name}_en"] = texts.get("zh-CN", ""), texts.get("en", "")
+    return form
+
+
+@post("/settings/shop", opt={"who": "staff:settings.edit"})
+async def save_shop(request: Request[Any, Any, Any]) -> Response[Any]:
+    try:
+        form = await read_form(request, ShopForm)
+    except FormError as error:
+        return await _settings(request, dict(error.fields), error.kept, 422)
+    mistakes: dict[str, Any] = {}
+    if form.timezone not in available_timezones():
+        mistakes["timezone"] = _("Choose a time zone from the list.")
+    if form.theme not in dict(_themes(request)):
+        mistakes["theme"] = _("Choose a theme from the list.")
+    shop = await _shop(request)
+    if form.currency != shop.currency and await _has_prices(shop.id):
+        mistakes["currency"] = _("There are prices in the present currency. Delete those SKUs first.")
+    if mistakes:
+        return await _settings(request, mistakes, msgspec.to_builtins(form), 422)
+    new = msgspec.structs.replace(
+        shop.settings,
+        support_contact=form.support_contact,
+        announcement=both(form.announcement_zh, form.announcement_en),
+        footer=both(form.footer_zh, form.footer_en),
+    )
+    columns = {name: getattr(form, name) for name in ("name", "currency", "locale", "timezone", "theme")}
+    return await _save(request, shop, "shop.saved", new, **columns)
+
+
+async def _has_prices(shop_id: int) -> bool:
+    return await db.fetchval("SELECT EXISTS (SELECT 1 FROM catalog_sku WHERE shop_id = $1 AND NOT demo)", shop_id)
+
+
+@post("/settings/selling", opt={"who": "staff:settings.edit"})
+async def save_selling(request: Request[Any, Any, Any]) -> Response[Any]:
+    try:
+        form = await read_form(request, SellingForm)
+    except FormError as error:
+        return await _settings(request, dict(error.fields), error.kept, 422)
+    shop = await _shop(request)
+    new = msgspec.structs.replace(shop.settings, **msgspec.structs.asdict(form))
+    return await _save(request, shop, "shop.selling_saved", new)
+
+
+@post("/settings/opening", opt={"who": "staff:settings.edit"})
+async def open_or_close(request: Request[Any, Any, Any]) -> Response[Any]:
+    """Test mode on or off. Off is the day the shop opens."""
+    form = await read_form(request, OpeningForm)
+    shop = await _shop(request)
+    return await _save(request, shop, f"shop.test_mode_{form.test_mode}", shop.settings, test_mode=form.test_mode == "on")
+
+
+async def _save(
+    request: Request[Any, Any, Any], shop: Shop, act: str, new: ShopSettings, **columns: Any
+) -> Response[Any]:
+    staff_id = request.state.session.staff_id
+
+    async def write(tx: db.Tx) -> None:
+        await shops.change(tx, shop.id, settings=new, **columns)
+        await audit.record(tx, f"staff:{staff_id}", act, f"shop:{shop.id}", shop_id=shop.id)
+
+    await db.transaction(write)
+    shops.forget()
+    return flash(see_other("/admin/settings"), _("Saved."))
+
+
+ROUTES = (settings, save_shop, save_selling, open_or_close)
