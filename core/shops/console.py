@@ -147,7 +147,9 @@ async def open_or_close(request: Request[Any, Any, Any]) -> Response[Any]:
     """Test mode on or off. Off is the day the shop opens."""
     form = await read_form(request, OpeningForm)
     shop = await _shop(request)
-    return await _save(request, shop, f"shop.test_mode_{form.test_mode}", shop.settings, test_mode=form.test_mode == "on")
+    return await _save(
+        request, shop, f"shop.test_mode_{form.test_mode}", shop.settings, test_mode=form.test_mode == "on"
+    )
 
 
 async def _save(

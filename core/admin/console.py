@@ -1,0 +1,81 @@
+"""The first page of the console, and the end of the demo."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Request, Response, get, post
+
+from core import db
+from core.admin import demo, overview
+from core.audit import service as audit
+from core.hooks import runtime
+from core.orders import words
+from core.refused import Refused
+from core.shops import service as shops
+from core.web.flash import flash
+from core.web.i18n import _
+from core.web.render import page, see_other
+
+
+@get("/", opt={"who": "staff:dashboard.read"})
+async def dashboard(request: Request[Any, Any, Any], days: int = 7) -> Response[str]:
+    shop = await shops.by_id(request.scope["state"]["visit"].shop.id)
+    days = days if days in overview.RANGES else 7
+    plugins = runtime.current()
+    steps = await overview.steps(
+        shop,
+        request.state.session.staff_id,
+        real_payment=any(not method.test_only for method in plugins.payment_methods.values()),
+        notifier=bool(plugins.notifiers),
+    )
+    context = {
+        "days": days,
+        "ranges": overview.RANGES,
+        "sales": await overview.sales(shop, days),
+        "bars": await overview.bars(shop, max(days, 7)),
+        "waiting": await overview.waiting(shop),
+        "low_stock": await overview.low_stock(shop),
+        "orders": await overview.latest_orders(shop),
+        "steps": steps,
+        "steps_done": sum(step.done for step in steps),
+        "words": words,
+    }
+    return page(request, "admin/dashboard.html", context)
+
+
+@get("/demo", opt={"who": "staff:settings.edit"})
+async def demo_page(request: Request[Any, Any, Any]) -> Response[str]:
+    return await _demo_page(request)
+
+
+async def _demo_page(request: Request[Any, Any, Any], problem: Any = "", status: int = 200) -> Response[str]:
+    there = await db.fetch(
+        "SELECT id, title FROM catalog_product WHERE shop_id = $1 AND demo ORDER BY id",
+        request.scope["state"]["visit"].shop.id,
+    )
+    return page(request, "admin/demo.html", {"products": there, "problem": problem}, status=status)
+
+
+@post("/demo/remove", opt={"who": "staff:settings.edit"})
+async def remove_demo(request: Request[Any, Any, Any]) -> Response[Any]:
+    try:
+        await demo.remove()
+    except Refused as refused:
+        return await _demo_page(request, refused.text, 409)
+    staff_id = request.state.session.staff_id
+
+    async def write(tx: db.Tx) -> None:
+        await audit.record(tx, f"staff:{staff_id}", "demo.removed", "shop")
+
+    await db.transaction(write)
+    return flash(see_other("/admin"), _("The demo products are gone."))
+
+
+@post("/demo/add", opt={"who": "staff:settings.edit"})
+async def add_demo(request: Request[Any, Any, Any]) -> Response[Any]:
+    await demo.seed()
+    return flash(see_other("/admin/demo"), _("The demo products are in the shop."))
+
+
+ROUTES = (dashboard, demo_page, remove_demo, add_demo)

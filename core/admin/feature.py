@@ -1,0 +1,15 @@
+from pathlib import Path
+
+from core.admin import console
+from core.web.feature import Feature, Nav
+from core.web.i18n import _
+
+feature = Feature(
+    name="admin",
+    folder=Path(__file__).parent,
+    console_routes=console.ROUTES,
+    nav=[
+        Nav(_("Dashboard"), "/admin", "dashboard", group="shop", right="dashboard.read", order=10),
+        Nav(_("Demo products"), "/admin/demo", "flask", group="system", right="settings.edit", order=850),
+    ],
+)

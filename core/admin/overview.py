@@ -1,0 +1,171 @@
+"""The numbers of the dashboard, each from one statement, and what still has to be done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from core import clock, db
+from core.money import Money
+from core.shops.service import Shop
+from core.web.i18n import Text, _
+
+RANGES = (1, 7, 30)
+LATEST = 8
+
+SALES = """
+SELECT count(*) FILTER (WHERE paid_at >= $2) AS paid, count(*) FILTER (WHERE paid_at < $2) AS paid_before,
+       coalesce(sum(total) FILTER (WHERE paid_at >= $2), 0)::bigint AS revenue,
+       coalesce(sum(total) FILTER (WHERE paid_at < $2), 0)::bigint AS revenue_before,
+       percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM delivered_at - paid_at))
+           FILTER (WHERE paid_at >= $2 AND delivered_at IS NOT NULL) AS seconds_to_code
+FROM orders_order WHERE shop_id = $1 AND paid_at >= $3 AND currency = $4
+  AND payment_state IN ('paid', 'mismatch') AND NOT test
+"""
+
+FUNNEL = """
+SELECT count(*) AS placed, count(*) FILTER (WHERE payment_state = 'paid') AS paid,
+       count(*) FILTER (WHERE fulfilment_state = 'delivered') AS delivered
+FROM orders_order WHERE shop_id = $1 AND created_at >= $2 AND NOT test
+"""
+
+DAYS = """
+SELECT day::date AS day, coalesce(sum(o.total), 0)::bigint AS amount, count(o.id) AS orders
+FROM generate_series(date_trunc('day', $2::timestamptz AT TIME ZONE $4), date_trunc('day', now() AT TIME ZONE $4),
+                     interval '1 day') AS day
+LEFT JOIN orders_order o ON o.shop_id = $1 AND o.currency = $3 AND NOT o.test AND o.payment_state = 'paid'
+    AND date_trunc('day', o.paid_at AT TIME ZONE $4) = day AND o.paid_at >= $2
+GROUP BY day ORDER BY day
+"""
+
+LOW_STOCK = """
+SELECT sku.code, sku.title, product.title AS product_title, product.id AS product_id, stock.free
+FROM catalog_sku sku JOIN catalog_product product ON product.id = sku.product_id AND product.state = 'listed'
+CROSS JOIN LATERAL (SELECT count(*) AS free FROM (
+    SELECT 1 FROM vault_code WHERE sku_id = sku.id AND state = 'free' LIMIT sku.low_stock + 1) AS some) AS stock
+WHERE sku.shop_id = $1 AND sku.listed AND stock.free <= sku.low_stock ORDER BY stock.free, sku.id LIMIT 20
+"""
+
+WAITING = """
+SELECT (SELECT count(*) FROM review_item WHERE shop_id = $1 AND state = 'open') AS reviews,
+       (SELECT count(*) FROM audit_alarm WHERE seen_at IS NULL) AS alarms,
+       (SELECT count(*) FROM jobs_job WHERE state = 'failed') AS failed_jobs,
+       (SELECT count(*) FROM messages_message WHERE shop_id = $1 AND state = 'failed') AS failed_messages,
+       (SELECT count(*) FROM messages_message WHERE shop_id = $1 AND state = 'held') AS held_messages
+"""
+
+DONE = """
+SELECT EXISTS (SELECT 1 FROM catalog_product WHERE shop_id = $1 AND NOT demo) AS product,
+       EXISTS (SELECT 1 FROM vault_batch WHERE shop_id = $1 AND NOT demo AND state = 'ready') AS codes,
+       EXISTS (SELECT 1 FROM people_staff WHERE id = $2 AND totp_secret IS NOT NULL) AS second_factor,
+       EXISTS (SELECT 1 FROM catalog_product WHERE shop_id = $1 AND demo) AS demo
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    day: datetime
+    money: Money
+    orders: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    title: Text
+    text: Text
+    href: str
+    done: bool
+
+
+async def sales(shop: Shop, days: int) -> dict[str, Any]:
+    since = clock.now() - timedelta(days=days)
+    row = await db.fetchrow(SALES, shop.id, since, since - timedelta(days=days), shop.currency)
+    funnel = await db.fetchrow(FUNNEL, shop.id, since)
+    assert row is not None and funnel is not None  # noqa: S101 - aggregates always give a row
+    revenue = Money(row["revenue"], shop.currency)
+    return {
+        "paid": row["paid"],
+        "paid_before": row["paid_before"],
+        "revenue": revenue,
+        "revenue_before": Money(row["revenue_before"], shop.currency),
+        "average": Money(row["revenue"] // row["paid"], shop.currency) if row["paid"] else None,
+        "seconds_to_code": row["seconds_to_code"],
+        "placed": funnel["placed"],
+        "paid_of_placed": funnel["paid"] / funnel["placed"] if funnel["placed"] else None,
+        "delivered": funnel["delivered"],
+    }
+
+
+async def bars(shop: Shop, days: int) -> list[Bar]:
+    """One bar a day, its height in hundredths of the highest."""
+    rows = await db.fetch(DAYS, shop.id, clock.now() - timedelta(days=days - 1), shop.currency, shop.timezone)
+    most = max((row["amount"] for row in rows), default=0) or 1
+    return [
+        Bar(row["day"], Money(row["amount"], shop.currency), row["orders"], row["amount"] * 100 // most) for row in rows
+    ]
+
+
+async def waiting(shop: Shop) -> dict[str, int]:
+    row = await db.fetchrow(WAITING, shop.id)
+    return dict(row or {})
+
+
+async def low_stock(shop: Shop) -> list[Any]:
+    return await db.fetch(LOW_STOCK, shop.id)
+
+
+async def latest_orders(shop: Shop) -> list[dict[str, Any]]:
+    rows = await db.fetch("SELECT * FROM orders_order WHERE shop_id = $1 ORDER BY id DESC LIMIT $2", shop.id, LATEST)
+    return [{**row, "money": Money(row["total"], row["currency"])} for row in rows]
+
+
+async def steps(shop: Shop, staff_id: int | None, *, real_payment: bool, notifier: bool) -> list[Step]:
+    """The way from a fresh install to an open shop; the list goes away when all is done."""
+    done = await db.fetchrow(DONE, shop.id, staff_id)
+    assert done is not None  # noqa: S101 - a row of EXISTS
+    return [
+        Step(
+            _("Add your first product"),
+            _("A page in the shop with a name, a picture and prices."),
+            "/admin/products/new",
+            done["product"],
+        ),
+        Step(
+            _("Import codes"),
+            _("From a file or by pasting; you see first what would happen."),
+            "/admin/stock/import",
+            done["codes"],
+        ),
+        Step(
+            _("Connect a real payment"),
+            _("Switch on a payment method and enter your account."),
+            "/admin/plugins",
+            real_payment,
+        ),
+        Step(
+            _("Set up mail"),
+            _("So that buyers get the link to their order."),
+            "/admin/plugins",
+            notifier,
+        ),
+        Step(
+            _("Protect your account"),
+            _("Two-step sign-in with an authenticator app."),
+            "/admin/account",
+            done["second_factor"],
+        ),
+        Step(
+            _("Take the demo products out"),
+            _("They and their made-up codes go in one click."),
+            "/admin/demo",
+            not done["demo"],
+        ),
+        Step(
+            _("Open the shop"),
+            _("Leave test mode; from then on only real payments count."),
+            "/admin/settings#opening",
+            not shop.test_mode,
+        ),
+    ]
