@@ -11,6 +11,7 @@ from core.hooks.plugin import Plugin
 from core.hooks.settings import PluginSettings, Secret, Url, setting
 from core.hooks.specs import hookimpl
 from core.hooks.views import LineToCheck, OrderHistory, OrderToCheck
+from core.messages.notifier import Notifier, NotifierRefused, NotifierUnavailable, OutgoingMessage, Receipt
 from core.money import Money
 from core.payments.method import (
     Answer,
@@ -49,8 +50,12 @@ __all__ = [
     "LineToCheck",
     "Money",
     "NotSent",
+    "Notifier",
+    "NotifierRefused",
+    "NotifierUnavailable",
     "OrderHistory",
     "OrderToCheck",
+    "OutgoingMessage",
     "PaymentMethod",
     "PaymentOption",
     "Plugin",
@@ -59,6 +64,7 @@ __all__ = [
     "PluginSettings",
     "PostForm",
     "QrCode",
+    "Receipt",
     "Redirect",
     "Refusal",
     "Secret",

@@ -1,0 +1,220 @@
+"""From a message's row to the words that are sent. What is written here is never stored: it may hold codes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from babel import dates
+
+from core import clock, db
+from core.catalog.service import words
+from core.messages import markup, texts
+from core.messages.events import EVENTS, ORDER_LINKS
+from core.messages.markup import BadTemplate
+from core.messages.notifier import OutgoingMessage
+from core.messages.texts import Written
+from core.money import Money
+from core.shops import service as shops
+from core.shops.service import Shop
+from core.vault import reveal
+from core.vault.cipher import open_secret
+from core.web.i18n import _, known, speaking
+
+log = logging.getLogger("vouchsafe.messages")
+
+TOKEN_PURPOSE = "order-token"  # noqa: S105 - the name of a purpose
+HIDDEN = "••••"
+MOST_LINKS = 5
+
+Context = dict[str, Any]
+
+ORDER = """
+SELECT o.id, o.ref, o.total, o.currency, o.created_at, o.test, o.token_sealed, (
+    SELECT jsonb_agg(jsonb_build_object('id', line.id, 'product', line.product_title, 'sku', line.sku_title,
+        'quantity', line.quantity, 'total', line.total, 'note', line.delivery_note) ORDER BY line.id)
+    FROM orders_line line WHERE line.order_id = o.id) AS lines
+FROM orders_order o
+"""
+
+MASKS = """
+SELECT code.line_id, code.mask AS text FROM vault_code code JOIN orders_line line ON line.id = code.line_id
+WHERE line.order_id = $1 AND code.state = 'delivered' ORDER BY code.line_id, code.id
+"""
+
+
+async def outgoing(message: Any, handover: int, base_url: str) -> OutgoingMessage:
+    """The message as it is sent, with the real link and, if the merchant wants it, the codes."""
+    shop = await shops.by_id(message["shop_id"])
+    context = await _context(message, shop, base_url, secret=True)
+    written = await _written(message, shop, context)
+    return OutgoingMessage(
+        id=f"{message['id']}.{handover}",
+        recipient=message["recipient"],
+        subject=written.subject,
+        text=written.body.text,
+        html=framed(shop, written, message["locale"]),
+        locale=message["locale"],
+        from_name=shop.name,
+        reply_to=shop.settings.support_contact if "@" in shop.settings.support_contact else "",
+    )
+
+
+async def shown(message: Any, base_url: str) -> Written:
+    """The message for the eyes of staff: the link without its token, the codes masked."""
+    shop = await shops.by_id(message["shop_id"])
+    return await _written(message, shop, await _context(message, shop, base_url, secret=False))
+
+
+async def _written(message: Any, shop: Shop, context: Context) -> Written:
+    template = await texts.template(shop.id, message["event"], message["locale"])
+    with speaking(template.locale):
+        try:
+            return texts.write(template, context)
+        except BadTemplate as error:
+            if template.changed_at is None:
+                raise
+            # A mistake in a merchant's text must not keep a buyer from the codes.
+            log.warning("the text %s (%s) does not work: %s", template.event, template.locale, error)
+            return texts.write(texts.default(template.event, template.locale), context)
+
+
+def framed(shop: Shop, written: Written, locale: str) -> str:
+    return markup.framed(written.subject, shop.name, written.body.mail_html, shop.settings.support_contact, locale)
+
+
+# -- what the texts may name ------------------------------------------------------------
+
+
+async def _context(message: Any, shop: Shop, base_url: str, *, secret: bool) -> Context:
+    locale = known(message["locale"]) or "en"
+    if message["event"] == ORDER_LINKS.key:
+        return await _links_context(message, shop, base_url, locale, secret)
+    row = await db.fetchrow(f"{ORDER} WHERE o.id = $1", message["order_id"])
+    if row is None:
+        raise LookupError("the order of this message is gone")
+    codes = await _codes(message, shop, secret)
+    return order_context(shop, row, locale, _link(row, base_url, secret), codes)
+
+
+async def _codes(message: Any, shop: Shop, secret: bool) -> list[tuple[int, str]]:
+    if not (EVENTS[message["event"]].codes and shop.settings.mail_codes):
+        return []
+    if secret:
+        return [(code.line_id, code.text) for code in await reveal.codes_for_mail(message["order_id"])]
+    return [(row["line_id"], row["text"]) for row in await db.fetch(MASKS, message["order_id"])]
+
+
+def order_context(shop: Shop, row: Any, locale: str, link: str, codes: list[tuple[int, str]]) -> Context:
+    lines = {line["id"]: _line(line, row["currency"], locale) for line in row["lines"] or []}
+    return {
+        "shop": _shop(shop),
+        "order": {
+            "ref": row["ref"],
+            "total": Money(row["total"], row["currency"]).text(locale),
+            "placed": _when(row["created_at"], shop, locale),
+            "test": row["test"],
+        },
+        "link": link,
+        "lines": list(lines.values()),
+        "codes": [
+            {"product": lines[line_id]["product"], "sku": lines[line_id]["sku"], "text": text}
+            for line_id, text in codes
+        ],
+        "orders": [],
+    }
+
+
+def _line(line: dict[str, Any], currency: str, locale: str) -> Context:
+    return {
+        "product": words(line["product"], locale),
+        "sku": words(line["sku"], locale),
+        "quantity": line["quantity"],
+        "total": Money(line["total"], currency).text(locale),
+        "note": words(line["note"], locale),
+    }
+
+
+def _shop(shop: Shop) -> Context:
+    return {"name": shop.name, "contact": shop.settings.support_contact}
+
+
+def _when(at: datetime, shop: Shop, locale: str) -> str:
+    zone = dates.get_timezone(shop.timezone)
+    return dates.format_datetime(at, "medium", tzinfo=zone, locale=locale)  # type: ignore[arg-type]
+
+
+def _link(row: Any, base_url: str, secret: bool) -> str:
+    token = open_secret(TOKEN_PURPOSE, row["token_sealed"]).decode() if secret else HIDDEN
+    return f"{base_url}/o/{row['ref']}?k={token}"
+
+
+async def _links_context(message: Any, shop: Shop, base_url: str, locale: str, secret: bool) -> Context:
+    rows = await db.fetch(
+        f"{ORDER} WHERE o.shop_id = $1 AND o.contact = $2 AND o.contact_kind = 'email'"
+        " AND ($3::bigint IS NULL OR o.id = $3) AND o.payment_state NOT IN ('cancelled', 'expired')"
+        " ORDER BY o.id DESC LIMIT $4",
+        shop.id,
+        message["recipient"],
+        message["order_id"],
+        MOST_LINKS,
+    )
+    return {
+        "shop": _shop(shop),
+        "orders": [
+            {
+                "ref": row["ref"],
+                "product": words(row["lines"][0]["product"], locale) if row["lines"] else "",
+                "placed": _when(row["created_at"], shop, locale),
+                "link": _link(row, base_url, secret),
+            }
+            for row in rows
+        ],
+    }
+
+
+# -- for trying a text out --------------------------------------------------------------
+
+
+def sample(shop: Shop, locale: str, base_url: str) -> Context:
+    """An order that never was, for previews and tests of a text."""
+    say: Callable[[Any], str] = str
+    with speaking(locale):
+        line = {
+            "id": 1,
+            "product": {"": say(_("A month of music"))},
+            "sku": {"": say(_("One month"))},
+            "quantity": 2,
+            "total": 3980,
+            "note": {"": say(_("Enter the code on the service's page under Redeem."))},
+        }
+    row = {
+        "ref": "VSAMPLE00000",
+        "total": 3980,
+        "currency": shop.currency,
+        "created_at": clock.now(),
+        "test": True,
+        "lines": [line],
+    }
+    codes = [(1, "SAMPLE-CODE-0001"), (1, "SAMPLE-CODE-0002")] if shop.settings.mail_codes else []
+    link = f"{base_url}/o/VSAMPLE00000?k={HIDDEN}"
+    context = order_context(shop, row, locale, link, codes)
+    context["orders"] = [
+        {"ref": row["ref"], "product": line["product"][""], "placed": context["order"]["placed"], "link": link}
+    ]
+    return context
+
+
+async def of_order(shop: Shop, ref: str, locale: str, base_url: str) -> Context | None:
+    """A real order with its secrets hidden, for previews. None: there is no such order in this shop."""
+    row = await db.fetchrow(f"{ORDER} WHERE o.shop_id = $1 AND o.ref = $2", shop.id, ref)
+    if row is None:
+        return None
+    message = {"event": "order_delivered", "order_id": row["id"]}
+    link = _link(row, base_url, secret=False)
+    context = order_context(shop, row, locale, link, await _codes(message, shop, secret=False))
+    product = context["lines"][0]["product"] if context["lines"] else ""
+    context["orders"] = [{"ref": ref, "product": product, "placed": context["order"]["placed"], "link": link}]
+    return context

@@ -1,0 +1,46 @@
+"""What the shop writes to people about, and what its texts may name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.web.i18n import Text, _
+
+MAIL = "mail"
+
+
+@dataclass(frozen=True)
+class Event:
+    key: str
+    title: Text
+    when: Text
+    codes: bool = False
+
+
+ORDER_DELIVERED = Event(
+    "order_delivered", _("Order delivered"), _("Sent when an order is paid and its codes are handed over."), codes=True
+)
+ORDER_IN_REVIEW = Event(
+    "order_in_review",
+    _("Order waits for a person"),
+    _("Sent when an order is paid but could not be delivered at once."),
+)
+PAYMENT_LATE = Event(
+    "payment_late", _("Paid too late"), _("Sent when money came after the order had ended and the codes were gone.")
+)
+ORDER_LINKS = Event("order_links", _("Links to orders"), _("Sent when somebody asks for their orders by e-mail."))
+
+EVENTS = {event.key: event for event in (ORDER_DELIVERED, ORDER_IN_REVIEW, PAYMENT_LATE, ORDER_LINKS)}
+
+VARIABLES: dict[str, Text] = {
+    "shop.name": _("The shop's name"),
+    "shop.contact": _("How to reach the shop; may be empty"),
+    "order.ref": _("Order number"),
+    "order.total": _("What was to be paid, with the currency"),
+    "order.placed": _("When the order was placed"),
+    "order.test": _("True for a test order"),
+    "link": _("The order page; opens without a password"),
+    "lines": _("The goods: each has product, sku, quantity, total and note"),
+    "codes": _("The codes, if the shop mails them: each has product, sku and text; else empty"),
+    "orders": _("For links to orders: each has ref, product, placed and link"),
+}

@@ -1,0 +1,39 @@
+"""Sending a message, and looking up the orders somebody asked for by mail."""
+
+from __future__ import annotations
+
+from core.db import Tx
+from core.hooks import runtime
+from core.jobs import GiveUp, Lease, Retry, job, ring
+from core.jobs.registry import Args
+from core.messages import compose, service
+from core.messages.notifier import NotifierRefused, NotifierUnavailable
+
+
+async def _gave_up(tx: Tx, args: Args, error: str) -> None:
+    await service.failed(tx, args["message"], error)
+
+
+@job(service.SEND, tries=10, backoff_seconds=30, timeout_seconds=120, on_failed=_gave_up)
+async def send(args: Args, lease: Lease) -> None:
+    message = await lease.write(service.begin, args["message"])
+    if message is None:
+        return
+    notifier = service.notifier_for(message["channel"])
+    if notifier is None:
+        await lease.write(service.hold, message["id"])
+        return
+    outgoing = await compose.outgoing(message, lease.job_id, runtime.current().base_url)
+    try:
+        receipt = await notifier.send(outgoing)
+    except NotifierUnavailable as error:
+        await lease.write(service.wait, message["id"], str(error))
+        raise Retry(str(error), error.after) from None
+    except NotifierRefused as error:
+        raise GiveUp(str(error)) from None
+    await lease.write(service.sent, message, outgoing.subject, receipt.reference)
+
+
+@job("orders.mail_links")
+async def mail_links(args: Args, lease: Lease) -> None:
+    await ring(*await service.links_asked(args["shop_id"], args["contact"], args["ref"], args["locale"]))
