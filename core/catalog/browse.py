@@ -227,6 +227,18 @@ def _sku(one: dict[str, Any]) -> SkuChoice:
     )
 
 
+async def public_paths(shop_id: int) -> list[str]:
+    """The addresses search engines should know, at most as many as fit into one sitemap."""
+    rows = await db.fetch(
+        """
+        SELECT '/c/' || slug AS path FROM catalog_category WHERE shop_id = $1 AND visible
+        UNION ALL SELECT '/p/' || slug FROM catalog_product WHERE shop_id = $1 AND state = 'listed' LIMIT 50000
+        """,
+        shop_id,
+    )
+    return [row["path"] for row in rows]
+
+
 async def seconds_to_delivery(shop_id: int, product_id: int) -> float | None:
     """The median time from paid to delivered over recent orders; None when there were too few to promise."""
     return await db.fetchval(SECONDS_TO_DELIVERY, shop_id, product_id, ORDERS_LOOKED_AT, FEWEST_DELIVERIES)

@@ -95,9 +95,20 @@ async def media(name: FromPath[str]) -> Response[bytes]:
 
 
 @get("/robots.txt", opt={"who": "anyone"})
-async def robots() -> Response[str]:
-    lines = ["User-agent: *", "Disallow: /checkout", "Disallow: /o/", "Disallow: /lookup", "Disallow: /admin", ""]
+async def robots(request: AnyRequest) -> Response[str]:
+    visit: Visit = request.scope["state"]["visit"]
+    closed = ("/checkout", "/o/", "/lookup", "/pay/", "/admin")
+    lines = ["User-agent: *", *(f"Disallow: {path}" for path in closed), f"Sitemap: {visit.origin}/sitemap.xml", ""]
     return Response("\n".join(lines), media_type="text/plain", headers={"cache-control": "public, max-age=3600"})
+
+
+@get("/sitemap.xml", opt={"who": "anyone"})
+async def sitemap(request: AnyRequest) -> Response[str]:
+    visit: Visit = request.scope["state"]["visit"]
+    paths = ["/", *await browse.public_paths(visit.shop.id)]
+    urls = "".join(f"<url><loc>{visit.origin}{path}</loc></url>" for path in paths)
+    text = f'<?xml version="1.0" encoding="UTF-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{urls}</urlset>\n'
+    return Response(text, media_type="application/xml", headers={"cache-control": "public, max-age=3600"})
 
 
 def _window(request: AnyRequest) -> Window:
@@ -138,4 +149,4 @@ def json_ld(product: ProductPage, visit: Visit) -> Markup:
     return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))  # noqa: S704
 
 
-routes = [home, category, product, media, robots]
+routes = [home, category, product, media, robots, sitemap]

@@ -79,7 +79,7 @@ async def _new_session(tx: db.Tx, ip: str, agent: str) -> str:
 
 
 async def _form(
-    request: AnyRequest, kept: dict[str, Any], errors: dict[str, Any], status: int = 200, notice: Any = ""
+    request: AnyRequest, kept: dict[str, Any], errors: dict[str, Any], status: int = 200, refused: Refused | None = None
 ) -> Response[Any]:
     """The order form as it was filled in, with what is wrong in it."""
     visit: Visit = request.scope["state"]["visit"]
@@ -99,7 +99,8 @@ async def _form(
         "kept": kept,
         "answers": kept.get("fields") or {},
         "errors": errors,
-        "notice": notice,
+        "notice": refused.text if refused else "",
+        "help": "orders" if isinstance(refused, TooManyOpen) else "product" if refused else "",
         "words": lambda texts: words(texts, visit.locale),
     }
     return page(request, "checkout/form.html", context, status=status)
@@ -126,12 +127,11 @@ async def submit(request: AnyRequest) -> Response[Any]:
         placed, token = await _place(request, sent)
     except FormError as error:
         return await _form(request, error.kept, error.fields, 422)
-    except (SoldOut, TooManyOpen) as refused:
-        return await _form(request, kept, {}, 409, notice=refused.text)
     except Refused as refused:
-        if refused.field:
-            return await _form(request, kept, {refused.field: refused.text}, 422)
-        return await _form(request, kept, {}, 422, notice=refused.text)
+        status = 409 if isinstance(refused, SoldOut | TooManyOpen) else 422
+        if refused.field and not isinstance(refused, SoldOut):
+            return await _form(request, kept, {refused.field: refused.text}, status)
+        return await _form(request, kept, {}, status, refused)
     response = see_other(f"/o/{placed.ref}")
     return begin(response, token, max_age=sessions.BUYER_SECONDS) if token else response
 

@@ -20,6 +20,9 @@ SELECT o.*, (SELECT max(id) FROM orders_event WHERE order_id = o.id) AS last_eve
         'id', line.id, 'sku_code', line.sku_code, 'product_title', line.product_title, 'sku_title', line.sku_title,
         'quantity', line.quantity, 'unit_price', line.unit_price, 'total', line.total, 'fields', line.fields,
         'delivery_note', line.delivery_note, 'state', line.state,
+        'labels', CASE WHEN line.fields <> '{}' THEN (
+            SELECT json_object_agg(field ->> 'key', field -> 'label') FROM catalog_product product,
+            jsonb_array_elements(product.buyer_fields) AS field WHERE product.id = line.product_id) END,
         'codes', (SELECT json_agg(json_build_object('id', code.id, 'mask', code.mask) ORDER BY code.id)
                   FROM vault_code code WHERE code.line_id = line.id AND code.state = 'delivered'))
         ORDER BY line.id) FROM orders_line line WHERE line.order_id = o.id) AS lines,

@@ -26,7 +26,8 @@ class LineView:
     quantity: int
     unit_price: Money
     total: Money
-    answers: dict[str, str]
+    answers: list[tuple[Words, str]]
+    """What the buyer was asked, and said."""
     delivery_note: Words
     codes: list[MaskedCode]
 
@@ -116,7 +117,12 @@ def _line(line: dict[str, Any], currency: str) -> LineView:
         quantity=line["quantity"],
         unit_price=Money(line["unit_price"], currency),
         total=Money(line["total"], currency),
-        answers=line["fields"],
+        answers=_answers(line["fields"], line["labels"] or {}),
         delivery_note=line["delivery_note"],
         codes=[MaskedCode(**code) for code in line["codes"] or []],
     )
+
+
+def _answers(answers: dict[str, str], labels: dict[str, Words]) -> list[tuple[Words, str]]:
+    """A question that the product asks no more still has its key."""
+    return [(labels.get(key) or {"en": key}, answer) for key, answer in answers.items() if answer]

@@ -148,6 +148,9 @@ async def start(method: PaymentMethod, attempt: StoredAttempt) -> str:
         return await _not_started(attempt, f"unavailable: {error}")
     except GatewayRefused as error:
         return await _not_started(attempt, f"refused: {error}")
+    except Exception as error:  # noqa: BLE001  a plugin's mistake of any kind: the order stands, another way may work
+        log.exception("method %s broke", attempt.method)
+        return await _not_started(attempt, f"broke: {type(error).__name__}")
     await db.execute(
         "UPDATE payments_attempt SET state = 'waiting', started = $2, gateway_ref = coalesce($3, gateway_ref),"
         " error = '', next_query_at = $4 WHERE id = $1 AND state IN ('created', 'waiting', 'failed')",
