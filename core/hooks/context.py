@@ -23,7 +23,7 @@ class Clock(Protocol):
 
 
 class Translate(Protocol):
-    def __call__(self, message: str, /, **values: Any) -> Text: ...
+    def __call__(self, message: str, **values: Any) -> Text: ...
 
 
 @dataclass(frozen=True, slots=True)

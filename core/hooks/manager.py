@@ -119,12 +119,16 @@ class Manager:
     """The plugins of one process. ``load`` and ``collect`` once, then ``ask`` and ``notify``."""
 
     def __init__(
-        self, hookspecs: ModuleType = the_specs, failures: dict[str, dict[str, Failures]] | None = None
+        self,
+        hookspecs: ModuleType = the_specs,
+        failures: dict[str, dict[str, Failures]] | None = None,
+        ask_seconds: float = ASK_SECONDS,
     ) -> None:
         """``failures`` are counted on in, so that they outlive a manager that is made anew."""
         self.hooks = hooks_in(hookspecs)
         self.plugins: dict[str, Loaded] = {}
         self._failures = {} if failures is None else failures
+        self._ask_seconds = ask_seconds
         self._pm = pluggy.PluginManager(the_specs.PROJECT)
         self._pm.add_hookspecs(hookspecs)
 
@@ -229,7 +233,7 @@ class Manager:
         self._known(hook, "ask")
         for loaded, impl in self._implementations(hook):
             try:
-                await _call(impl, {"ctx": loaded.context, **facts}, ASK_SECONDS)
+                await _call(impl, {"ctx": loaded.context, **facts}, self._ask_seconds)
             except Refusal:
                 raise
             except (Exception, SystemExit) as error:

@@ -22,7 +22,7 @@ from core.hooks import specs as the_specs
 from core.hooks import store
 from core.hooks.context import PluginContext
 from core.hooks.http import AllowedHosts, PluginHttp
-from core.hooks.manager import Delivered, Failures, Loaded, Manager, NotReady, State, TwoOwners
+from core.hooks.manager import ASK_SECONDS, Delivered, Failures, Loaded, Manager, NotReady, State, TwoOwners
 from core.hooks.manifest import Installed, Manifest, discover
 from core.hooks.plugin import Plugin
 from core.hooks.settings import FormField, PluginSettings, SettingsWrong, built, fields_of, from_text, variable
@@ -88,6 +88,7 @@ class Runtime:
         allowed_hosts: Sequence[str] = (),
         environ: Mapping[str, str] = os.environ,
         hookspecs: ModuleType = the_specs,
+        ask_seconds: float = ASK_SECONDS,
     ) -> None:
         self.folder = folder
         self.safe_mode = safe_mode
@@ -100,7 +101,8 @@ class Runtime:
         self._clients: dict[str, PluginHttp] = {}
         self._looking = asyncio.Lock()
         self._refused: Facts | None = None
-        self._now = _Working(None, Manager(hookspecs, self._failures), {})
+        self._ask_seconds = ask_seconds
+        self._now = _Working(None, self._new_manager(), {})
 
     @classmethod
     def from_config(cls, config: Config) -> Runtime:
@@ -109,6 +111,9 @@ class Runtime:
             safe_mode=config.plugins == "none",
             allowed_hosts=config.allow_private_hosts,
         )
+
+    def _new_manager(self) -> Manager:
+        return Manager(self._hookspecs, self._failures, self._ask_seconds)
 
     # -- loading ------------------------------------------------------------------------
 
@@ -167,7 +172,7 @@ class Runtime:
         return ""
 
     async def _load(self, facts: Facts, rows: Mapping[str, Row]) -> _Working:
-        manager = Manager(self._hookspecs, self._failures)
+        manager = self._new_manager()
         found = discover(self.folder)
         for installed in found:
             self._take(manager, installed, rows.get(installed.id), facts)

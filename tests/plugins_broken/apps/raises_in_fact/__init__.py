@@ -1,0 +1,10 @@
+from core.api import Plugin, hookimpl
+
+
+class RaisesInFact(Plugin):
+    @hookimpl
+    async def order_finished(self, order):
+        raise ConnectionError("nobody there")
+
+
+plugin = RaisesInFact()
