@@ -256,7 +256,9 @@ async def _alarm(tx: db.Tx, key: str, reason: str, visit: Visit) -> None:
 
 
 def _answer(answer: Answer) -> Response[bytes]:
-    return Response(answer.body, status_code=answer.status, media_type=answer.content_type)
+    # The framework adds the character set itself.
+    kind = answer.content_type.partition(";")[0]
+    return Response(answer.body, status_code=answer.status, media_type=kind)
 
 
 @get("/pay/{key:str}/return", opt={"who": "anyone", "session": True})

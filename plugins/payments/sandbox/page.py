@@ -74,19 +74,19 @@ def reported(trade: Trade, secret: bytes) -> str:
 
 def _choice(trade: Trade, secret: bytes) -> str:
     label, meaning = CHOICES[trade.act]
-    return f"<li>{_button(trade, secret, str(label))}<span>{escape(_filled(str(meaning), trade))}</span></li>"
+    return f"<li>{_button(trade, secret, str(label), _filled(str(meaning), trade))}</li>"
 
 
-def _button(trade: Trade, secret: bytes, label: str) -> str:
+def _button(trade: Trade, secret: bytes, label: str, meaning: str = "") -> str:
     fields = "".join(
         f'<input type="hidden" name="{name}" value="{escape(value)}">' for name, value in trade.signed(secret).items()
     )
-    button = f'<button id="{trade.act}">{escape(label)}</button>'
+    button = f'<button id="{trade.act}"><strong>{escape(label)}</strong><span>{escape(meaning)}</span></button>'
     return f'<form method="post" action="{escape(trade.door)}">{fields}{button}</form>'
 
 
 def _way_back(trade: Trade) -> str:
-    return _link("back", trade.back, f"{_('Back to the order')} {trade.order}")
+    return _link("back", trade.back, _("Back to the order") + f" {trade.order}")
 
 
 def _link(name: str, address: str, label: str) -> str:
