@@ -67,8 +67,8 @@ STORE_ICONS = """
 alert-circle alert-triangle arrow-left arrow-right bolt box brand-wechat check chevron-down chevron-left chevron-right
 circle-check circle-x clipboard clock copy credit-card device-desktop device-mobile download external-link eye eye-off
 file-text flask gift hourglass info-circle key language lifebuoy lock lock-open mail menu-2 message minus moon package
-phone plus printer qrcode receipt refresh search send shield-check shopping-cart star sun tag ticket trash truck-delivery
-user x
+phone plus printer qrcode receipt refresh search send shield-check shopping-cart star sun tag ticket trash
+truck-delivery user x
 """.split()
 CONSOLE_ICONS = """
 activity adjustments api archive arrow-down arrow-up ban barcode bell bug building-store calendar cash category

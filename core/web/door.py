@@ -152,10 +152,7 @@ class Door:
         """Language by cookie, then by browser, then by shop."""
         said = headers.get(b"accept-language")
         visit.locale = (
-            visit.language
-            or (accepted(said.decode("latin-1")) if said else None)
-            or known(visit.shop.locale)
-            or "en"
+            visit.language or (accepted(said.decode("latin-1")) if said else None) or known(visit.shop.locale) or "en"
         )
 
     # -- the page cache -----------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ Line = Annotated[str, msgspec.Meta(max_length=300, extra={"strip": True})]
 MAX_FIELDS = 1000
 MAX_FIELD_BYTES = 4_000_000
 NOT_KEPT = ("password", "totp", "otp", "secret", "codes")
+WHOLE = re.compile(r"-?[0-9]{1,30}")
 CONTROL = {chr(code) for code in range(32)} - {"\t", "\n", "\r"}
 
 Receive = Callable[[], Awaitable[Any]]
@@ -91,9 +93,7 @@ async def _chunks(receive: Receive, max_body: int) -> Any:
 def parse_urlencoded(body: bytes) -> Form:
     form = Form()
     try:
-        pairs = parse_qsl(
-            body.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict"
-        )
+        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict")
     except ValueError as error:
         raise BadRequest() from error
     for name, value in pairs:
@@ -261,6 +261,8 @@ def _one(items: list[Any], one: msgspec.structs.FieldInfo) -> Any:
         value = value.strip()
         if type_ is bool:
             value = {"on": "true", "yes": "true"}.get(value, value)
+        elif type_ is int and not WHOLE.fullmatch(value):
+            raise _Mistake(_("Please enter a whole number."))
     return _converted(value, one.type)
 
 

@@ -38,7 +38,9 @@ def told(error: BaseException) -> str:
 
 def _path(trace: TracebackType | None) -> str:
     frames = traceback.extract_tb(trace)[-MOST_FRAMES:]
-    return " > ".join(f"{frame.filename.rpartition('site-packages/')[2]}:{frame.lineno} {frame.name}" for frame in frames)
+    return " > ".join(
+        f"{frame.filename.rpartition('site-packages/')[2]}:{frame.lineno} {frame.name}" for frame in frames
+    )
 
 
 class OneLine(logging.Formatter):

@@ -64,6 +64,9 @@ class PageCache:
         self._ttl = ttl
         self._pages: dict[Hashable, Page] = {}
 
+    def __len__(self) -> int:
+        return len(self._pages)
+
     def get(self, key: Hashable) -> Page | None:
         page = self._pages.get(key)
         if page is None or page.expires > time.monotonic():

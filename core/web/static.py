@@ -20,9 +20,7 @@ TYPES = {".js": "text/javascript", ".svg": "image/svg+xml", ".webmanifest": "app
 
 
 @get("/static/{look:str}/{path:path}", opt={"who": "anyone"})
-async def static_file(
-    request: Request[Any, Any, Any], look: FromPath[str], path: FromPath[str]
-) -> Response[bytes]:
+async def static_file(request: Request[Any, Any, Any], look: FromPath[str], path: FromPath[str]) -> Response[bytes]:
     themes: Themes = request.app.state.themes
     theme_id, _dash, hash_ = look.rpartition("-")
     files = themes.look(theme_id).static

@@ -198,9 +198,7 @@ class Themes:
             return self.look(self._fallback)
         templates = [theme.folder / "templates" for theme in chain] + self._template_folders
         environment = make_environment(templates, self._cache_folder, self._reload)
-        static = StaticFiles(
-            theme_id, [("", theme.folder / "static") for theme in chain] + self._static_folders
-        )
+        static = StaticFiles(theme_id, [("", theme.folder / "static") for theme in chain] + self._static_folders)
         environment.globals["static"] = static.url
         self._prepare(environment)
         return Look(chain, environment, static)

@@ -91,9 +91,7 @@ async def test_an_old_form_with_a_password_is_not_shown_back(client: httpx.Async
 
 async def test_json_as_text_is_refused(client: httpx.AsyncClient):
     for content_type in ("text/plain", "text/plain;charset=utf-8", "application/xml", ""):
-        answer = await client.post(
-            "/sample/json", content=b'{"sku": "A"}', headers={"content-type": content_type}
-        )
+        answer = await client.post("/sample/json", content=b'{"sku": "A"}', headers={"content-type": content_type})
         assert answer.status_code == 415
     answer = await client.post("/sample/json", json={"sku": "A"})
     assert answer.json() == {"sku": "A", "quantity": 1}
@@ -118,3 +116,8 @@ async def test_staff_post_needs_right_and_token(client: httpx.AsyncClient):
     answer = await client.post("/admin/sample", headers={"x-csrf-token": csrf.token_for(cookie)})
     assert answer.status_code == 303
     assert await orders() == before + 1
+
+
+async def test_forwarded_host_and_scheme_only_from_the_proxy(client: httpx.AsyncClient):
+    headers = {"x-forwarded-host": "evil.test", "x-forwarded-proto": "https", "origin": "https://evil.test"}
+    assert (await client.post("/sample/start", headers=headers)).status_code == 403
