@@ -43,7 +43,7 @@ LOW_STOCK = """
 SELECT sku.code, sku.title, product.title AS product_title, product.id AS product_id, stock.free
 FROM catalog_sku sku JOIN catalog_product product ON product.id = sku.product_id AND product.state = 'listed'
 CROSS JOIN LATERAL (SELECT count(*) AS free FROM (
-    SELECT 1 FROM vault_code WHERE sku_id = sku.id AND state = 'free' LIMIT sku.low_stock + 1) AS some) AS stock
+    SELECT 1 FROM vault_code WHERE sku_id = sku.id AND state = 'free' LIMIT sku.low_stock + 1) AS few) AS stock
 WHERE sku.shop_id = $1 AND sku.listed AND stock.free <= sku.low_stock ORDER BY stock.free, sku.id LIMIT 20
 """
 

@@ -74,10 +74,16 @@ async def order_list(request: Request[Any, Any, Any]) -> Response[str]:
         "filters": filters,
         "given": {name: value for name, value in msgspec.to_builtins(asked).items() if value not in ("", 1)},
         "pages": max(1, -(-total // filters.size)),
+        "skus": await _sku_codes(visit_of(request).shop.id),
         "payment_names": words.PAYMENT,
         "fulfilment_names": words.FULFILMENT,
     }
     return page(request, "checkout/order_list.html", context)
+
+
+async def _sku_codes(shop_id: int) -> list[tuple[str, str]]:
+    rows = await db.fetch("SELECT code FROM catalog_sku WHERE shop_id = $1 ORDER BY code LIMIT 500", shop_id)
+    return [(row["code"], row["code"]) for row in rows]
 
 
 @get("/orders/{ref:str}", opt={"who": "staff:orders.read"})

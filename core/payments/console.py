@@ -56,6 +56,7 @@ async def payment_list(request: Request[Any, Any, Any]) -> Response[str]:
         "filters": filters,
         "given": {name: value for name, value in msgspec.to_builtins(filters).items() if value not in ("", 1)},
         "methods": [{**row, "balance": await _balance(shop, row["method"])} for row in methods],
+        "known_methods": [(row["method"], row["method"]) for row in methods],
         "offered": sorted(runtime.current().payment_methods),
         "states": words.ATTEMPT,
     }
