@@ -42,6 +42,7 @@ HEADER = bytes([FORMAT, AES_256_GCM])
 NONCE = 12
 TAG = 16
 BUCKET = 32
+MAX_BYTES = 65_535
 FINGERPRINT_VERSION = 1
 
 
@@ -138,17 +139,13 @@ class BatchCipher:
 
     def seal_many(self, code_ids: Iterable[int], codes: list[str]) -> list[bytes]:
         encrypt, aad = self._key.encrypt, self._aad
-        nonces = os.urandom(NONCE * len(codes))
+        texts = _utf8(codes)
+        nonces = os.urandom(NONCE * len(texts))
+        nonce_at = (nonces[at : at + NONCE] for at in range(0, len(nonces), NONCE))
         blobs = []
-        at = 0
-        for code_id, code in zip(code_ids, codes, strict=True):
-            text = _utf8(code)
-            size = len(text) + 2
-            nonce = nonces[at : at + NONCE]
-            at += NONCE
-            # Lengths in steps of 32 do not tell products apart.
-            padded = (len(text).to_bytes(2, "big") + text).ljust(size + -size % BUCKET, b"\0")
-            blobs.append(HEADER + nonce + encrypt(nonce, padded, aad + code_id.to_bytes(8, "big")))
+        for code_id, text, nonce in zip(code_ids, texts, nonce_at, strict=True):
+            before, after = _frame(len(text))
+            blobs.append(HEADER + nonce + encrypt(nonce, before + text + after, aad + code_id.to_bytes(8, "big")))
         return blobs
 
     def open(self, code_id: int, blob: bytes) -> Secret:
@@ -156,9 +153,15 @@ class BatchCipher:
         return Secret(padded[2 : 2 + int.from_bytes(padded[:2], "big")].decode())
 
 
-def _utf8(code: str) -> bytes:
+@lru_cache(maxsize=MAX_BYTES)
+def _frame(size: int) -> tuple[bytes, bytes]:
+    """What goes before and after a text: its length, and zeros, so that lengths in steps of 32 tell nothing."""
+    return size.to_bytes(2, "big"), bytes(-(size + 2) % BUCKET)
+
+
+def _utf8(codes: list[str]) -> list[bytes]:
     try:
-        return code.encode()
+        return [code.encode() for code in codes]
     except UnicodeEncodeError:
         # Its message would carry the code.
         raise ValueError("a code holds half a sign and cannot be stored") from None
@@ -208,9 +211,9 @@ def fingerprints(shop_id: int, codes: Iterable[str]) -> list[bytes]:
     inner_key = inner_key.copy()
     inner_key.update(bytes([FINGERPRINT_VERSION]) + shop_id.to_bytes(8, "big"))
     found = []
-    for code in codes:
+    for text in _utf8([normalise(code) for code in codes]):
         inner, outer = inner_key.copy(), outer_key.copy()
-        inner.update(_utf8(normalise(code)))
+        inner.update(text)
         outer.update(inner.digest())
         found.append(outer.digest())
     return found

@@ -11,7 +11,7 @@ DOTS = "••••"
 
 # Signs that cannot be seen: zero width, soft hyphen, direction marks, byte order mark.
 INVISIBLE = re.compile("[\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
-PARTS = re.compile(r"-{4}|[|,;:\s]")
+PARTS = re.compile(r"[|,;:\s]|-{4}")
 LETTER = re.compile(r"\w")
 # How Excel writes a long number: 1.23457E+15. The digits behind are gone.
 SHORTENED = re.compile(r"\d(?:[.,]\d+)?[eE]\+\d+")
@@ -78,7 +78,9 @@ def normalise(text: str) -> str:
 
 def mask(code: str) -> str:
     """At most a quarter and at most four signs of the end; of "account----password" only of the account."""
-    first = PARTS.split(code, maxsplit=1)[0]
+    first = code
+    if not code.replace("-", "").isalnum() or "----" in code:
+        first = PARTS.split(code, maxsplit=1)[0]
     shown = min(4, len(first) // 4)
     return DOTS + first[len(first) - shown :]
 

@@ -7,9 +7,9 @@ whose import was killed nothing is there, and doing it again starts clean.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import islice
 
 import asyncpg
 import msgspec
@@ -18,15 +18,17 @@ from core import clock, db
 from core.crash_point import crash_point
 from core.vault import cipher
 from core.vault.code_text import DUPLICATES, Problem
+from core.vault.import_copy import SealedCodes, copy_in, packed
 from core.vault.import_layout import Mapping
-from core.vault.import_rows import Extra, Reject, RowReader, Rows
-from core.vault.import_staging import PIECE, REJECTS_IN_PIECE, Staged, UploadError
+from core.vault.import_rows import Reject, RowReader, Rows
+from core.vault.import_staging import REJECTS_IN_PIECE, Staged, UploadError
 
 IMPORT_LOCK = 0x696D70
 SAMPLES = 10
 FRESH_TRIES = 5
-# A piece holds at most so many codes: each needs a sign and an end of line.
-CODES_IN_PIECE = PIECE // 2 + 2
+# The bigger a sorted chunk, the fewer times all pages of the indexes are visited; this many take about 50 MB.
+CODES_IN_CHUNK = 50_000
+PIECES_IN_CHUNK = 8
 
 Guard = Callable[[db.Tx], Awaitable[None]]
 
@@ -123,9 +125,6 @@ def _fingerprinted(shop_id: int, rows: Rows) -> list[tuple[int, bytes, str]]:
 
 # -- the import -------------------------------------------------------------------------
 
-COLUMNS = ["id", "shop_id", "sku_id", "batch_id", "slot", "blob", "fingerprint", "mask"]
-EXTRA_COLUMNS = ["note", "expires_on"]
-
 KNOWN = """
 SELECT fingerprint, CASE WHEN batch_id = $3 THEN 'duplicate_in_file' WHEN state = 'delivered' THEN 'already_sold'
                          ELSE 'duplicate_in_stock' END AS reason
@@ -135,10 +134,11 @@ FROM vault_code WHERE shop_id = $1 AND fingerprint = ANY($2)
 
 @dataclass(slots=True)
 class Chunk:
-    """Codes of one piece, sealed, in the order of their fingerprints: so neighbours go to the same index pages."""
+    """The codes of some pieces, sealed, in the order of their fingerprints: neighbours go to the same index pages."""
 
-    codes: list[tuple[Any, ...]]
-    lines: dict[bytes, int] = field(repr=False)
+    codes: SealedCodes
+    packed: bytes = field(repr=False)
+    lines: list[int]
     repeats: list[tuple[bytes, Reject]]
     rejects: list[Reject]
     last_line: int
@@ -147,50 +147,52 @@ class Chunk:
 class Sealer:
     """Reads and seals pieces; runs in a thread while the database stores the chunk before."""
 
-    def __init__(self, staged: Staged, mapping: Mapping, batch_id: int, batch: cipher.BatchCipher) -> None:
+    def __init__(
+        self, staged: Staged, mapping: Mapping, batch_id: int, batch: cipher.BatchCipher, ids: Iterator[int]
+    ) -> None:
         self._staged = staged
         self._reader = RowReader(mapping, staged.upload.kind, clock.now().date())
         self._last = staged.upload.pieces - 1
         self._batch_id = batch_id
         self._batch = batch
-        self.columns = COLUMNS + EXTRA_COLUMNS * (mapping.expiry_column is not None or mapping.note_column is not None)
+        self._ids = ids
 
-    def chunk(self, position: int, blob: bytes, ids: list[int]) -> Chunk:
-        rows = self._reader.feed(self._staged.open(position, blob), final=position == self._last)
+    def chunk(self, pieces: list[tuple[int, bytes]]) -> Chunk:
+        rows = self._reader.feed(
+            b"".join(self._staged.open(at, blob) for at, blob in pieces), final=pieces[-1][0] == self._last
+        )
         marks = cipher.fingerprints(self._staged.shop_id, rows.codes)
-        lines: dict[bytes, int] = {}
-        repeats = []
-        for at, mark in enumerate(marks):
-            if lines.setdefault(mark, at) != at:
-                repeats.append((mark, Reject(rows.lines[at], "", cipher.mask(rows.codes[at]))))
-        order = sorted(lines)
-        records = self._sealed(rows, order, lines, ids)
-        where = {mark: rows.lines[at] for mark, at in lines.items()}
-        return Chunk(records, where, repeats, rows.rejects, rows.last_line)
-
-    def _sealed(self, rows: Rows, order: list[bytes], where: dict[bytes, int], ids: list[int]) -> list[tuple[Any, ...]]:
-        places = [where[mark] for mark in order]
-        codes = [rows.codes[at] for at in places]
-        blobs = self._batch.seal_many(ids[: len(codes)], codes)
-        shop, sku, batch = self._staged.shop_id, self._staged.sku_id, self._batch_id
-        records = [
-            (code_id, shop, sku, batch, int.from_bytes(mark[:4], "big") - 2**31, blob, mark, cipher.mask(code))
-            for code_id, mark, blob, code in zip(ids, order, blobs, codes, strict=False)
+        where = dict(zip(reversed(marks), range(len(marks) - 1, -1, -1), strict=True))
+        repeats = [
+            (mark, Reject(rows.lines[at], "", cipher.mask(rows.codes[at])))
+            for at, mark in enumerate(marks if len(where) < len(marks) else ())
+            if where[mark] != at
         ]
-        if rows.extras is None:
-            return records
-        extras: list[Extra] = [rows.extras[at] for at in places]
-        return [record + extra for record, extra in zip(records, extras, strict=True)]
+        codes, lines = self._sealed(rows, sorted(where), where)
+        return Chunk(codes, packed(codes), lines, repeats, rows.rejects, rows.last_line)
+
+    def _sealed(self, rows: Rows, marks: list[bytes], where: dict[bytes, int]) -> tuple[SealedCodes, list[int]]:
+        places = [where[mark] for mark in marks]
+        codes = [rows.codes[at] for at in places]
+        ids = list(islice(self._ids, len(codes)))
+        sealed = SealedCodes(
+            self._staged.shop_id,
+            self._staged.sku_id,
+            self._batch_id,
+            ids,
+            self._batch.seal_many(ids, codes),
+            marks,
+            [cipher.mask(code) for code in codes],
+            None if rows.extras is None else [rows.extras[at] for at in places],
+        )
+        return sealed, [rows.lines[at] for at in places]
 
 
 class Store:
     """Puts chunks into stock and knows which of their codes were there before."""
 
-    def __init__(self, tx: db.Tx, shop_id: int, batch_id: int, columns: list[str]) -> None:
+    def __init__(self, tx: db.Tx) -> None:
         self._tx = tx
-        self._shop_id = shop_id
-        self._batch_id = batch_id
-        self._columns = columns
         self._careful = False
         self.stored = 0
 
@@ -200,35 +202,39 @@ class Store:
         A plain COPY is far faster than ON CONFLICT, so we look for duplicates only once there has been one. A
         code that another transaction adds between the look and the COPY makes us look again.
         """
-        known: dict[bytes, str] = {}
+        codes, data, known = chunk.codes, chunk.packed, {}
         for _ in range(FRESH_TRIES):
             if self._careful:
-                known = await self._known(list(chunk.lines))
-            fresh = [row for row in chunk.codes if row[6] not in known] if known else chunk.codes
-            if await self._copy(fresh):
-                self.stored += len(fresh)
+                known = await self._known(chunk.codes)
+                codes = chunk.codes.without(known)
+                data = packed(codes) if known else chunk.packed
+            if await self._copy(data, extras=codes.extras is not None):
+                self.stored += len(codes.ids)
                 return _refused(chunk, known)
             self._careful = True
         raise RuntimeError("codes of this batch keep arriving from elsewhere")
 
-    async def _copy(self, rows: list[tuple[Any, ...]]) -> bool:
+    async def _copy(self, data: bytes, *, extras: bool) -> bool:
         await self._tx.execute("SAVEPOINT chunk")
         try:
-            await self._tx.copy("vault_code", self._columns, rows)
+            await copy_in(self._tx, data, extras=extras)
         except asyncpg.UniqueViolationError:
             await self._tx.execute("ROLLBACK TO SAVEPOINT chunk")
             return False
         await self._tx.execute("RELEASE SAVEPOINT chunk")
         return True
 
-    async def _known(self, marks: list[bytes]) -> dict[bytes, str]:
-        rows = await self._tx.fetch(KNOWN, self._shop_id, sorted(marks), self._batch_id)
+    async def _known(self, codes: SealedCodes) -> dict[bytes, str]:
+        rows = await self._tx.fetch(KNOWN, codes.shop_id, codes.marks, codes.batch_id)
         return {row["fingerprint"]: row["reason"] for row in rows}
 
 
 def _refused(chunk: Chunk, known: dict[bytes, str]) -> list[Reject]:
-    masks = {row[6]: row[7] for row in chunk.codes} if known else {}
-    found = [Reject(chunk.lines[mark], reason, masks[mark]) for mark, reason in known.items()]
+    found = [
+        Reject(line, known[mark], shown)
+        for line, mark, shown in zip(chunk.lines, chunk.codes.marks, chunk.codes.masks, strict=True)
+        if mark in known
+    ]
     repeated = [reject._replace(reason=known.get(mark, Problem.DUPLICATE_IN_FILE)) for mark, reject in chunk.repeats]
     return chunk.rejects + found + repeated
 
@@ -241,8 +247,9 @@ async def store(
     await tx.execute("SELECT pg_advisory_xact_lock($1, $2)", IMPORT_LOCK, staged.shop_id % 2**31)
     await tx.execute(REJECTS)
     batch_id, batch = await open_new_batch(tx, staged.shop_id, staged.sku_id, facts, staff_id)
-    sealer = Sealer(staged, mapping, batch_id, batch)
-    stock = Store(tx, staged.shop_id, batch_id, sealer.columns)
+    ids = iter(await _new_ids(tx, staged.upload.lines))
+    sealer = Sealer(staged, mapping, batch_id, batch, ids)
+    stock = Store(tx)
     async for chunk in _chunks(tx, staged, sealer):
         await _keep_rejects(tx, await stock.put(chunk))
         meter.at(chunk.last_line)
@@ -277,24 +284,41 @@ async def open_new_batch(
 async def _chunks(tx: db.Tx, staged: Staged, sealer: Sealer) -> AsyncIterator[Chunk]:
     """Each chunk while a thread already seals the next one: Python and PostgreSQL keep one core each busy."""
     loop = asyncio.get_running_loop()
-    ids: list[int] = []
     sealing: asyncio.Future[Chunk] | None = None
-    async for position, blob in staged.pieces(tx.fetchval):
+    async for pieces in _some_pieces(tx, staged):
         ready = await sealing if sealing else None
-        if ready:
-            del ids[: len(ready.codes)]
-        ids += await _new_ids(tx, min(CODES_IN_PIECE, staged.upload.lines + 1) - len(ids))
-        sealing = loop.run_in_executor(None, sealer.chunk, position, blob, ids)
+        sealing = loop.run_in_executor(None, sealer.chunk, pieces)
         if ready:
             yield ready
     if sealing:
         yield await sealing
 
 
-async def _new_ids(tx: db.Tx, count: int) -> list[int]:
-    return await tx.fetchval(
-        "SELECT coalesce(array_agg(nextval('vault_code_id_seq')), '{}') FROM generate_series(1, $1::int)", count
-    )
+async def _some_pieces(tx: db.Tx, staged: Staged) -> AsyncIterator[list[tuple[int, bytes]]]:
+    """As many pieces at a time as hold about ``CODES_IN_CHUNK`` codes."""
+    upload = staged.upload
+    count = max(1, min(PIECES_IN_CHUNK, CODES_IN_CHUNK * upload.pieces // upload.lines))
+    some = []
+    async for position, blob in staged.pieces(tx.fetchval):
+        some.append((position, blob))
+        if len(some) == count:
+            yield some
+            some = []
+    if some:
+        yield some
+
+
+async def _new_ids(tx: db.Tx, count: int) -> range:
+    """A block of ids for codes; again if someone took one out of its middle."""
+    for _ in range(FRESH_TRIES):
+        row = await tx.fetchrow(
+            "SELECT min(id) AS first, max(id) AS last"
+            " FROM (SELECT nextval('vault_code_id_seq') AS id FROM generate_series(1, $1::int)) AS ids",
+            count,
+        )
+        if row["last"] - row["first"] == count - 1:
+            return range(row["first"], row["last"] + 1)
+    raise RuntimeError("no block of ids could be had")
 
 
 # -- refused lines ----------------------------------------------------------------------

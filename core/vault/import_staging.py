@@ -139,9 +139,7 @@ async def _store_text(writer: _Writer, head: bytes, stream: AsyncIterator[bytes]
         raise UploadError("empty")
     if not sniffer.is_text():
         raise UploadError("not_text")
-    return Upload(
-        kind="text", pieces=writer.pieces, lines=sniffer.lines, size=writer.size, encoding=sniffer.encoding()
-    )
+    return Upload(kind="text", pieces=writer.pieces, lines=sniffer.lines, size=writer.size, encoding=sniffer.encoding())
 
 
 async def _whole(head: bytes, stream: AsyncIterator[bytes]) -> bytes:
