@@ -19,6 +19,7 @@ from yarl import URL
 
 CODE = re.compile(rb"BENCH-[0-9A-F]{6}-[0-9A-F]{16}")
 MONEY = "19.90"
+FORM = "application/x-www-form-urlencoded"
 
 
 class WrongShop(Exception):
@@ -42,7 +43,7 @@ class Till:
     codes: set[str]
     pid: str
     key: str
-    product: str = "/p/bench"
+    product: str = "/p/starlight-music"
     sold: dict[str, str] = field(default_factory=dict)
 
     def take(self, code: str, ref: str) -> None:
@@ -120,7 +121,7 @@ async def buy(http: aiohttp.ClientSession, till: Till) -> Purchase:
         "method": "epay",
         "key": buyer,
     }
-    headers = {"Origin": till.url, "Content-Type": "application/x-www-form-urlencoded"}
+    headers = {"Origin": till.url, "Content-Type": FORM}
     started = time.perf_counter()
     async with http.post(
         URL(till.url + "/checkout", encoded=True), data=urlencode(form).encode(), headers=headers, allow_redirects=False
@@ -130,7 +131,7 @@ async def buy(http: aiohttp.ClientSession, till: Till) -> Purchase:
         if response.status != 303 or not location.startswith("/o/"):
             raise WrongShop(f"{till.name} checkout: {response.status} {location!r} {body[:600]!r}")
         ref = location[3:]
-        headers = {"Origin": till.url, "X-CSRF-Token": response.headers.get("X-CSRF-Token", "")}
+        headers = {**headers, "X-CSRF-Token": response.headers.get("X-CSRF-Token", "")}
         if cookies := response.headers.getall("Set-Cookie", ()):
             headers["Cookie"] = "; ".join(cookie.split(";", 1)[0] for cookie in cookies)
     placed = time.perf_counter()

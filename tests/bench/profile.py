@@ -68,7 +68,7 @@ def function(frame: str) -> str:
     return re.sub(r":\d+\)$", ")", frame)
 
 
-def show_stacks(stacks: list[tuple[list[str], int]], load: driver.Load, top: int) -> None:
+def show_stacks(stacks: list[tuple[list[str], int]], load: driver.Load, seconds: float, top: int) -> None:
     total = sum(count for _, count in stacks)
     tables = {title: collections.Counter[str]() for title in ("own by package", "whole by package", "own", "whole")}
     for frames, count in stacks:
@@ -78,9 +78,8 @@ def show_stacks(stacks: list[tuple[list[str], int]], load: driver.Load, top: int
             tables["whole by package"][name] += count
         for name in {function(frame) for frame in frames}:
             tables["whole"][name] += count
-    busy = total / RATE
-    each = 1000 * busy / (load.per_second * busy) if load.per_second else 0.0
-    print(f"{load.per_second:.0f} purchases/s under the profiler; {total} samples of {RATE}/s")
+    each = 1000 * total / RATE / (load.per_second * seconds)
+    print(f"{load.per_second:.0f} purchases/s under the profiler, {each:.2f} ms busy for each")
     for title, counter in tables.items():
         print(f"\n{title}")
         for name, count in counter.most_common(top):
@@ -156,7 +155,7 @@ def main() -> None:
         if given.sql:
             uvloop.run(statements(shop, 500, given.top))
         else:
-            show_stacks(*uvloop.run(sample(shop, given.seconds)), given.top)
+            show_stacks(*uvloop.run(sample(shop, given.seconds)), given.seconds, given.top)
     finally:
         shop.remove()
 

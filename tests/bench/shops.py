@@ -202,7 +202,7 @@ class Ours(Shop):
     def start(self) -> float:
         began = time.perf_counter()
         self.program = processes.spawn(
-            [sys.executable, "server.py", "run", "--no-demo"],
+            [sys.executable, "server.py", "run"],
             on_parent_death=signal.SIGTERM,
             cwd=ROOT,
             env=self.environment,
