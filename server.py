@@ -40,8 +40,7 @@ def parser() -> argparse.ArgumentParser:
     flag(add, "--no-demo", "start an empty shop")
     add("--go", type=int, help=argparse.SUPPRESS)
     add("--listener", type=int, help=argparse.SUPPRESS)
-    add = command("worker", worker, "Start one worker process.")
-    add("--go", type=int, help=argparse.SUPPRESS)
+    command("worker", worker, "Start one worker process.")
     add = command("prepare", admin("prepare"), "Migrate, seed on the first start, print what `run` must tell.")
     flag(add, "--no-demo", "leave the shop empty")
     add = command("migrate", admin("migrate"), "Bring the tables up to date.")
@@ -85,7 +84,6 @@ def worker(config: Config, args: argparse.Namespace) -> int:
         async with with_plugins(config), worker.core_jobs(config):
             yield
 
-    run.wait_for_go(args.go)
     return run.worker(config, lambda: worker.main(prepare=jobs_and_plugins))
 
 

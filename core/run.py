@@ -52,7 +52,7 @@ class Program:
     """One of our own commands as a child process."""
 
     def __init__(
-        self, name: str, command: Sequence[str], environment: dict[str, str], inherited: Sequence[int]
+        self, name: str, command: Sequence[str], environment: dict[str, str], inherited: Sequence[int] = ()
     ) -> None:
         self.name = name
         self.command = command
@@ -103,7 +103,7 @@ class Kept:
 
 
 class Supervisor:
-    """Starts parts in order, brings back those that die, stops all of them in reverse order."""
+    """Starts parts, brings back those that die, stops all of them."""
 
     def __init__(self) -> None:
         self.kept: list[Kept] = []
@@ -145,11 +145,13 @@ class Supervisor:
             kept.start_again()
 
     def stop(self) -> None:
-        for kept in self.kept:
-            if isinstance(kept.part, Program):
-                kept.part.ask_to_stop()
-        for kept in reversed(self.kept):
-            kept.part.stop()
+        """Programs first, all at once; the engines when nobody needs them any more."""
+        parts = [kept.part for kept in reversed(self.kept)]
+        programs = [part for part in parts if isinstance(part, Program)]
+        for program in programs:
+            program.ask_to_stop()
+        for part in [*programs, *(part for part in parts if part not in programs)]:
+            part.stop()
 
 
 # ── the commands ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -161,13 +163,13 @@ def run(config: Config, command: Sequence[str], *, demo: bool = True) -> int:
     with _only_run_in(config.home), listen(config) as listener:
         config = with_port_of(listener, config)
         supervisor = Supervisor()
-        engines = embedded.Engines(config.home, embedded.missing(config), say) if embedded.missing(config) else None
+        missing = embedded.missing(config)
+        engines = embedded.Engines(config.home, missing, say) if missing else None
+        if engines:
+            config = embedded.with_engines(config, engines.place)
         try:
-            for engine in engines.parts if engines else ():
-                supervisor.start(engine)
-            if engines:
-                config = embedded.with_engines(config, engines.place)
-            _start_shop(supervisor, config, command, listener, demo)
+            facts = _start(supervisor, engines.parts if engines else [], config, command, listener, demo)
+            greet(config, facts)
             say(f"Ready after {time.monotonic() - began:.1f} s. Ctrl-C stops everything.")
             supervisor.watch()
         except StopAsked:
@@ -177,23 +179,28 @@ def run(config: Config, command: Sequence[str], *, demo: bool = True) -> int:
     return 0
 
 
-def _start_shop(
-    supervisor: Supervisor, config: Config, command: Sequence[str], listener: socket.socket, demo: bool
-) -> None:
-    """The web processes and the worker import their code while the tables are brought up to date, then go."""
+def _start(
+    supervisor: Supervisor,
+    engines: Sequence[Part],
+    config: Config,
+    command: Sequence[str],
+    listener: socket.socket,
+    demo: bool,
+) -> dict[str, Any]:
+    """The web processes import their code while engines start and tables are brought up to date, then go."""
     environment = environment_of(config)
     go, starter = os.pipe()
     inherited = (go, listener.fileno())
     serve = [*command, "web", "--go", str(go), "--listener", str(listener.fileno())]
-    work = [*command, "worker", "--go", str(go)]
     programs = [Program(f"web {number + 1}", serve, environment, inherited) for number in range(config.web_processes)]
-    programs.append(Program("worker", work, environment, inherited))
-    for program in programs:
-        supervisor.start(program)
+    for part in (*programs, *engines):
+        supervisor.start(part)
     facts = json.loads(supervisor.run_once([*command, "prepare", *([] if demo else ["--no-demo"])], environment))
     os.close(starter)
+    programs.append(Program("worker", [*command, "worker"], environment))
+    supervisor.start(programs[-1])
     _wait_until_ready(supervisor, programs, config)
-    greet(config, facts)
+    return dict(facts)
 
 
 def wait_for_go(go: int | None) -> None:

@@ -43,7 +43,7 @@ def main() -> int:
         case ["web", "--go", go, "--listener", number]:
             run.wait_for_go(int(go))
             return run.web(config, COMMAND, app, listener=int(number))
-        case ["worker", "--go", _]:
+        case ["worker"]:
             signal.pause()
     return 2
 
