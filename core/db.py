@@ -165,6 +165,9 @@ async def execute(sql: str, *args: Any) -> str:
         return await connection.execute(sql, *args)
 
 
+# A backend that dies between two statements may show itself as any of these.
+_CONNECTION_LOST = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
 # -- transactions -----------------------------------------------------------------------
 
 _running: set[asyncio.Task[Any]] = set()
@@ -244,17 +247,22 @@ async def _once(work: Callable[..., Awaitable[T]], args: Sequence[Any], begin: s
 async def _roll_back(connection: asyncpg.Connection) -> None:
     try:
         await connection.execute("ROLLBACK")
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+    except (asyncpg.PostgresError, *_CONNECTION_LOST):
         # The first error is the one to report; a broken connection is closed, not reused.
-        connection.terminate()
+        _drop(connection)
 
 
 async def _commit(connection: asyncpg.Connection) -> None:
     try:
         await connection.execute("COMMIT")
-    except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.AdminShutdownError) as error:
-        connection.terminate()
+    except (asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, *_CONNECTION_LOST) as error:
+        _drop(connection)
         raise CommitUnknown("the database went away while a change was being committed") from error
+
+
+def _drop(connection: asyncpg.Connection) -> None:
+    with contextlib.suppress(asyncpg.InterfaceError):  # the pool has taken it back already
+        connection.terminate()
 
 
 def _pool() -> Any:
