@@ -283,7 +283,9 @@ class _Outgoing:
 
 
 def _anyone(handler: Any) -> bool:
-    return handler is not None and getattr(handler, "opt", {}).get("who") == "anyone"
+    """The route shows everyone the same: it neither asks who it is nor looks at the session."""
+    opt = getattr(handler, "opt", None) or {}
+    return opt.get("who") == "anyone" and not opt.get("session")
 
 
 def _is_text(content_type: bytes) -> bool:
