@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 
-from babel.core import get_global
+from babel.core import Locale, get_global
 from babel.numbers import format_currency
 
 MAX_AMOUNT = 10**15
+
+
+@lru_cache(maxsize=64)
+def _locale(name: str) -> Locale:
+    return Locale.parse(name.replace("-", "_"))
 
 
 def exponent(currency: str) -> int:
@@ -48,7 +54,7 @@ class Money:
 
     def text(self, locale: str = "en") -> str:
         """For people: ``¥19.90``, in the habits of ``locale`` (``zh_CN`` or ``zh-CN``)."""
-        return format_currency(self.decimal(), self.currency, locale=locale.replace("-", "_"))
+        return format_currency(self.decimal(), self.currency, locale=_locale(locale))
 
     @classmethod
     def parse(cls, text: str, currency: str) -> Money:

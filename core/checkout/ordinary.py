@@ -3,7 +3,8 @@
 It writes just what the step-by-step road in ``settle.py`` writes, or nothing at all; then that road is taken.
 Measured, one statement instead of seven is the difference between the shop's speed and half of it.
 Codes are found by an array of lines, never by a join: after an import no code has a line, the planner takes
-"codes with a line" for one row and would walk over every code ever sold.
+"codes with a line" for one row and would walk over every code ever sold. The order's states are looked at after
+it is found by its id: beside it, they would lead the planner over all open orders.
 """
 
 from __future__ import annotations
@@ -17,11 +18,10 @@ from core.payments.method import Claim
 SETTLE = """
 WITH o AS (
     SELECT o.id, o.shop_id, o.ref, o.currency, o.total, o.test, o.contact, o.contact_kind, o.locale,
-           attempt.id AS attempt_id
+           o.payment_state, o.fulfilment_state, attempt.id AS attempt_id
     FROM payments_attempt attempt JOIN orders_order o ON o.id = attempt.order_id
     WHERE attempt.ref = $1 AND attempt.method = $2 AND attempt.state <> 'paid'
       AND attempt.amount = $4 AND attempt.currency = $5
-      AND o.payment_state = 'unpaid' AND o.fulfilment_state = 'reserved'
     FOR UPDATE
 ), stock AS (
     SELECT array_agg(line.id) AS lines, sum(line.quantity) AS wanted,
@@ -35,7 +35,8 @@ WITH o AS (
 ), fit AS (
     SELECT o.*, stock.lines, stock.wanted, account.gateway, account.deposits, account.revenue
     FROM o, stock, account
-    WHERE stock.wanted = stock.held AND (account.gateway + account.deposits + account.revenue) IS NOT NULL
+    WHERE o.payment_state = 'unpaid' AND o.fulfilment_state = 'reserved'
+      AND stock.wanted = stock.held AND (account.gateway + account.deposits + account.revenue) IS NOT NULL
 ), event AS (
     INSERT INTO payments_event (method, event_key, attempt_id, order_id, source, state, amount, currency,
                                 gateway_ref, outcome)

@@ -7,6 +7,7 @@ import re
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Annotated, Any, TypeVar, get_args, get_origin
 from urllib.parse import parse_qsl
@@ -170,7 +171,7 @@ def read_query(request: Request[Any, Any, Any], kind: type[S]) -> S:
     """The query as ``kind``. Names the struct does not know are ignored: links carry all sorts of marks."""
     query = request.scope.get("query_string", b"")
     given = parse_urlencoded(query).fields if query else {}
-    known = {one.name for one in msgspec.structs.fields(kind)}
+    known = {one.name for one in _fields(kind)}
     return build({name: list(values) for name, values in given.items() if name in known}, kind)
 
 
@@ -219,7 +220,7 @@ def build(values: dict[str, list[Any]], kind: type[S]) -> S:
     kept = _kept(values)
     wrong: dict[str, Text | str] = {}
     built: dict[str, Any] = {}
-    for one in msgspec.structs.fields(kind):
+    for one in _fields(kind):
         items = values.pop(one.name, [])
         try:
             found = _one(items, one)
@@ -235,6 +236,9 @@ def build(values: dict[str, list[Any]], kind: type[S]) -> S:
         return kind(**built)
     except ValueError as error:  # from __post_init__: what only the fields together can tell
         raise FormError({"form": str(error)}, kept) from None
+
+
+_fields = lru_cache(maxsize=None)(msgspec.structs.fields)
 
 
 class _Mistake(Exception):

@@ -29,31 +29,31 @@ def money(value: Money) -> str:
 
 
 def number(value: int | float) -> str:
-    return numbers.format_decimal(value, locale=i18n.locale())
+    return numbers.format_decimal(value, locale=i18n.babel_locale())
 
 
 def percent(value: float) -> str:
-    return numbers.format_percent(value, locale=i18n.locale())
+    return numbers.format_percent(value, locale=i18n.babel_locale())
 
 
 def day(value: date | datetime, length: str = "medium") -> str:
     if isinstance(value, datetime):
         value = value.astimezone(zone())
-    return dates.format_date(value, length, locale=i18n.locale())  # type: ignore[arg-type]
+    return dates.format_date(value, length, locale=i18n.babel_locale())  # type: ignore[arg-type]
 
 
 def moment(value: datetime, length: str = "medium") -> str:
-    return dates.format_datetime(value, length, tzinfo=zone(), locale=i18n.locale())  # type: ignore[arg-type]
+    return dates.format_datetime(value, length, tzinfo=zone(), locale=i18n.babel_locale())  # type: ignore[arg-type]
 
 
 def ago(value: datetime) -> str:
     """``3 minutes ago``, ``in 2 hours``."""
-    return dates.format_timedelta(value - clock.now(), add_direction=True, locale=i18n.locale())
+    return dates.format_timedelta(value - clock.now(), add_direction=True, locale=i18n.babel_locale())
 
 
 def span(value: timedelta | int) -> str:
     """A length of time in words; seconds when it is a number."""
-    return dates.format_timedelta(value, locale=i18n.locale())
+    return dates.format_timedelta(value, locale=i18n.babel_locale())
 
 
 def iso(value: datetime) -> str:
