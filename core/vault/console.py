@@ -147,8 +147,8 @@ async def undo(request: Request[Any, Any, Any], batch_id: FromPath[int]) -> Resp
 
 
 @get("/stock/import", opt={"who": "staff:stock.import"})
-async def import_page(request: Request[Any, Any, Any], sku: str = "") -> Response[str]:
-    return await _import_page(request, {"sku": sku}, {})
+async def import_page(request: Request[Any, Any, Any]) -> Response[str]:
+    return await _import_page(request, {"sku": request.query_params.get("sku", "")}, {})
 
 
 async def _import_page(
