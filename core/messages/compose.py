@@ -51,13 +51,13 @@ async def outgoing(message: Any, handover: int, base_url: str) -> OutgoingMessag
     context = await _context(message, shop, base_url, secret=True)
     written = await _written(message, shop, context)
     return OutgoingMessage(
-        id=f"{message['id']}.{handover}",
+        id=f"{message['id']}.{handover}.{message['created_at']:%Y%m%d%H%M%S}",
         recipient=message["recipient"],
         subject=written.subject,
         text=written.body.text,
         html=framed(shop, written, message["locale"]),
         locale=message["locale"],
-        from_name=shop.name,
+        from_name=" ".join(shop.name.split()),
         reply_to=shop.settings.support_contact if "@" in shop.settings.support_contact else "",
     )
 

@@ -23,7 +23,10 @@ async def send(args: Args, lease: Lease) -> None:
     if notifier is None:
         await lease.write(service.hold, message["id"])
         return
-    outgoing = await compose.outgoing(message, lease.job_id, runtime.current().base_url)
+    try:
+        outgoing = await compose.outgoing(message, lease.job_id, runtime.current().base_url)
+    except ValueError as error:
+        raise GiveUp(str(error)) from None
     try:
         receipt = await notifier.send(outgoing)
     except NotifierUnavailable as error:

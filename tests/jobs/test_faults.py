@@ -6,11 +6,11 @@ import signal
 
 import pytest
 import redis.asyncio
-from tests.jobs.conftest import Workers, until
-from tests.jobs.work import TABLES
 
 from core import db, embedded, jobs
 from core.jobs import bell
+from tests.jobs.conftest import Workers, until
+from tests.jobs.work import TABLES
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +76,7 @@ async def put(name, count=1):
 
 
 async def all_done(ids, seconds=30):
-    await until(
-        lambda: db.fetchval("SELECT bool_and(state = 'done') FROM jobs_job WHERE id = ANY($1)", ids), seconds
-    )
+    await until(lambda: db.fetchval("SELECT bool_and(state = 'done') FROM jobs_job WHERE id = ANY($1)", ids), seconds)
 
 
 async def running_in(job_id, pid):

@@ -47,9 +47,7 @@ async def test_a_key_is_used_once():
 
 
 async def test_the_same_key_from_twenty_transactions_at_once():
-    ids = await asyncio.gather(
-        *(db.transaction(_enqueue_with_key, n) for n in range(20))
-    )
+    ids = await asyncio.gather(*(db.transaction(_enqueue_with_key, n) for n in range(20)))
     assert len(set(ids)) == 1
     assert len(await rows()) == 1
 

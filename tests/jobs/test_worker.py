@@ -6,10 +6,10 @@ import signal
 import time
 
 import pytest
-from tests.jobs.conftest import until
 
 from core import db, jobs
 from core.jobs import bell
+from tests.jobs.conftest import until
 
 pytestmark = pytest.mark.usefixtures("traces")
 
