@@ -18,7 +18,7 @@ WEAKEST_SCORE = 3
 _hasher = PasswordHasher(time_cost=2, memory_cost=32 * 1024, parallelism=1)
 
 # Checked for unknown addresses too, so that the time tells nothing; nobody's password, at the cost above.
-_nobody = "$argon2id$v=19$m=32768,t=2,p=1$WIsOP0bTtuQ//oFOUNqdwQ$tUVbTrPVOQcd9fEvkVCbmoXHgamXoPRTf1DibnJEeyE"  # noqa: S105
+_nobody = "$argon2id$v=19$m=32768,t=2,p=1$WIsOP0bTtuQ//oFOUNqdwQ$tUVbTrPVOQcd9fEvkVCbmoXHgamXoPRTf1DibnJEeyE"
 
 
 async def hashed(password: str, known_about: tuple[str, ...] = ()) -> str:
