@@ -1,7 +1,10 @@
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,3 +40,18 @@ def test_the_version_is_the_same_everywhere():
 
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION
     assert f"## {VERSION}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_library_that_is_imported_is_asked_for_by_name():
+    """A library that came along with another may go with it one day."""
+    graph = grimp.build_graph("core", "plugins", include_external_packages=True)
+    outside = {
+        name for name in graph.modules if name.split(".")[0] not in {"core", "plugins", *sys.stdlib_module_names}
+    }
+    homes = packages_distributions()
+    used = {re.sub(r"[-_.]+", "-", homes[name][0]).lower() for name in outside}
+    asked = set()
+    for line in (ROOT / "requirements.in").read_text().splitlines():
+        if found := re.match(r"[A-Za-z0-9._-]+", line):
+            asked.add(re.sub(r"[-_.]+", "-", found[0]).lower())
+    assert used - asked == set()
