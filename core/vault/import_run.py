@@ -15,6 +15,7 @@ import asyncpg
 import msgspec
 
 from core import clock, db
+from core.audit import service as audit
 from core.crash_point import crash_point
 from core.vault import cipher
 from core.vault.code_text import DUPLICATES, Problem
@@ -402,6 +403,14 @@ async def run_import(
         import_id,
         batch_id,
         {"findings": msgspec.to_builtins(findings)},
+    )
+    await audit.record(
+        tx,
+        f"staff:{staff_id}" if staff_id else "system",
+        "stock.import",
+        f"import:{import_id}",
+        {"batch_id": batch_id, "name": facts.name, "new": findings.counts.new},
+        shop_id=staged.shop_id,
     )
     await guard(tx)
     crash_point("import_before_commit")

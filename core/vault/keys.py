@@ -100,17 +100,19 @@ def _keep(folder: Path) -> None:
 
 def _read(path: Path) -> bytes:
     try:
-        handle = os.open(path, os.O_RDONLY)
+        with path.open("rb") as file:
+            _check_access(path, os.fstat(file.fileno()))
+            text = file.read(1024).decode("ascii", "replace")
     except OSError as error:
         raise KeyFileError(f"the master key file {path} cannot be read: {error.strerror}") from None
-    with os.fdopen(handle, "rb") as file:
-        facts = os.fstat(file.fileno())
-        if facts.st_mode & 0o077:
-            raise KeyFileError(f"the master key file {path} can be read by other users; run: chmod 600 {path}")
-        if facts.st_uid not in (0, os.geteuid()):
-            raise KeyFileError(f"the master key file {path} belongs to another user")
-        text = file.read(1024).decode("ascii", "replace")
     return _decode(text.strip(), str(path))
+
+
+def _check_access(path: Path, facts: os.stat_result) -> None:
+    if facts.st_mode & 0o077:
+        raise KeyFileError(f"the master key file {path} can be read by other users; run: chmod 600 {path}")
+    if facts.st_uid not in (0, os.geteuid()):
+        raise KeyFileError(f"the master key file {path} belongs to another user")
 
 
 def _decode(text: str, source: str) -> bytes:

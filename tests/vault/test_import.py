@@ -6,7 +6,7 @@ from core import db
 from core.vault import import_run, import_service
 from core.vault.import_run import BatchFacts, Meter
 from core.vault.import_service import Mapping, Report
-from tests.vault.conftest import in_pieces, new_sku
+from tests.vault.conftest import in_pieces
 
 
 async def staged(sku_id: int, data: str | bytes, filename: str = "codes.txt") -> int:

@@ -1,0 +1,100 @@
+"""`server.py import-codes`: a file into stock, in this process, without a job."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from core import db
+from core.shops import service as shops
+from core.vault import import_run, import_service
+from core.vault.import_run import BatchFacts, Meter
+from core.vault.import_service import Mapping, Report
+from core.vault.import_staging import UploadError
+from core.vault.import_words import PROBLEMS
+
+READ = 1 << 18
+SHOWN = 20
+
+Facts = dict[str, Any]
+
+
+async def run(file: Path, *, sku: str, batch: str | None = None, dry_run: bool = False) -> Facts:
+    """Import ``file`` for the SKU of that code in the main shop; with ``dry_run`` only say what would happen."""
+    shop = await shops.main_shop()
+    sku_id = await db.fetchval("SELECT id FROM catalog_sku WHERE shop_id = $1 AND code = $2", shop.id, sku)
+    if sku_id is None:
+        raise UploadError("no_such_sku")
+    import_id = await import_service.stage(shop.id, _pieces(file), file.name, sku_id)
+    try:
+        mapping = (await import_service.preview(shop.id, import_id)).mapping
+        if dry_run:
+            await db.transaction(_check, shop.id, import_id, mapping)
+        else:
+            await db.transaction(_import, shop.id, import_id, mapping, BatchFacts(name=batch or file.stem))
+        report = await import_service.report(shop.id, import_id)
+        return await _facts(report, sku, dry_run)
+    finally:
+        await _forget(shop.id, import_id)
+
+
+async def _pieces(file: Path) -> AsyncIterator[bytes]:
+    with file.open("rb") as source:
+        while piece := source.read(READ):
+            yield piece
+
+
+async def _check(tx: db.Tx, shop_id: int, import_id: int, mapping: Mapping) -> None:
+    await import_service.begin(tx, shop_id, import_id, "checking", mapping)
+    await import_run.run_check(tx, import_id, Meter(), import_run.no_guard)
+
+
+async def _import(tx: db.Tx, shop_id: int, import_id: int, mapping: Mapping, facts: BatchFacts) -> None:
+    await import_service.begin(tx, shop_id, import_id, "importing", mapping)
+    await import_run.run_import(tx, import_id, facts, None, Meter(), import_run.no_guard)
+
+
+async def _forget(shop_id: int, import_id: int) -> None:
+    """A finished import stays, as from the console; an upload that was only looked at goes."""
+    await db.execute("DELETE FROM vault_import WHERE id = $1 AND shop_id = $2 AND state <> 'done'", import_id, shop_id)
+
+
+async def _facts(report: Report, sku: str, dry_run: bool) -> Facts:
+    findings = report.findings
+    if findings is None:
+        raise RuntimeError("an import ended without findings")
+    problems = []
+    async for reject in import_service.rejects(report.shop_id, report.id):
+        problems.append({"line": reject.line, "reason": reject.reason, "code": reject.mask})
+        if len(problems) == SHOWN:
+            break
+    counts = findings.counts
+    return {
+        "dry_run": dry_run,
+        "sku": sku,
+        "file": report.filename,
+        "batch_id": report.batch_id,
+        "new": counts.new,
+        "duplicate_in_file": counts.duplicate_in_file,
+        "duplicate_in_stock": counts.duplicate_in_stock,
+        "already_sold": counts.already_sold,
+        "malformed": counts.malformed,
+        "problems": problems,
+    }
+
+
+def summary(facts: Facts) -> str:
+    """The facts for a person at a terminal."""
+    verb = "would be added" if facts["dry_run"] else "were added"
+    lines = [f"{facts['new']} codes {verb} to {facts['sku']}."]
+    for name, words in (
+        ("duplicate_in_file", "stand in the file more than once"),
+        ("duplicate_in_stock", "are in stock already"),
+        ("already_sold", "were sold already"),
+        ("malformed", "cannot be used"),
+    ):
+        if facts[name]:
+            lines.append(f"{facts[name]} {words}.")
+    lines += [f"  line {p['line']}: {p['code']} {PROBLEMS[p['reason']]}" for p in facts["problems"]]
+    return "\n".join(lines)
