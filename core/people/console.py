@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, get, post
-from litestar.params import FromPath
+from litestar.params import FromPath, FromQuery
 from markupsafe import Markup
 from msgspec import Meta
 
@@ -63,7 +63,7 @@ class FirstAdmin(msgspec.Struct):
 
 
 @get("/setup", opt={"who": "anyone", "limit": "setup"})
-async def setup(request: Request[Any, Any, Any], token: str = "") -> Response[str]:
+async def setup(request: Request[Any, Any, Any], token: FromQuery[str] = "") -> Response[str]:
     if not await staff.link_is_good(token, "setup"):
         return page(request, "people/link_over.html", {"purpose": "setup"}, status=410)
     return page(request, "people/setup.html", {"token": token, "errors": {}, "kept": {}})
@@ -98,7 +98,7 @@ class SignIn(msgspec.Struct):
 
 
 @get("/sign-in", opt={"who": "anyone", "session": True})
-async def sign_in_page(request: Request[Any, Any, Any], next: str = "") -> Response[Any]:
+async def sign_in_page(request: Request[Any, Any, Any], next: FromQuery[str] = "") -> Response[Any]:
     session = request.state.session
     if session is not None and session.kind == "staff":
         return see_other(hx.safe_next(next, "/admin"))
@@ -155,7 +155,7 @@ class ChosenPassword(msgspec.Struct):
 
 @get("/welcome/{purpose:str}", opt={"who": "anyone", "limit": "setup"})
 async def choose_password_page(
-    request: Request[Any, Any, Any], purpose: FromPath[str], token: str = ""
+    request: Request[Any, Any, Any], purpose: FromPath[str], token: FromQuery[str] = ""
 ) -> Response[str]:
     if purpose not in ("invite", "reset"):
         raise NotFound()
