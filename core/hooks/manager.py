@@ -23,6 +23,7 @@ from typing import Any
 import pluggy
 
 from core import clock
+from core.config import SetupProblem
 from core.hooks import specs as the_specs
 from core.hooks.answers import Refusal
 from core.hooks.context import PluginContext
@@ -47,7 +48,7 @@ class State(StrEnum):
     TEST_MODE_ONLY = "test_mode_only"
 
 
-class TwoOwners(Exception):
+class TwoOwners(SetupProblem):
     """Two plugins deliver the same key. Nobody but the operator can say which one is meant."""
 
 
@@ -156,7 +157,7 @@ class Manager:
             return self.add(
                 installed,
                 State.INCOMPATIBLE,
-                _("It needs a shop of version %(wanted)s; this one is %(here)s.", wanted=manifest.core, here=core_version),
+                _("It needs a shop of version %(core)s; this one is %(here)s.", core=manifest.core, here=core_version),
             )
         loaded = self.add(installed, State.ACTIVE)
         try:

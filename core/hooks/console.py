@@ -1,0 +1,284 @@
+"""Plugins in the console. This page calls no hook, so that it works when every plugin is broken."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.params import FromPath
+
+from core import db
+from core.audit import service as audit
+from core.hooks import runtime as runtimes
+from core.hooks import store
+from core.hooks.answers import Check, CheckResult
+from core.hooks.form import Sent, SettingsForm
+from core.hooks.manager import Loaded, State
+from core.hooks.manifest import KINDS
+from core.hooks.runtime import Runtime, is_enabled
+from core.hooks.settings import PluginSettings, SettingsWrong
+from core.hooks.store import Row
+from core.web.errors import NotFound
+from core.web.flash import flash
+from core.web.forms import read_form
+from core.web.hx import wants_fragment
+from core.web.i18n import Text, _, html_lang, locale
+from core.web.render import fragment, page, see_other
+
+CHECK_SECONDS = 15.0
+
+STATES: dict[State, tuple[Text, str]] = {
+    State.ACTIVE: (_("Active"), "good"),
+    State.NEEDS_SETTINGS: (_("Needs settings"), "warning"),
+    State.FAILED: (_("Failed"), "bad"),
+    State.INCOMPATIBLE: (_("Does not fit"), "bad"),
+    State.TEST_MODE_ONLY: (_("Test mode only"), "neutral"),
+    State.DISABLED: (_("Off"), "neutral"),
+}
+KIND_TITLES: dict[str, Text] = {
+    "payments": _("Payment"),
+    "notifiers": _("Messages"),
+    "risk": _("Risk"),
+    "suppliers": _("Suppliers"),
+    "promotions": _("Promotions"),
+    "channels": _("Sales channels"),
+    "bridges": _("Bridges"),
+    "apps": _("More"),
+}
+PERMISSION_TITLES: dict[str, Text] = {
+    "network": _("Calls other servers"),
+    "mail": _("Sends mail"),
+    "contacts": _("Sees how buyers are reached"),
+    "codes": _("Sees codes"),
+}
+ANSWERS: dict[Check, tuple[Text, str]] = {
+    Check.OK: (_("It works"), "success"),
+    Check.TRY_LATER: (_("No answer; try again later"), "warning"),
+    Check.CREDENTIALS_WRONG: (_("The access data are not accepted"), "error"),
+    Check.WILL_NOT_WORK: (_("It will not work like this"), "error"),
+}
+
+WAITING_FACTS = """
+SELECT args->>'plugin' AS plugin, args->>'hook' AS hook, count(*) AS jobs, max(error) AS error FROM jobs_job
+WHERE name = $1 AND error <> '' AND state IN ('queued', 'running', 'failed') GROUP BY 1, 2 ORDER BY 1, 2
+"""
+
+Page = Response[str]
+
+
+class PostedSettings(msgspec.Struct):
+    act: Literal["save", "test"] = "save"
+    texts: dict[str, str] = {}
+    secrets: dict[str, str] = {}
+    forget: dict[str, str] = {}
+
+
+PREFIXES = {"texts": "set_", "secrets": "secret_", "forget": "forget_"}
+
+
+# -- the list ---------------------------------------------------------------------------
+
+
+@get("/plugins", opt={"who": "staff:plugins.read"})
+async def plugin_list(request: Request[Any, Any, Any]) -> Page:
+    return await _list(request)
+
+
+async def _list(request: Request[Any, Any, Any], problem: Text | str = "", status: int = 200) -> Page:
+    plugins = runtimes.current()
+    groups = [(KIND_TITLES[kind], [one for one in plugins.plugins if one.id.split(".")[0] == kind]) for kind in KINDS]
+    context = {
+        "groups": [(title, members) for title, members in groups if members],
+        "states": STATES,
+        "words": words,
+        "safe_mode": plugins.safe_mode,
+        "problem": problem,
+        "may_change": request.state.session.may("plugins.edit"),
+    }
+    return page(request, "hooks/list.html", context, status=status)
+
+
+def words(by_locale: Mapping[str, str]) -> str:
+    """A manifest's text in the language of the page."""
+    return by_locale.get(html_lang(locale())) or by_locale.get("en") or next(iter(by_locale.values()), "")
+
+
+# -- one plugin -------------------------------------------------------------------------
+
+
+@get("/plugins/{plugin:str}", opt={"who": "staff:plugins.read"})
+async def plugin_page(request: Request[Any, Any, Any], plugin: FromPath[str]) -> Page:
+    loaded = _loaded(plugin)
+    return await _page(request, loaded, _form(loaded, await _row(plugin)))
+
+
+def _loaded(plugin: str) -> Loaded:
+    try:
+        return runtimes.current().plugin(plugin)
+    except KeyError:
+        raise NotFound() from None
+
+
+async def _row(plugin: str) -> Row | None:
+    return (await store.rows()).get(plugin)
+
+
+def _form(loaded: Loaded, row: Row | None) -> SettingsForm | None:
+    """None while there is nothing to fill in: no settings, or the plugin is not running."""
+    if loaded.plugin is None or loaded.plugin.Settings is None or loaded.state is State.FAILED:
+        return None
+    return SettingsForm(runtimes.current(), loaded, row or Row(True))
+
+
+async def _page(
+    request: Request[Any, Any, Any],
+    loaded: Loaded,
+    form: SettingsForm | None,
+    sent: Sent | None = None,
+    errors: Mapping[str, Any] | None = None,
+    result: CheckResult | None = None,
+) -> Page:
+    manifest = loaded.manifest
+    context = {
+        "plugin": loaded,
+        "manifest": manifest,
+        "kind": KIND_TITLES[loaded.id.split(".")[0]],
+        "permissions": [PERMISSION_TITLES[name] for name in manifest.permissions] if manifest else [],
+        "state": STATES[loaded.state],
+        "enabled": is_enabled(manifest, await _row(loaded.id)),
+        "safe_mode": runtimes.current().safe_mode,
+        "waiting": [row for row in await db.fetch(WAITING_FACTS, runtimes.FACT) if row["plugin"] == loaded.id],
+        "fields": form.shown(sent) if form else [],
+        "currency": runtimes.current().facts.currency,
+        "can_check": loaded.plugin is not None and loaded.plugin.can_check,
+        "errors": errors or {},
+        "result": result,
+        "retype": bool(sent and any(sent.secrets.values())),
+        "answers": ANSWERS,
+        "words": words,
+        "may_change": request.state.session.may("plugins.edit"),
+    }
+    return page(request, "hooks/plugin.html", context, status=422 if errors else 200)
+
+
+# -- on and off -------------------------------------------------------------------------
+
+
+@post("/plugins/{plugin:str}/enable", opt={"who": "staff:plugins.edit"})
+async def enable(request: Request[Any, Any, Any], plugin: FromPath[str]) -> Response[Any]:
+    _loaded(plugin)
+    clash = await runtimes.current().clash_if_enabled(plugin)
+    if clash:
+        return await _list(request, _("It cannot be switched on: %(why)s", why=clash), 409)
+    await _switch(request, plugin, True)
+    after = _loaded(plugin)
+    if after.state is State.ACTIVE:
+        return flash(see_other(_address(plugin)), _("%(plugin)s is on.", plugin=words(after.title)))
+    return flash(see_other(_address(plugin)), after.reason, "warning")
+
+
+@post("/plugins/{plugin:str}/disable", opt={"who": "staff:plugins.edit"})
+async def disable(request: Request[Any, Any, Any], plugin: FromPath[str]) -> Response[Any]:
+    loaded = _loaded(plugin)
+    await _switch(request, plugin, False)
+    return flash(see_other("/admin/plugins"), _("%(plugin)s is off.", plugin=words(loaded.title)))
+
+
+async def _switch(request: Request[Any, Any, Any], plugin: str, enabled: bool) -> None:
+    async def write(tx: db.Tx) -> None:
+        await store.enable(tx, plugin, enabled)
+        await _note(tx, request, "plugin.enabled" if enabled else "plugin.disabled", plugin)
+
+    await db.transaction(write)
+    await runtimes.current().refresh()
+
+
+async def _note(
+    tx: db.Tx, request: Request[Any, Any, Any], act: str, plugin: str, detail: dict[str, Any] | None = None
+) -> None:
+    visit = request.scope["state"]["visit"]
+    actor = f"staff:{request.state.session.staff_id}"
+    await audit.record(
+        tx, actor, act, f"plugin:{plugin}", detail, shop_id=visit.shop.id, ip=visit.ip, request_id=visit.id
+    )
+
+
+def _address(plugin: str) -> str:
+    return f"/admin/plugins/{plugin}"
+
+
+# -- settings ---------------------------------------------------------------------------
+
+
+@post("/plugins/{plugin:str}/settings", opt={"who": "staff:plugins.edit"})
+async def save_or_test(request: Request[Any, Any, Any], plugin: FromPath[str]) -> Response[Any]:
+    loaded = _loaded(plugin)
+    form = _form(loaded, await _row(plugin))
+    if form is None:
+        raise NotFound()
+    posted = await read_form(request, PostedSettings, gather=PREFIXES)
+    sent = Sent(posted.texts, posted.secrets, frozenset(posted.forget))
+    try:
+        settings = form.read(sent)
+    except SettingsWrong as wrong:
+        return await _wrong(request, loaded, form, sent, wrong, posted.act)
+    if posted.act == "test":
+        return await _test(request, loaded, form, sent, settings)
+    return await _save(request, loaded, form, settings)
+
+
+async def _wrong(
+    request: Request[Any, Any, Any], loaded: Loaded, form: SettingsForm, sent: Sent, wrong: SettingsWrong, act: str
+) -> Page:
+    titles = {one.name: one.look.title for one in form.fields}
+    if act == "test" and wants_fragment(request):
+        lines = [f"{titles.get(name, name)}: {message}" for name, message in wrong.fields.items()]
+        result = CheckResult.will_not_work(" ".join(lines))
+        return fragment(request, "hooks/_check.html", {"result": result, "answers": ANSWERS, "retype": False})
+    return await _page(request, loaded, form, sent, wrong.fields)
+
+
+async def _test(
+    request: Request[Any, Any, Any], loaded: Loaded, form: SettingsForm, sent: Sent, settings: PluginSettings
+) -> Page:
+    result = await tried(runtimes.current(), loaded, settings)
+    if wants_fragment(request):
+        return fragment(request, "hooks/_check.html", {"result": result, "answers": ANSWERS, "retype": False})
+    return await _page(request, loaded, form, sent, result=result)
+
+
+async def tried(plugins: Runtime, loaded: Loaded, settings: PluginSettings) -> CheckResult:
+    """What the plugin's own check says of settings that are not saved yet."""
+    if loaded.plugin is None or not loaded.plugin.can_check:
+        raise NotFound()
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            result = await loaded.plugin.check(settings, plugins.context_to_try(loaded.id, settings))
+    except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin's mistake of any kind is an answer
+        plugins.count_failure(loaded.id, "check", error)
+        return CheckResult.try_later(_("The test itself broke off (%(error)s).", error=type(error).__name__))
+    return result or CheckResult.try_later(_("The test gave no answer."))
+
+
+async def _save(
+    request: Request[Any, Any, Any], loaded: Loaded, form: SettingsForm, settings: PluginSettings
+) -> Response[Any]:
+    open_ones, secrets = form.to_store(settings)
+    changed = form.changed(open_ones, secrets)
+
+    async def write(tx: db.Tx) -> None:
+        await store.save(tx, loaded.id, True, open_ones, secrets)
+        await _note(tx, request, "plugin.settings_saved", loaded.id, {"changed": changed})
+
+    await db.transaction(write)
+    await runtimes.current().refresh()
+    after = _loaded(loaded.id)
+    if after.state is State.ACTIVE:
+        return flash(see_other(_address(loaded.id)), _("Saved, and in use from now on."))
+    return flash(see_other(_address(loaded.id)), after.reason or _("Saved."), "warning")
+
+
+ROUTES = (plugin_list, plugin_page, enable, disable, save_or_test)
