@@ -117,6 +117,16 @@ async def toasted(request: AnyRequest) -> Response[str]:
     return toast(fragment(request, "sample/_part.html", {}), _("Saved"))
 
 
+@get("/sample/hx", opt={"who": "anyone"})
+async def hx_page(request: AnyRequest) -> Response[str]:
+    return page(request, "sample/hx.html", {"remask": False})
+
+
+@get("/sample/remask", opt={"who": "anyone"})
+async def remask(request: AnyRequest) -> Response[str]:
+    return page(request, "sample/hx.html", {"remask": True})
+
+
 @get("/sample/style", opt={"who": "anyone"})
 async def style(request: AnyRequest) -> Response[str]:
     return page(request, "sample/style.html", {})
@@ -161,6 +171,8 @@ feature = Feature(
         part,
         toasted,
         style,
+        hx_page,
+        remask,
     ],
     console_routes=[console, console_change, console_style],
     rest_routes=[rest],
