@@ -76,7 +76,7 @@ async def _stock_up(tx: db.Tx, sku_id: int, codes: list[str]) -> None:
     )
 
 
-def buyer(contact: str | None = None, session: str | None = None, ip: str = "203.0.113.9") -> Buyer:
+def buyer(contact: str | None = None, session: str | None = None, ip: str = "127.0.0.1") -> Buyer:
     return Buyer(
         "email",
         contact or f"b{next(_numbers)}@example.com",
