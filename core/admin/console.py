@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from litestar import Request, Response, get, post
+from litestar.params import FromQuery
 
 from core import db
 from core.admin import demo, overview
@@ -19,7 +20,7 @@ from core.web.render import page, see_other
 
 
 @get("/", opt={"who": "staff:dashboard.read"})
-async def dashboard(request: Request[Any, Any, Any], days: int = 7) -> Response[str]:
+async def dashboard(request: Request[Any, Any, Any], days: FromQuery[int] = 7) -> Response[str]:
     shop = await shops.by_id(request.scope["state"]["visit"].shop.id)
     days = days if days in overview.RANGES else 7
     plugins = runtime.current()
