@@ -1,0 +1,118 @@
+"""The demo shop behind a real web server, in a database of its own, with every feature and plugin switched on."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+
+from core import db
+from core.admin import demo
+from core.app import create_app
+from core.config import Config
+from core.hooks import runtime, store
+from core.shops import service as shops
+from server import with_plugins
+from tests.storefront.buyer import Buyer
+
+HOW_TO_PAY = {
+    "title_en": "Bank transfer",
+    "title_zh": "银行转账",
+    "instructions_en": "Send {amount} to account 12345, with {order} as reference.",
+    "instructions_zh": "请转账 {amount} 到账户 12345，备注 {order}。",
+}
+
+
+@pytest.fixture(scope="module")
+async def shop(database: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """The address of the shop: test mode, three demo products, the test gateway and bank transfer."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        address = "http://{}:{}".format(*listener.getsockname())
+        config = Config.from_env(
+            {
+                "VOUCHSAFE_HOME": str(tmp_path_factory.mktemp("home")),
+                "VOUCHSAFE_BASE_URL": address,
+                "DATABASE_URL": database,
+                "REDIS_URL": redis_url,
+            }
+        )
+        app = create_app(config, load_plugins=with_plugins)
+        settings = uvicorn.Config(
+            app, lifespan="on", proxy_headers=False, server_header=False, log_config=None, access_log=False
+        )
+        server = uvicorn.Server(settings)
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started:
+            assert not task.done(), task.result()
+            await asyncio.sleep(0)
+        shops.forget()
+        await demo.seed()
+        await db.transaction(store.save, "payments.manual", True, HOW_TO_PAY, {})
+        await db.transaction(store.enable, "payments.manual", True)
+        await runtime.current().refresh()
+        # tests buy more than people do
+        await set_settings(open_orders_per_contact=100, open_orders_per_address=1000)
+        yield address
+        server.should_exit = True
+        await task
+        shops.forget()
+
+
+async def set_settings(**changes: object) -> None:
+    await db.execute("UPDATE shops_shop SET settings = settings || $1", changes)
+    shops.forget()
+
+
+@pytest.fixture
+async def client(shop: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A browser that has been here never before."""
+    async with httpx.AsyncClient(base_url=shop, headers={"accept-language": "en", "origin": shop}) as browser:
+        yield browser
+
+
+NewBuyer = Callable[..., Buyer]
+
+
+@pytest.fixture
+async def new_buyer(shop: str) -> AsyncIterator[NewBuyer]:
+    buyers: list[Buyer] = []
+
+    def make(language: str = "en") -> Buyer:
+        headers = {"accept-language": language, "origin": shop}
+        buyers.append(Buyer(httpx.AsyncClient(base_url=shop, headers=headers, timeout=20)))
+        return buyers[-1]
+
+    yield make
+    for buyer in buyers:
+        await buyer.http.aclose()
+
+
+@pytest.fixture
+async def buyer(new_buyer: NewBuyer) -> Buyer:
+    return new_buyer()
+
+
+@pytest.fixture
+async def stock(shop: str) -> Callable[[], Awaitable[None]]:
+    """Ten free codes for every demo SKU again."""
+    await demo.seed()
+    return demo.seed
+
+
+@pytest.fixture(scope="session")
+def screenshots() -> Path:
+    folder = Path(__file__).resolve().parents[2] / "build" / "screenshots"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    path = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+    assert Path(path).exists(), f"the browser tests need Chromium at {path}: apt install chromium"
+    return path
