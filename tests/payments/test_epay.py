@@ -24,7 +24,7 @@ from core.api import (
     Redirect,
 )
 from plugins.payments.epay import plugin
-from plugins.payments.epay.method import Epay, cut
+from plugins.payments.epay.method import Epay, cut, next_step
 from plugins.payments.epay.settings import EpaySettings
 from plugins.payments.epay.signature import is_signed, sign
 from tests.gateways.running import KEY, PID, FakeEpay
@@ -118,10 +118,11 @@ def test_the_gateway_address_is_kept_as_its_folder(written: str, kept: str) -> N
         {"gateway": "https://pay.example.com/?a=1"},
         {"gateway": "javascript:alert(1)"},
         {"pid": "10 01"},
+        {"pid": "01001"},
         {"key": ""},
         {"mode": "mapi", "alipay": False, "wxpay": False},
     ],
-    ids=lambda wrong: " ".join(wrong),
+    ids=lambda wrong: " ".join(map(str, wrong.values())),
 )
 def test_settings_that_cannot_work_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
@@ -188,6 +189,26 @@ async def test_mapi_gives_the_next_step(method: Method, gateway: FakeEpay, answe
     assert started.gateway_ref == trade["trade_no"]
     assert trade["clientip"] == "203.0.113.7"
     assert gateway.log()["requests"][-1]["params"]["device"] == "mobile"
+
+
+@pytest.mark.parametrize(
+    ("answer", "step"),
+    [
+        ({"payurl": "https://pay.example/1"}, Redirect("https://pay.example/1")),
+        ({"qrcode": "https://qr.alipay.com/1"}, QrCode("https://qr.alipay.com/1", "https://qr.alipay.com/1")),
+        ({"qrcode": "weixin://wxpay/bizpayurl?pr=1"}, QrCode("weixin://wxpay/bizpayurl?pr=1")),
+        ({"urlscheme": "alipays://pay?1"}, QrCode("alipays://pay?1", "alipays://pay?1")),
+        ({"urlscheme": "javascript:alert(1)"}, QrCode("javascript:alert(1)")),
+    ],
+    ids=["page", "web code", "code to scan", "wallet", "no wallet"],
+)
+def test_only_a_wallet_becomes_a_link(answer: dict[str, str], step: Any) -> None:
+    assert next_step(answer) == step
+
+
+def test_a_page_that_is_no_page_is_garbage() -> None:
+    with pytest.raises(GatewayUnavailable):
+        next_step({"payurl": "javascript:alert(1)"})
 
 
 async def test_mapi_html_is_refused_with_the_way_out(method: Method, gateway: FakeEpay) -> None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -50,6 +51,13 @@ def shop(
     with real.opened:
         yield real
     assert KEY not in web.output
+
+
+@pytest.fixture(scope="module")
+def mapi_shop(shop: RealShop, start: Start, settings: dict[str, str]) -> RealShop:
+    """The same shop through a second process that shows QR codes itself."""
+    web = start("web", "--no-demo", **settings, VOUCHSAFE_PAYMENTS_EPAY_MODE="mapi")
+    return replace(shop, url=web.url)
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +161,28 @@ def test_money_is_booked_once_and_balances(sale: Sale) -> None:
     sums = [int(line.split("|")[1]) for line in booked.splitlines()]
     assert sum(sums) == 0
     assert sorted(amount for amount in sums if amount) == [-PRICE, PRICE]
+
+
+def test_a_qr_code_on_the_order_page(mapi_shop: RealShop, gateway: FakeEpay) -> None:
+    gateway.script(mapi_answer="qrcode")
+    buyer = Buyer(mapi_shop, mapi_shop.client())
+    ref = buyer.place(SKU, "epay:wxpay")
+    assert '<div class="qr"' in buyer.page(ref)
+    trade = gateway.trade(f"{ref}-1")
+    assert (trade["type"], trade["money"], trade["clientip"]) == ("wxpay", "19.90", "127.0.0.1")
+    gateway.pay(f"{ref}-1")
+    assert len(buyer.reveal(ref)) == 1
+
+
+def test_a_gateway_that_is_down_lets_the_buyer_choose_again(mapi_shop: RealShop, gateway: FakeEpay) -> None:
+    gateway.script(broken=["mapi.php"])
+    buyer = Buyer(mapi_shop, mapi_shop.client())
+    ref = buyer.place(SKU, "epay:alipay")
+    assert mapi_shop.order(ref) == {**UNPAID, "attempts": ["failed"]}
+    gateway.script()
+    buyer.pay_with(ref, "epay:alipay")
+    gateway.pay(f"{ref}-2")
+    assert mapi_shop.order(ref) == {**DELIVERED, "attempts": ["failed", "paid"], "events": ["callback paid paid"]}
 
 
 # -- forged notices -----------------------------------------------------------------------

@@ -33,7 +33,7 @@ STATUSES = {"1": ClaimState.PAID, "2": ClaimState.FAILED, "3": ClaimState.PENDIN
 """1 paid, 2 refunded, 3 frozen: the money came but is held back. 0, not paid yet, says nothing new."""
 
 ICONS = {"wxpay": "brand-wechat"}
-WALLETS = ("https", "weixin", "wxp", "alipay", "alipays", "mqqapi", "mqqwallet", "upwallet", "uppaywallet")
+WALLETS = ("https", "weixin", "alipay", "alipays", "mqqapi", "mqqwallet", "upwallet", "uppaywallet")
 MINUTE = 60
 
 
@@ -60,7 +60,7 @@ class Epay(PaymentMethod):
             return Started(Redirect(self._gateway.page(params)))
         asked = {**params, "clientip": attempt.client_ip or "0.0.0.0", "device": attempt.device}  # noqa: S104
         answer = await self._gateway.create(asked)
-        return Started(_step(answer), str(answer["trade_no"]) if answer.get("trade_no") else None)
+        return Started(next_step(answer), str(answer["trade_no"]) if answer.get("trade_no") else None)
 
     def _trade(self, attempt: Attempt) -> dict[str, str]:
         if attempt.amount.currency != CURRENCY:
@@ -117,19 +117,24 @@ def _claim(facts: dict[str, Any], state: ClaimState) -> Claim:
     )
 
 
-def _step(answer: dict[str, Any]) -> Step:
+def next_step(answer: dict[str, Any]) -> Step:
     page, code, wallet = (str(answer.get(name) or "") for name in ("payurl", "qrcode", "urlscheme"))
     if page:
         if urlsplit(page).scheme not in ("http", "https"):
             raise GatewayUnavailable("the gateway sent an address that is none")
         return Redirect(page)
     if code or wallet:
-        return QrCode(code or wallet, _deep_link(wallet) or _deep_link(code))
+        return QrCode(code or wallet, _deep_link(wallet) or _web_link(code))
     raise GatewayRefused("the gateway offers this channel on its own page only; choose that in the settings")
 
 
 def _deep_link(text: str) -> str | None:
     return text if urlsplit(text).scheme in WALLETS else None
+
+
+def _web_link(code: str) -> str | None:
+    """WeChat's codes (weixin://wxpay/…) work only when scanned; the others are pages that open their wallet."""
+    return code if urlsplit(code).scheme == "https" else None
 
 
 def cut(text: str, size: int) -> str:

@@ -24,7 +24,7 @@ class EpaySettings(PluginSettings):
         help=_("Where submit.php and mapi.php are, such as https://pay.example.com"),
         max_length=300,
     )
-    pid: str = setting(_("Merchant number (pid)"), pattern=r"^[0-9]{1,20}$")
+    pid: str = setting(_("Merchant number (pid)"), pattern=r"^[1-9][0-9]{0,19}$")
     key: Secret = setting(
         _("Merchant key"), help=_("The MD5 key of the merchant account."), min_length=8, max_length=200
     )
