@@ -14,6 +14,7 @@ from core import db
 from core.app import create_app
 from core.config import Config
 from core.people import sessions
+from core.shops import service as shops
 
 from .sample import feature as sample
 
@@ -51,6 +52,7 @@ def app(environment: dict[str, str]) -> Litestar:
 
 @pytest.fixture(scope="module")
 async def site(app: Litestar) -> AsyncIterator[str]:
+    shops.forget()
     async with served(app) as address:
         await db.execute("CREATE TABLE sample_order (sku text, quantity int)")
         yield address

@@ -36,7 +36,9 @@ async def open_page(browser: Browser, site: str, *, staff: bool = False, **optio
         await context.add_cookies([{"name": "vs", "value": await staff_cookie(), "url": site}])
     page = await context.new_page()
     complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
+    page.on(
+        "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
+    )
     page.on("pageerror", lambda error: complaints.append(str(error)))
     return page, complaints
 
@@ -54,7 +56,7 @@ async def test_nothing_forbidden_and_nothing_broken(browser: Browser, site: str,
 async def test_nothing_sticks_out_on_a_phone(browser: Browser, site: str):
     phone = {"viewport": {"width": 390, "height": 844}}
     for path, staff in (("/sample/style", False), ("/sample/form", False), ("/admin/sample/style", True)):
-        page, complaints = await open_page(browser, site, staff=staff, **phone)
+        page, _complaints = await open_page(browser, site, staff=staff, **phone)
         await page.goto(path)
         assert await page.evaluate("document.documentElement.scrollWidth") == 390, path
         small = await page.eval_on_selector_all(
@@ -86,7 +88,7 @@ async def test_language_and_colours_with_and_without_scripts(browser: Browser, s
 
 @pytest.mark.parametrize("scripts", [True, False])
 async def test_a_form_with_a_mistake_and_then_without(browser: Browser, site: str, scripts: bool):
-    page, complaints = await open_page(browser, site, java_script_enabled=scripts)
+    page, _complaints = await open_page(browser, site, java_script_enabled=scripts)
     before = await db.fetchval("SELECT count(*) FROM sample_order")
     await page.goto("/sample/form")
     await page.get_by_label("Product", exact=True).fill("card")
