@@ -18,7 +18,7 @@ from core.vault.code_text import Problem
 from core.vault.import_layout import Mapping
 from core.vault.import_rows import Reject
 from core.vault.import_text import OTHER_FILES, SHEETS, UTF8, Sniffer
-from core.vault.import_words import explain
+from core.vault.import_words import REFUSALS
 
 PIECE = 1 << 18
 MAX_TEXT = 1 << 28
@@ -32,7 +32,7 @@ class UploadError(Refused):
     """An upload, or a wish about one, that cannot be followed. ``reason`` is a word that import_words explains."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(explain(reason))
+        super().__init__(REFUSALS[reason])
         self.reason = reason
 
 

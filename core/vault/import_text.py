@@ -53,7 +53,8 @@ class Sniffer:
         return self._ends + (self._last not in b"\r\n")
 
     def is_text(self) -> bool:
-        return self._has_utf16_mark() or self._controls * 100 <= self._seen
+        """A few stray control signs are problems of their lines; many say that this is no text at all."""
+        return self._has_utf16_mark() or self._controls * 100 <= self._seen + 1000
 
     def encoding(self) -> str:
         """UTF-8 when all of it is; else GB18030 when all of it is; else UTF-8, and its bad lines are reported."""

@@ -45,7 +45,3 @@ def undo_refused(reserved: int, delivered: int) -> Text:
         delivered=delivered,
         reserved=reserved,
     )
-
-
-def explain(reason: str) -> Text:
-    return PROBLEMS.get(reason) or REFUSALS[reason]
