@@ -43,9 +43,11 @@ class Money:
         return Money(self.amount - self._same(other), self.currency)
 
     def times(self, quantity: int) -> Money:
+        """The price of ``quantity`` things."""
         return Money(self.amount * quantity, self.currency)
 
     def decimal(self) -> Decimal:
+        """In major units: ``Decimal("19.90")`` for 1990 fen."""
         return Decimal(self.amount).scaleb(-exponent(self.currency))
 
     def plain(self) -> str:

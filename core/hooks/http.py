@@ -165,6 +165,7 @@ class PluginHttp:
         return answer
 
     async def close(self) -> None:
+        """Called by the shop when the process ends."""
         await self._client.aclose()
 
     def _check(self, method: str) -> None:
@@ -249,7 +250,7 @@ class _Resolving(httpcore.AsyncNetworkBackend):
         self,
         host: str,
         port: int,
-        timeout: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  as httpcore calls it
         local_address: str | None = None,
         socket_options: Any = None,
     ) -> httpcore.AsyncNetworkStream:

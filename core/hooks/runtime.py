@@ -218,8 +218,9 @@ class Runtime:
     def context_to_try(self, id: str, settings: PluginSettings) -> PluginContext[Any]:
         """A context with settings that are not saved yet, for the Test button."""
         manifest = self.plugin(id).manifest
-        assert manifest is not None and self._now.facts is not None
-        return self._context_with(id, manifest, settings, self._now.facts)
+        if manifest is None:
+            raise KeyError(id)
+        return self._context_with(id, manifest, settings, self.facts)
 
     def _context_with(self, id: str, manifest: Manifest, settings: Any, facts: Facts) -> PluginContext[Any]:
         return PluginContext(

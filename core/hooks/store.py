@@ -46,8 +46,7 @@ class Row:
 
 
 async def facts() -> Facts:
-    row = await db.fetchrow(FACTS)
-    assert row is not None
+    (row,) = await db.fetch(FACTS)
     return Facts(row["revision"], row["currency"], row["test_mode"])
 
 

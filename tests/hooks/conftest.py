@@ -96,5 +96,3 @@ def order() -> OrderToCheck:
         answers={},
         history=NoHistory(),
     )
-
-

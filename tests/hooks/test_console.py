@@ -207,7 +207,12 @@ async def test_settings_are_saved_sealed_and_in_use_at_once(plugins, configured)
     answer = await configured.post(WITH_SETTINGS + "/settings", {**GOOD, "set_price": "19.9", "set_words": "a\r\nb"})
     assert (answer.status_code, answer.headers["location"]) == (303, WITH_SETTINGS)
     settings = plugins.notifier("with_settings").settings
-    assert (settings.name, settings.key.reveal(), settings.wait, settings.words) == ("Ann", "s3cr3t-k3y", 20, ("a", "b"))
+    assert (settings.name, settings.key.reveal(), settings.wait, settings.words) == (
+        "Ann",
+        "s3cr3t-k3y",
+        20,
+        ("a", "b"),
+    )
     row = (await store.rows())["notifiers.with_settings"]
     assert row.settings["price"] == {"amount": 1990, "currency": "CNY"}
     assert b"s3cr3t" not in row.secrets
@@ -236,7 +241,9 @@ async def test_a_secret_is_never_sent_back_and_an_empty_field_keeps_it(plugins, 
 
 
 async def test_an_unticked_switch_is_off(plugins, configured):
-    await configured.post(WITH_SETTINGS + "/settings", {name: text for name, text in GOOD.items() if name != "set_loud"})
+    await configured.post(
+        WITH_SETTINGS + "/settings", {name: text for name, text in GOOD.items() if name != "set_loud"}
+    )
     assert plugins.notifier("with_settings").settings.loud is False
 
 

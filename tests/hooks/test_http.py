@@ -121,7 +121,7 @@ async def test_a_server_that_is_not_there_was_certainly_not_told(http):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         with pytest.raises(NotSent, match="cannot be reached"):
-            await http.get("http://127.0.0.1:{}/".format(closed.getsockname()[1]))
+            await http.get(f"http://127.0.0.1:{closed.getsockname()[1]}/")
 
 
 @pytest.mark.parametrize("url", ["ftp://example.com/", "file:///etc/passwd", "/only/path", "http://", "http://[::1"])
@@ -184,7 +184,7 @@ async def test_no_call_inside_a_transaction(pool, evil, http):
 async def test_a_plugin_that_did_not_name_the_permission_may_not_call(evil):
     seen = len(evil.seen)
     http = PluginHttp("payments.acme", allowed=LOOPBACK, may_call=False)
-    with pytest.raises(RuntimeError, match='plugin.toml must name the permission "network"'):
+    with pytest.raises(RuntimeError, match='must name the permission "network"'):
         await http.get(evil.url + "/page")
     await http.close()
     assert len(evil.seen) == seen

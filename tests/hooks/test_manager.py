@@ -47,14 +47,18 @@ async def test_a_plugin_for_another_shop_is_shown_and_never_imported(start, plug
     runtime = await start(plugin)
     loaded = runtime.plugin(plugin)
     assert loaded.state is State.INCOMPATIBLE
-    assert str(loaded.reason) == {
-        "payments.too_new": "It needs plugin api 2; this shop has 1.",
-        "payments.other_core": "It needs a shop of version >=9; this one is 0.1.0.",
-    }[plugin]
+    assert (
+        str(loaded.reason)
+        == {
+            "payments.too_new": "It needs plugin api 2; this shop has 1.",
+            "payments.other_core": "It needs a shop of version >=9; this one is 0.1.0.",
+        }[plugin]
+    )
     assert f"plugins_broken.{plugin}" not in sys.modules
 
 
 async def test_only_enabled_plugins_are_imported(start):
+    sys.modules.pop("plugins_broken.risk.refuses", None)
     runtime = await start("payments.good")
     assert runtime.plugin("risk.refuses").state is State.DISABLED
     assert "plugins_broken.risk.refuses" not in sys.modules
@@ -145,7 +149,11 @@ async def test_hooks_are_called_only_in_their_own_way(start, order):
 
 
 def test_the_name_of_a_hook_tells_its_way():
-    assert [way_of(name) for name in ("register_notifiers", "check_order", "order_paid")] == ["collect", "ask", "notify"]
+    assert [way_of(name) for name in ("register_notifiers", "check_order", "order_paid")] == [
+        "collect",
+        "ask",
+        "notify",
+    ]
 
 
 async def test_guards_are_asked_in_the_order_of_their_ids(start, order):

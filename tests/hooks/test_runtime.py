@@ -6,7 +6,8 @@ import logging
 import pytest
 
 from core import db
-from core.hooks import jobs, runtime as runtimes
+from core.hooks import jobs
+from core.hooks import runtime as runtimes
 from core.hooks.manager import State
 from core.hooks.runtime import Missing
 from core.jobs import enqueue_many
