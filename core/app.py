@@ -39,6 +39,7 @@ FEATURES = (
     "payments",
     "fulfilment",
     "messages",
+    "jobs",
     "vault",
     "people",
     "shops",

@@ -16,6 +16,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import escape
 
+from core.web.i18n import _
+
 FUEL = 50_000
 LONGEST_RESULT = 200_000
 FILTERS = frozenset("upper lower title capitalize trim default d first last length count".split())
@@ -57,18 +59,18 @@ def _filled(source: str, context: Mapping[str, Any], finish: Any) -> str:
     """What a merchant writes must not be able to use up the server: few words, little fuel, a bounded result."""
     for word in STATEMENT.findall(source):
         if word not in STATEMENTS:
-            raise BadTemplate(f"{{% {word} %}}: only if and for can be used")
+            raise BadTemplate(str(_("Only if and for can be used, not %(word)s.", word=word or "{%")))
     for inner in EXPRESSION.findall(source):
         if "*" in QUOTED.sub("", inner):
-            raise BadTemplate("* cannot be used between {{ and }}")
+            raise BadTemplate(str(_("The sign * cannot be used inside braces.")))
     environment = _environment()
     environment.finalizer = finish
     try:
         result = environment.render_str(source, **context)
     except minijinja.TemplateError as error:
-        raise BadTemplate(str(error).splitlines()[0]) from None
+        raise BadTemplate(str(_("The text does not work: %(why)s", why=str(error).splitlines()[0]))) from None
     if len(result) > LONGEST_RESULT:
-        raise BadTemplate("the text becomes too long")
+        raise BadTemplate(str(_("The text becomes too long.")))
     return result
 
 

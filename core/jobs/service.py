@@ -1,0 +1,82 @@
+"""Looking at the queue, and what staff may do with a job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from core import db
+from core.db import Tx
+from core.jobs import registry
+from core.refused import Refused
+from core.web.i18n import _
+
+STATES = ("queued", "running", "done", "failed", "cancelled")
+PERIODIC = "every:"
+ALIVE_SECONDS = 15
+
+LIST = """
+SELECT id, name, state, tries, error, progress, cancel, key, run_at, created_at, finished_at, lease_until FROM jobs_job
+WHERE ($1 = '' OR state = $1) AND ($2 = '' OR name = $2) AND ($3 OR key IS NULL OR NOT starts_with(key, 'every:'))
+ORDER BY (state = 'failed') DESC, (state = 'running') DESC, id DESC LIMIT $4 OFFSET $5
+"""
+
+RETRY = """
+UPDATE jobs_job SET state = 'queued', run_at = now(), finished_at = NULL, cancel = false,
+    tries = CASE WHEN state = 'queued' THEN tries ELSE 0 END
+WHERE id = $1 AND state IN ('failed', 'cancelled', 'queued') RETURNING id
+"""
+
+# A running job is asked, and stops where it is safe; a waiting one is simply taken out.
+CANCEL = """
+UPDATE jobs_job SET cancel = true,
+    state = CASE WHEN state = 'queued' THEN 'cancelled' ELSE state END,
+    finished_at = CASE WHEN state = 'queued' THEN now() ELSE finished_at END
+WHERE id = $1 AND state IN ('queued', 'running') AND (key IS NULL OR NOT starts_with(key, 'every:')) RETURNING id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How the queue is doing; ``waiting_since`` is the oldest job that should have begun."""
+
+    workers: int
+    counts: dict[str, int]
+    waiting_since: datetime | None
+
+
+async def health() -> Health:
+    workers = await db.fetchval(
+        "SELECT count(*) FROM jobs_worker WHERE beat_at > now() - make_interval(secs => $1)", float(ALIVE_SECONDS)
+    )
+    rows = await db.fetch("SELECT state, count(*) AS number FROM jobs_job GROUP BY state")
+    since = await db.fetchval(
+        "SELECT min(run_at) FROM jobs_job WHERE state = 'queued' AND run_at < now() AND name = ANY($1)",
+        registry.names(),
+    )
+    return Health(workers, {row["state"]: row["number"] for row in rows}, since)
+
+
+async def listed(state: str, name: str, periodic: bool, limit: int, offset: int) -> list[Any]:
+    """Failed ones first, then running, then the newest."""
+    return await db.fetch(LIST, state, name, periodic, limit, offset)
+
+
+async def names() -> list[str]:
+    return [row["name"] for row in await db.fetch("SELECT DISTINCT name FROM jobs_job ORDER BY name")]
+
+
+async def one(job_id: int) -> Any:
+    return await db.fetchrow("SELECT * FROM jobs_job WHERE id = $1", job_id)
+
+
+async def retry_now(tx: Tx, job_id: int) -> None:
+    """Let a job that failed, was cancelled or waits begin at once, with all its tries. Ring for it afterwards."""
+    if await tx.fetchval(RETRY, job_id) is None:
+        raise Refused(_("Only a job that failed, was cancelled or waits can be started."))
+
+
+async def cancel(tx: Tx, job_id: int) -> None:
+    if await tx.fetchval(CANCEL, job_id) is None:
+        raise Refused(_("Only a job that waits or runs can be cancelled, and none that comes back by itself."))

@@ -1,0 +1,298 @@
+"""Messages in the console: the outbox, and the texts a merchant may change."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.params import FromPath
+from markupsafe import Markup
+from msgspec import Meta
+
+from core import db
+from core.audit import service as audit
+from core.hooks import runtime
+from core.jobs import ring
+from core.messages import compose, outbox, service, texts
+from core.messages.events import EVENTS, MAIL, VARIABLES
+from core.messages.markup import BadTemplate
+from core.messages.notifier import NotifierRefused, NotifierUnavailable, OutgoingMessage
+from core.messages.texts import Template, Written
+from core.refused import Refused
+from core.shops import service as shops
+from core.shops.service import Shop
+from core.web.errors import Conflict, FormError, NotFound
+from core.web.flash import flash
+from core.web.forms import Line, read_form, read_query
+from core.web.i18n import LOCALES, NAMES, Text, _, html_lang
+from core.web.render import page, see_other
+from core.web.visit import Visit
+
+PAGE = 50
+STATES: dict[str, tuple[Text, str]] = {
+    "queued": (_("Waiting"), "busy"),
+    "sending": (_("Being sent"), "busy"),
+    "sent": (_("Sent"), "good"),
+    "failed": (_("Failed"), "bad"),
+    "held": (_("Held"), "warning"),
+}
+
+
+class Filters(msgspec.Struct):
+    q: Line = ""
+    state: Line = ""
+    event: Line = ""
+    page: Annotated[int, Meta(ge=1, le=100_000)] = 1
+
+
+class SendAll(msgspec.Struct):
+    state: Literal["held", "failed"]
+
+
+class Edited(msgspec.Struct):
+    act: Literal["save", "preview", "test"]
+    subject: Annotated[str, Meta(max_length=texts.LONGEST_SUBJECT)]
+    body: Annotated[str, Meta(max_length=texts.LONGEST_BODY)]
+    order: Line = ""
+    to: Line = ""
+
+
+def visit_of(request: Request[Any, Any, Any]) -> Visit:
+    visit: Visit = request.scope["state"]["visit"]
+    return visit
+
+
+# -- the outbox -------------------------------------------------------------------------
+
+
+@get("/messages", opt={"who": "staff:messages.read"})
+async def message_list(request: Request[Any, Any, Any]) -> Response[str]:
+    filters = read_query(request, Filters)
+    shop_id = visit_of(request).shop.id
+    rows = await outbox.listed(
+        shop_id, filters.state, filters.event, filters.q.strip(), PAGE + 1, (filters.page - 1) * PAGE
+    )
+    context = {
+        "messages": rows[:PAGE],
+        "more": len(rows) > PAGE,
+        "counts": await outbox.counts(shop_id),
+        "notifier": service.notifier_for(MAIL),
+        "states": STATES,
+        "events": EVENTS,
+        "event_names": {key: event.title for key, event in EVENTS.items()},
+        "filters": filters,
+        "given": {name: value for name, value in msgspec.to_builtins(filters).items() if value not in ("", 1)},
+    }
+    return page(request, "messages/list.html", context)
+
+
+@get("/messages/{number:int}", opt={"who": "staff:messages.read"})
+async def message_page(request: Request[Any, Any, Any], number: FromPath[int]) -> Response[str]:
+    message = await outbox.one(visit_of(request).shop.id, number)
+    if message is None:
+        raise NotFound()
+    written: Written | None = None
+    if message["event"] in EVENTS:
+        written = await compose.shown(message, runtime.current().base_url)
+    context = {
+        "message": message,
+        "event": EVENTS.get(message["event"]),
+        "written": written,
+        "html": _html(written),
+        "states": STATES,
+        "notifier": service.notifier_for(message["channel"]),
+        "languages": NAMES,
+    }
+    return page(request, "messages/message.html", context)
+
+
+@post("/messages/{number:int}/send", opt={"who": "staff:messages.send"})
+async def send(request: Request[Any, Any, Any], number: FromPath[int]) -> Response[Any]:
+    shop_id = visit_of(request).shop.id
+    if await outbox.one(shop_id, number) is None:
+        raise NotFound()
+    _somebody_sends()
+    await ring(*await db.transaction(service.send_again, shop_id, number))
+    return flash(see_other(f"/admin/messages/{number}"), _("The message is on its way."))
+
+
+@post("/messages/send-all", opt={"who": "staff:messages.send"})
+async def send_all(request: Request[Any, Any, Any]) -> Response[Any]:
+    form = await read_form(request, SendAll)
+    _somebody_sends()
+    jobs = await db.transaction(service.send_all, visit_of(request).shop.id, (form.state,))
+    await ring(*jobs)
+    return flash(see_other("/admin/messages"), _("%(number)s messages are on their way.", number=len(jobs)))
+
+
+def _somebody_sends() -> None:
+    if service.notifier_for(MAIL) is None:
+        raise Conflict(
+            _("Nobody can send mails yet"),
+            _("No plugin that sends mails is switched on and set up."),
+            _("Open Plugins and set up e-mail, then send again."),
+        )
+
+
+# -- the texts --------------------------------------------------------------------------
+
+
+@get("/messages/texts", opt={"who": "staff:messages.read"})
+async def text_list(request: Request[Any, Any, Any]) -> Response[str]:
+    changed = await texts.changed(visit_of(request).shop.id)
+    return page(request, "messages/texts.html", {"events": EVENTS.values(), "languages": NAMES, "changed": changed})
+
+
+@get("/messages/texts/{event:str}/{locale:str}", opt={"who": "staff:messages.read"})
+async def text_page(request: Request[Any, Any, Any], event: FromPath[str], locale: FromPath[str]) -> Response[str]:
+    _known(event, locale)
+    template = await texts.template(visit_of(request).shop.id, event, locale)
+    return await _text_page(request, template, order="")
+
+
+@post("/messages/texts/{event:str}/{locale:str}", opt={"who": "staff:messages.edit", "max_body": 100_000})
+async def edit_text(request: Request[Any, Any, Any], event: FromPath[str], locale: FromPath[str]) -> Response[Any]:
+    _known(event, locale)
+    saved = await texts.template(visit_of(request).shop.id, event, locale)
+    try:
+        form = await read_form(request, Edited)
+    except FormError as error:
+        kept = Template(event, locale, error.kept.get("subject", ""), error.kept.get("body", ""), saved.changed_at)
+        return await _text_page(request, kept, order="", errors=error.fields)
+    body = form.body.replace("\r\n", "\n").strip("\n") + "\n"
+    template = Template(event, locale, form.subject.strip(), body, saved.changed_at)
+    try:
+        # every text must work with the sample order, whichever order is looked at
+        texts.write(template, compose.sample(await _shop(request), locale, _base_url()))
+    except BadTemplate as error:
+        return await _text_page(request, template, form.order, errors={"body": str(error)}, to=form.to)
+    match form.act:
+        case "save":
+            return await _save(request, template)
+        case "test":
+            return await _test(request, template, form.to)
+    return await _text_page(request, template, form.order, to=form.to)
+
+
+@post("/messages/texts/{event:str}/{locale:str}/reset", opt={"who": "staff:messages.edit"})
+async def reset_text(request: Request[Any, Any, Any], event: FromPath[str], locale: FromPath[str]) -> Response[Any]:
+    _known(event, locale)
+    shop_id = visit_of(request).shop.id
+
+    async def write(tx: db.Tx) -> None:
+        await texts.reset(tx, shop_id, event, locale)
+        await _audit(tx, request, "messages.text_reset", event, locale)
+
+    await db.transaction(write)
+    return flash(see_other(f"/admin/messages/texts/{event}/{locale}"), _("The default text is back."))
+
+
+async def _save(request: Request[Any, Any, Any], template: Template) -> Response[Any]:
+    async def write(tx: db.Tx) -> None:
+        await texts.save(tx, visit_of(request).shop.id, template)
+        await _audit(tx, request, "messages.text_saved", template.event, template.locale)
+
+    await db.transaction(write)
+    return flash(see_other(f"/admin/messages/texts/{template.event}/{template.locale}"), _("Saved."))
+
+
+async def _audit(tx: db.Tx, request: Request[Any, Any, Any], act: str, event: str, locale: str) -> None:
+    visit = visit_of(request)
+    actor = f"staff:{request.state.session.staff_id}"
+    await audit.record(tx, actor, act, f"text:{event}:{locale}", shop_id=visit.shop.id, ip=visit.ip or None)
+
+
+async def _test(request: Request[Any, Any, Any], template: Template, to: str) -> Response[Any]:
+    """Send the text as it stands to somebody, with the sample order in it."""
+    try:
+        await _send_test(await _shop(request), template, to)
+    except (Refused, ValueError) as error:
+        said = error.text if isinstance(error, Refused) else str(error)
+        return await _text_page(request, template, order="", errors={"to": said}, to=to)
+    text = _("A test mail was sent to %(address)s.", address=to)
+    return await _text_page(request, template, order="", to=to, said=text)
+
+
+async def _send_test(shop: Shop, template: Template, to: str) -> None:
+    notifier = service.notifier_for(MAIL)
+    if notifier is None:
+        raise Refused(_("No plugin that sends mails is switched on and set up."))
+    if "@" not in to:
+        raise Refused(_("Write the address the test goes to."))
+    written = texts.write(template, compose.sample(shop, template.locale, _base_url()))
+    message = OutgoingMessage(
+        id=f"test.{shop.id}",
+        recipient=to,
+        subject=written.subject,
+        text=written.body.text,
+        html=compose.framed(shop, written, template.locale),
+        locale=template.locale,
+        from_name=" ".join(shop.name.split()),
+    )
+    try:
+        await notifier.send(message)
+    except (NotifierRefused, NotifierUnavailable) as error:
+        raise Refused(str(error)) from None
+
+
+async def _text_page(
+    request: Request[Any, Any, Any],
+    template: Template,
+    order: str,
+    *,
+    errors: dict[str, Any] | None = None,
+    to: str = "",
+    said: Any = "",
+) -> Response[str]:
+    errors = dict(errors or {})
+    written = None if "body" in errors or "subject" in errors else await _preview(request, template, order, errors)
+    context = {
+        "template": template,
+        "event": EVENTS[template.event],
+        "language": NAMES[template.locale],
+        "lang": html_lang(template.locale),
+        "default": texts.default(template.event, template.locale),
+        "variables": VARIABLES,
+        "written": written,
+        "html": _html(written),
+        "order": order,
+        "to": to,
+        "said": said,
+        "errors": errors,
+    }
+    return page(request, "messages/text.html", context, status=422 if errors else 200)
+
+
+async def _preview(
+    request: Request[Any, Any, Any], template: Template, ref: str, errors: dict[str, Any]
+) -> Written | None:
+    shop = await _shop(request)
+    context = None
+    if ref:
+        context = await compose.of_order(shop, ref.strip().upper(), template.locale, _base_url())
+        if context is None:
+            errors["order"] = _("There is no such order in this shop.")
+    try:
+        return texts.write(template, context or compose.sample(shop, template.locale, _base_url()))
+    except BadTemplate as error:
+        errors["body"] = str(error)
+        return None
+
+
+def _html(written: Written | None) -> Markup:
+    """The mail's words as HTML; what was not written by Markdown in it is escaped, and it holds no looks."""
+    return Markup(written.body.html if written else "")  # noqa: S704
+
+
+def _known(event: str, locale: str) -> None:
+    if event not in EVENTS or locale not in LOCALES:
+        raise NotFound()
+
+
+def _base_url() -> str:
+    return runtime.current().base_url
+
+
+async def _shop(request: Request[Any, Any, Any]) -> Shop:
+    return await shops.by_id(visit_of(request).shop.id)

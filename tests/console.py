@@ -1,0 +1,90 @@
+"""The console behind a real web server, and a member of staff in front of it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from html import unescape
+from pathlib import Path
+
+import httpx
+import uvicorn
+
+from core import db
+from core.app import create_app
+from core.config import Config
+from core.people import sessions
+from core.shops import service as shops
+from core.web import csrf
+from server import with_plugins
+
+
+@asynccontextmanager
+async def running(database: str, redis_url: str, home: Path) -> AsyncIterator[str]:
+    """The address of a whole shop with its plugins; opens and closes this process's pool."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        address = "http://{}:{}".format(*listener.getsockname())
+        environ = {
+            "VOUCHSAFE_HOME": str(home),
+            "VOUCHSAFE_BASE_URL": address,
+            "DATABASE_URL": database,
+            "REDIS_URL": redis_url,
+        }
+        app = create_app(Config.from_env(environ), load_plugins=with_plugins)
+        settings = uvicorn.Config(app, lifespan="on", log_config=None, access_log=False)
+        server = uvicorn.Server(settings)
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started:
+            assert not task.done(), task.result()
+            await asyncio.sleep(0)
+        shops.forget()
+        yield address
+        server.should_exit = True
+        await task
+        shops.forget()
+
+
+@dataclass
+class Staff:
+    http: httpx.AsyncClient
+    csrf: str
+
+    async def get(self, path: str, status: int = 200) -> str:
+        answer = await self.http.get(path)
+        assert answer.status_code == status, answer.text
+        return answer.text
+
+    async def post(self, path: str, status: int = 303, **form: str) -> str:
+        """The page that came, or after a redirect the page it led to."""
+        answer = await self.http.post(path, data={**form, "csrf": self.csrf})
+        assert answer.status_code == status, answer.text
+        return await self.get(answer.headers["location"]) if status == 303 else answer.text
+
+
+@asynccontextmanager
+async def signed_in(address: str, role: str = "owner", language: str = "en") -> AsyncIterator[Staff]:
+    token = await db.transaction(_session, role)
+    headers = {"accept-language": language, "origin": address}
+    async with httpx.AsyncClient(base_url=address, headers=headers, cookies={"vs": token}, timeout=20) as http:
+        yield Staff(http, csrf.token_for(token))
+
+
+async def _session(tx: db.Tx, role: str) -> str:
+    staff_id = await tx.fetchval(
+        "INSERT INTO people_staff (shop_id, email, role) VALUES (1, $1, $2)"
+        " ON CONFLICT (shop_id, email) DO UPDATE SET role = $2 RETURNING id",
+        f"{role}@example.com",
+        role,
+    )
+    return await sessions.create(tx, "staff", staff_id=staff_id)
+
+
+def words(page: str) -> str:
+    """What a person reads on a page, blanks folded."""
+    inside = re.sub(r"<(script|style|head)\b.*?</\1>", " ", page, flags=re.DOTALL)
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", inside)).split())
