@@ -53,6 +53,9 @@ class Script:
     garbage: list[str] = field(default_factory=list)
     mapi_answer: str = "payurl"
     query_money: str = ""
+    query_pid: str = ""
+    query_order: str = ""
+    refusal: str = ""
 
 
 @dataclass
@@ -278,6 +281,8 @@ async def mapi(request: web.Request) -> web.StreamResponse:
         return say({"code": -4, "msg": "未传入任何参数"})
     try:
         gateway.verify(given)
+        if gateway.script.refusal:
+            raise Problem(gateway.script.refusal)
         for name, text in (("clientip", "用户IP地址(clientip)"), ("type", "支付方式(type)")):
             if not given.get(name):
                 raise Problem(f"{text}不能为空")
@@ -343,10 +348,10 @@ def order_facts(gateway: Gateway, trade: Trade) -> dict[str, Any]:
         "code": 1,
         "msg": "succ",
         "trade_no": trade.trade_no,
-        "out_trade_no": trade.out_trade_no,
+        "out_trade_no": gateway.script.query_order or trade.out_trade_no,
         "api_trade_no": f"API{trade.trade_no}" if trade.status else None,
         "type": trade.type,
-        "pid": gateway.pid,
+        "pid": gateway.script.query_pid or gateway.pid,
         "addtime": opened,
         "endtime": opened if trade.status else None,
         "name": trade.name,

@@ -19,11 +19,13 @@ from core.api import (
     Forged,
     GatewayRefused,
     GatewayUnavailable,
+    HttpAnswer,
     Money,
     QrCode,
     Redirect,
 )
 from plugins.payments.epay import plugin
+from plugins.payments.epay.gateway import read
 from plugins.payments.epay.method import Epay, cut, next_step
 from plugins.payments.epay.settings import EpaySettings
 from plugins.payments.epay.signature import is_signed, sign
@@ -229,6 +231,22 @@ async def test_a_wrong_key_is_refused_in_the_gateways_words(method: Method) -> N
         await method(mode="mapi", key="another-key-of-nobody").start(an_attempt("VKEY-1"))
 
 
+async def test_a_gateway_that_repeats_the_key_is_not_quoted(method: Method, gateway: FakeEpay) -> None:
+    gateway.script(refusal=f"key {KEY} is not allowed")
+    with pytest.raises(GatewayRefused, match=r"^key … is not allowed$"):
+        await method(mode="mapi").start(an_attempt("VECHO-1"))
+
+
+def test_a_sum_is_never_a_float() -> None:
+    assert read(HttpAnswer(200, {}, b'{"code":1,"money":1.10}')) == {"code": 1, "money": "1.10"}
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"1", b"null", b'{"code":"x"}', b"{}", b"[" * 100_000, b"\xff"])
+def test_an_answer_of_another_shape_is_garbage(content: bytes) -> None:
+    with pytest.raises(GatewayUnavailable):
+        read(HttpAnswer(200, {}, content))
+
+
 async def test_another_currency_is_refused_before_the_gateway_hears_of_it(method: Method, gateway: FakeEpay) -> None:
     before = gateway.log()["requests"]
     assert method().currencies() == {"CNY"}
@@ -370,8 +388,14 @@ async def test_a_query_with_a_wrong_key_is_refused(method: Method) -> None:
 
 @pytest.mark.parametrize(
     "fault",
-    [{"broken": ["api.php"]}, {"garbage": ["api.php"]}, {"query_money": "many"}],
-    ids=["500", "garbage", "unreadable sum"],
+    [
+        {"broken": ["api.php"]},
+        {"garbage": ["api.php"]},
+        {"query_money": "many"},
+        {"query_pid": "1002"},
+        {"query_order": "VOTHER-1"},
+    ],
+    ids=["500", "garbage", "unreadable sum", "another merchant", "another order"],
 )
 async def test_a_query_that_gets_no_answer_is_tried_later(
     method: Method, gateway: FakeEpay, fault: dict[str, Any]

@@ -49,7 +49,7 @@ class Gateway:
             answer = await self._http.request(method, f"{self._settings.gateway}/{page}", **data)  # type: ignore[arg-type]
         except HttpError as error:
             raise GatewayUnavailable(str(error)) from None
-        return _read(answer)
+        return read(answer)
 
     def _good(self, answer: dict[str, Any]) -> dict[str, Any]:
         if answer["code"] == BAD_KEY:
@@ -63,7 +63,7 @@ class Gateway:
         return said[:200] or f"code {answer['code']}"
 
 
-def _read(answer: HttpAnswer) -> dict[str, Any]:
+def read(answer: HttpAnswer) -> dict[str, Any]:
     if answer.status != 200:
         raise GatewayUnavailable(f"the gateway answered with status {answer.status}")
     try:
