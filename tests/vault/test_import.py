@@ -8,12 +8,15 @@ import random
 import secrets
 import subprocess
 from datetime import date
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
 
 from core import db
+from core.jobs import Cancelled, LeaseLost
 from core.jobs.runner import Runner
 from core.vault import cipher, import_command, import_run, import_service, jobs
 from core.vault.import_run import BatchFacts, Counts, Meter
@@ -275,6 +278,35 @@ async def test_a_piece_put_in_another_place_does_not_open(sku_id: int) -> None:
     assert await opened(sku_id) == []
 
 
+async def test_a_worker_that_lost_its_lease_writes_nothing(sku_id: int) -> None:
+    import_id = await staged(sku_id, "\n".join(codes(100)))
+    await db.transaction(import_service.begin, 1, import_id, "importing", Mapping())
+
+    async def lost(tx: db.Tx) -> None:
+        raise LeaseLost
+
+    with pytest.raises(LeaseLost):
+        await db.transaction(import_run.run_import, import_id, BatchFacts(name="x"), None, Meter(), lost)
+    assert await opened(sku_id) == []
+    assert (await import_service.report(1, import_id)).state == "importing"
+
+
+async def test_a_person_may_stop_an_import(sku_id: int) -> None:
+    import_id = await staged(sku_id, "\n".join(codes(100)))
+    job_id = await import_service.commit(1, import_id, BatchFacts(name="stopped"), mapping=Mapping())
+    await db.execute("UPDATE jobs_job SET cancel = true WHERE id = $1", job_id)
+    await (await Runner(1).start(job_id))
+    assert await opened(sku_id) == []
+    assert (await import_service.report(1, import_id)).state == "failed"
+    stopped = Meter(stop=Cancelled())
+    await db.transaction(import_service.begin, 1, import_id, "importing")
+    with pytest.raises(Cancelled):
+        await db.transaction(
+            import_run.run_import, import_id, BatchFacts(name="stopped"), None, stopped, import_run.no_guard
+        )
+    assert await opened(sku_id) == []
+
+
 # -- at the same time -------------------------------------------------------------------
 
 
@@ -433,15 +465,28 @@ async def test_an_import_is_seen_only_in_its_own_shop(sku_id: int) -> None:
 # -- what is left behind ----------------------------------------------------------------
 
 
+def holding(folder: Path, needles: list[bytes]) -> set[bytes]:
+    """Which of the needles stand in any file below the folder."""
+    found = set()
+    for path in folder.rglob("*"):
+        try:
+            data = path.read_bytes() if path.is_file() else b""
+        except FileNotFoundError:
+            continue
+        found |= {needle for needle in needles if needle in data}
+    return found
+
+
 async def test_no_plaintext_is_left_anywhere(sku_id: int, database: str, engines: Any, caplog: Any) -> None:
-    """Canaries in every role a line can have: not in the database, its own files, a log or a report."""
-    good, double, broken, note = (f"CANARY{secrets.token_hex(8).upper()}" for _ in range(4))
+    """Canaries in every role a line can have: not in the database, the engines' files, a log or a report."""
+    good, double, broken, waiting, control = (f"CANARY{secrets.token_hex(8).upper()}" for _ in range(5))
     text = f"{good}\n{double}\n{double}\n{broken}\x01\n{'A' * 5000 + broken}\n"
     import_id = await staged(sku_id, text)
-    waiting = await staged(sku_id, f"{note}\n" * 20_000)
+    await staged(sku_id, f"{waiting}\n" * 20_000)
     look = await import_service.preview(1, import_id)
     report = await checked(import_id, Mapping())
-    report = await imported(import_id)
+    # What is no secret shows that the search finds what is there.
+    report = await imported(import_id, name=control)
     csv = b"".join([piece async for piece in import_service.reject_csv(1, import_id)]).decode()
     assert csv.startswith('\ufeffline,reason,code\r\n3,"stands in the file more than once","••••')
     dump = subprocess.run(
@@ -451,10 +496,14 @@ async def test_no_plaintext_is_left_anywhere(sku_id: int, database: str, engines
         stdin=subprocess.DEVNULL,
     ).stdout.decode()
     everywhere = "\n".join([dump, csv, caplog.text, repr(look), repr(report)])
-    for canary in (good, double, broken, note):
+    secret = [good, double, broken, waiting]
+    for canary in secret:
         for form in (canary, canary.encode().hex(), base64.b64encode(canary.encode()).decode()[:-4], canary[::-1]):
             assert form not in everywhere
-    assert waiting
+    assert control in dump
+    folder = Path(parse_qs(urlsplit(engines.database_url).query)["host"][0]).parent
+    needles = [canary.encode() for canary in [*secret, control]]
+    assert holding(folder, needles) == {control.encode()}
 
 
 async def test_uploads_nobody_imports_are_forgotten(sku_id: int) -> None:
