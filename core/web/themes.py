@@ -7,6 +7,7 @@ where the file that says it stands, so any number of themes may do it on top of 
 from __future__ import annotations
 
 import hashlib
+import logging
 import posixpath
 import tomllib
 from collections.abc import Callable, Sequence
@@ -17,6 +18,8 @@ from typing import Any
 from jinja2 import BaseLoader, FileSystemBytecodeCache, StrictUndefined, TemplateNotFound
 from jinja2.environment import Environment
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+log = logging.getLogger("vouchsafe.web")
 
 MAX_DEPTH = 5
 API = "1"
@@ -191,11 +194,15 @@ class Themes:
 
     def _make(self, theme_id: str) -> Look:
         try:
-            chain = chain_of(self._root, theme_id)
-        except BadTheme:
+            return self._dressed(theme_id)
+        except BadTheme as problem:
             if theme_id == self._fallback:
                 raise
+            log.warning("theme %s is replaced by %s: %s", theme_id, self._fallback, problem)
             return self.look(self._fallback)
+
+    def _dressed(self, theme_id: str) -> Look:
+        chain = chain_of(self._root, theme_id)
         templates = [theme.folder / "templates" for theme in chain] + self._template_folders
         environment = make_environment(templates, self._cache_folder, self._reload)
         static = StaticFiles(theme_id, [("", theme.folder / "static") for theme in chain] + self._static_folders)

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from babel import dates, numbers
+from markupsafe import Markup, escape
 
 from core import clock
 from core.money import Money
@@ -95,6 +96,41 @@ def query(given: dict[str, Any], **changes: Any) -> str:
     return "?" + urlencode(kept, doseq=True)
 
 
+class Icons:
+    """``ui.icon(name, label)``: a drawing of the theme's sprite. Called so often that a macro would be slow."""
+
+    def __init__(self, sprite: str) -> None:
+        self._sprite = sprite
+        self._silent: dict[str, Markup] = {}
+
+    def __call__(self, name: str, label: object = None) -> Markup:
+        if label:
+            said = f'role="img" aria-label="{escape(str(label))}"'
+            return self._draw(name, said)
+        found = self._silent.get(name)
+        if found is None:
+            found = self._silent[name] = self._draw(name, 'aria-hidden="true"')
+        return found
+
+    def _draw(self, name: str, said: str) -> Markup:
+        name = escape(name)
+        return Markup(  # noqa: S704  name and label are escaped, the rest is ours
+            f'<svg class="icon icon-{name}" width="20" height="20" {said} focusable="false">'
+            f'<use href="{self._sprite}#{name}"></use></svg>'
+        )
+
+
+def attributes(values: Mapping[str, Any]) -> Markup:
+    """``name="value"`` for each; True gives the bare name, None and False nothing."""
+    written = []
+    for name, value in values.items():
+        if value is True:
+            written.append(f" {escape(name)}")
+        elif value is not None and value is not False:
+            written.append(f' {escape(name)}="{escape(str(value))}"')
+    return Markup("".join(written))  # noqa: S704  every part is escaped
+
+
 def prepare(environment: ThemeEnvironment, features: Sequence[Feature], slots: render.Slots) -> None:
     environment.install_gettext_callables(  # type: ignore[attr-defined]
         i18n.gettext, i18n.ngettext_now, newstyle=True, pgettext=i18n.pgettext_now, npgettext=i18n.npgettext_now
@@ -115,6 +151,8 @@ def prepare(environment: ThemeEnvironment, features: Sequence[Feature], slots: r
     )
     environment.globals.update(
         csrf=render.csrf_token,
+        draw_icon=Icons(environment.globals["static"]("img/icons.svg")),
+        html_attributes=attributes,
         CSRF_FIELD=FIELD,
         once=once.once,
         slot=partial(slots.fill, environment),
