@@ -1,6 +1,7 @@
 """Vouchsafe: the command line, and the only file that joins core, plugins and themes."""
 
 import argparse
+import os
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ Act = Callable[[Config, argparse.Namespace], int]
 
 
 def main() -> int:
+    os.umask(0o077)
     args = parser().parse_args()
     try:
         return args.act(Config.from_env(), args)  # type: ignore[no-any-return]
