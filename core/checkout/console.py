@@ -17,9 +17,8 @@ from core.checkout.settle import Outcome
 from core.jobs import bell, ring
 from core.messages import service as messages
 from core.money import Money
-from core.orders import search, words
+from core.orders import search, timeline, words
 from core.orders import service as orders
-from core.orders import timeline
 from core.people.sessions import Session
 from core.refused import Refused
 from core.web.errors import NotFound

@@ -16,6 +16,7 @@ from core.checkout.check import check
 from core.checkout.place import Buyer, Chosen, Placed, SoldOut, TooManyOpen, place
 from core.checkout.qr import qr
 from core.checkout.settle import Outcome, settle
+from core.crash_point import crash_point
 from core.ids import new_token, token_hash
 from core.jobs import bell, ring
 from core.orders import service as orders
@@ -141,7 +142,7 @@ async def _place(request: AnyRequest, sent: OrderForm) -> tuple[Placed, str | No
     priced = await quote(visit.shop.id, [Item(sent.sku, sent.quantity)])
     answers = check_answers(priced.lines[0].sku.buyer_fields, sent.fields, visit.locale)
     kind, contact = read_contact(sent.contact)
-    way = offer.chosen(sent.method, priced.total.currency, visit.shop.test_mode)
+    way = offer.chosen(sent.method, offer.offers(priced.total.currency, visit.shop.test_mode))
     token = None if visit.session else new_token()
     buyer = Buyer(
         contact_kind=kind,
@@ -153,10 +154,11 @@ async def _place(request: AnyRequest, sent: OrderForm) -> tuple[Placed, str | No
         locale=html_lang(visit.locale),
     )
     await check(visit.shop.id, priced, buyer, answers)
-    choice = Chosen(way.method.key, payments.label(way.method, way.option), way.option, visit.shop.test_mode)
+    choice = Chosen(way.method.key, payments.label(way.method, way.option), way.option, way.method.test_only)
     placed = await place(visit.shop, priced, answers, buyer, choice, sent.key)
     if placed.is_new:
         await _start(request, way.method, placed.attempt_ref)
+        crash_point("checkout.started")
     return placed, token if placed.is_new else None
 
 
@@ -185,7 +187,7 @@ async def pay(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
     if order is None:
         raise NotFound()
     try:
-        way = offer.chosen(sent.method, order["currency"], order["test"])
+        way = offer.chosen(sent.method, offer.offers_for_order(order["currency"], order["test"]))
         attempt_ref = await db.transaction(payments.begin, order["id"], way.method, way.option)
     except Refused as refused:
         return flash(see_other(f"/o/{ref}"), refused.text, "error")
@@ -205,7 +207,7 @@ def pay_panel(order: Any) -> tuple[str, dict[str, Any]] | None:
         "order": order,
         "attempt": attempt,
         "step": started,
-        "offers": offer.offers(order.total.currency, order.test),
+        "offers": offer.offers_for_order(order.total.currency, order.test),
         "words": lambda texts: words(texts, locale),
         "qr": qr,
     }
@@ -248,6 +250,7 @@ async def notify(request: AnyRequest, key: FromPath[str]) -> Response[bytes]:
     if settled.outcome is not Outcome.REPEAT:
         await ring(*settled.jobs)
         await bell.ring(f"order:{settled.order_ref}", settled.order_ref)
+    crash_point("notify.before_answer")
     return _answer(claim.answer or method.accepted)
 
 

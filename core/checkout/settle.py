@@ -154,7 +154,9 @@ async def _note(tx: Tx, method: str, order: Any, claim: Claim, source: str) -> S
         claim.gateway_ref,
         Outcome.NOTED,
     )
-    await tx.execute("UPDATE payments_attempt SET gateway_ref = $2 WHERE id = $1", order["attempt_id"], claim.gateway_ref)
+    await tx.execute(
+        "UPDATE payments_attempt SET gateway_ref = $2 WHERE id = $1", order["attempt_id"], claim.gateway_ref
+    )
     if claim.state in (ClaimState.FAILED, ClaimState.EXPIRED):
         await tx.execute(
             "UPDATE payments_attempt SET state = $2, next_query_at = NULL"
@@ -174,7 +176,7 @@ async def _pay(
     late = order["payment_state"] != "unpaid"
     outcome = "paid_late" if late else "paid"
     await _write_money(tx, method, order, claim, source, outcome, "paid", "paid", staff_id)
-    crash_point("settle.money_written")
+    crash_point("settle.step_money_written")
     if staff_id is not None:
         await audit.record(
             tx,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from core.crash_point import crash_point
 from core.db import Tx
 from core.ledger import service as ledger
 from core.money import Money
@@ -46,6 +47,7 @@ async def fulfil(tx: Tx, order: Any, reason_if_short: str) -> bool:
         if not await _claim_again(tx, order["id"]) or not await _deliver(tx, order):
             await _wait_for_a_person(tx, order, reason_if_short)
             return False
+    crash_point("fulfilment.delivered")
     return True
 
 

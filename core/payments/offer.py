@@ -26,12 +26,21 @@ class Offer:
         return f"{self.method.key}:{self.option}" if self.option else self.method.key
 
 
-def offers(currency: str, test: bool) -> list[Offer]:
-    """Every button for an order in ``currency``; ``test`` tells whether test methods may be used."""
+def offers(currency: str, test_mode: bool) -> list[Offer]:
+    """Every button for a new order in ``currency``. Test methods are offered only in test mode."""
+    return _offers(currency, [method for method in methods().values() if test_mode or not method.test_only])
+
+
+def offers_for_order(currency: str, test: bool) -> list[Offer]:
+    """Every button for an order that is there: a test order is paid by a test method, a real one by a real one."""
+    return _offers(currency, [method for method in methods().values() if method.test_only == test])
+
+
+def _offers(currency: str, usable: list[PaymentMethod]) -> list[Offer]:
     found: list[Offer] = []
-    for method in methods().values():
+    for method in usable:
         currencies = method.currencies()
-        if (method.test_only and not test) or (currencies is not None and currency not in currencies):
+        if currencies is not None and currency not in currencies:
             continue
         found += [Offer(method, one.key, one.title, one.icon) for one in method.options] or [
             Offer(method, "", method.title, getattr(method, "icon", "credit-card"))
@@ -39,9 +48,9 @@ def offers(currency: str, test: bool) -> list[Offer]:
     return found
 
 
-def chosen(value: str, currency: str, test: bool) -> Offer:
+def chosen(value: str, offered: list[Offer]) -> Offer:
     """The offer a form named; a method's key alone means its first option."""
-    for offer in offers(currency, test):
+    for offer in offered:
         if value in (offer.value, offer.method.key):
             return offer
     raise Refused(_("Choose how you want to pay."), "method")

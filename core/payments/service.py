@@ -110,7 +110,7 @@ async def begin(tx: Tx, order_id: int, method: PaymentMethod, option: str) -> st
     order = await tx.fetchrow("SELECT * FROM orders_order WHERE id = $1 FOR UPDATE", order_id)
     if order is None or order["payment_state"] != "unpaid":
         raise Refused(_("This order cannot be paid any more."))
-    if method.test_only and not order["test"]:
+    if method.test_only != order["test"]:
         raise Refused(_("This order cannot be paid that way."))
     number = await tx.fetchval("SELECT count(*) + 1 FROM payments_attempt WHERE order_id = $1", order_id)
     if number > MOST_ATTEMPTS:
@@ -148,7 +148,7 @@ async def start(method: PaymentMethod, attempt: StoredAttempt) -> str:
         return await _not_started(attempt, f"unavailable: {error}")
     except GatewayRefused as error:
         return await _not_started(attempt, f"refused: {error}")
-    except Exception as error:  # noqa: BLE001  a plugin's mistake of any kind: the order stands, another way may work
+    except Exception as error:
         log.exception("method %s broke", attempt.method)
         return await _not_started(attempt, f"broke: {type(error).__name__}")
     await db.execute(
@@ -167,7 +167,8 @@ async def _not_started(attempt: StoredAttempt, error: str) -> str:
 
     async def write(tx: Tx) -> None:
         await tx.execute(
-            "UPDATE payments_attempt SET state = 'failed', error = $2 WHERE id = $1 AND state IN ('created', 'waiting')",
+            "UPDATE payments_attempt SET state = 'failed', error = $2"
+            " WHERE id = $1 AND state IN ('created', 'waiting')",
             attempt.id,
             error[:500],
         )

@@ -1,0 +1,123 @@
+"""A real shop on the module's database that may be started again, and a buyer whose browser survives it."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+
+from plugins.payments.epay.signature import sign
+from tests.payments.real_shop import PRICE, TLS
+
+PID, KEY = "1001", "fault-test-merchant-key"
+SETTINGS = {
+    "VOUCHSAFE_PAYMENTS_EPAY_GATEWAY": "http://127.0.0.1:9",
+    "VOUCHSAFE_PAYMENTS_EPAY_PID": PID,
+    "VOUCHSAFE_PAYMENTS_EPAY_KEY": KEY,
+}
+SEED = """
+UPDATE shops_shop SET test_mode = false;
+INSERT INTO hooks_plugin (id, enabled) VALUES ('payments.epay', true);
+"""
+HIDDEN = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)"')
+
+
+def notice(attempt: str, money: str = f"{PRICE / 100:g}", **changes: str) -> str:
+    """The gateway's signed query for a paid trade."""
+    params = {
+        "pid": PID,
+        "trade_no": f"T{attempt}",
+        "out_trade_no": attempt,
+        "type": "alipay",
+        "name": "Month card",
+        "money": money,
+        "trade_status": "TRADE_SUCCESS",
+        **changes,
+    }
+    return urlencode({**params, "sign": sign(params, KEY), "sign_type": "MD5"})
+
+
+@dataclass
+class Browser:
+    """A buyer without JavaScript: opens the counter, fills the form, may send it again."""
+
+    contact: str = field(default_factory=lambda: f"{secrets.token_hex(6)}@example.com")
+    form: dict[str, str] = field(default_factory=dict)
+    http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=30, verify=TLS))
+
+    def __enter__(self) -> Browser:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+
+    def open_counter(self, url: str, sku: str) -> None:
+        page = self.http.get(f"{url}/checkout", params={"sku": sku, "quantity": "1"})
+        assert page.status_code == 200, page.text
+        self.form = dict(HIDDEN.findall(page.text.partition('action="/checkout"')[2]))
+        self.form |= {"sku": sku, "quantity": "1", "contact": self.contact, "method": "epay:alipay"}
+
+    def send(self, url: str) -> str:
+        """Send the form; gives the order's ref."""
+        answer = self.http.post(f"{url}/checkout", data=self.form, headers={"Origin": url})
+        assert answer.status_code == 303, (answer.status_code, answer.text)
+        return answer.headers["location"].removeprefix("/o/")
+
+    def reveal(self, url: str, ref: str) -> list[str]:
+        headers = {"Origin": url}
+        answer = self.http.post(f"{url}/o/{ref}/reveal", data={"csrf": self.form["csrf"]}, headers=headers)
+        assert answer.status_code == 200, answer.text
+        return re.findall(r'<output class="code">([^<]+)</output>', answer.text)
+
+
+def tell(url: str, query: str) -> httpx.Response:
+    return httpx.get(f"{url}/pay/epay/notify?{query}", timeout=30, verify=TLS)
+
+
+@dataclass
+class Books:
+    """What must hold whatever happened, read from outside the program."""
+
+    sql: Callable[[str], str]
+
+    def problems(self) -> list[str]:
+        return [
+            f"{name}: {found}" for name, statement in CHECKS.items() if (found := self.sql(statement)) not in ("", "0")
+        ]
+
+    def order(self, ref: str) -> tuple[Any, ...]:
+        row = self.sql(f"SELECT payment_state, fulfilment_state, paid FROM orders_order WHERE ref = '{ref}'")  # noqa: S608
+        return tuple(row.split("|"))
+
+
+CHECKS = {
+    "a line with more or fewer codes than it should have": """
+        SELECT count(*) FROM orders_line line WHERE state = 'delivered' AND quantity <>
+            (SELECT count(*) FROM vault_code WHERE line_id = line.id AND state = 'delivered')""",
+    "a code held by no living order": """
+        SELECT count(*) FROM vault_code code LEFT JOIN orders_line line ON line.id = code.line_id
+        LEFT JOIN orders_order o ON o.id = line.order_id
+        WHERE code.state = 'reserved' AND (o.id IS NULL OR o.payment_state <> 'unpaid')""",
+    "a paid order without goods and without a question": """
+        SELECT count(*) FROM orders_order o WHERE payment_state = 'paid' AND fulfilment_state <> 'delivered'
+            AND NOT EXISTS (SELECT 1 FROM review_item WHERE order_id = o.id AND state = 'open')""",
+    "an order whose payments do not make up what it says was paid": """
+        SELECT count(*) FROM orders_order o WHERE paid <>
+            (SELECT coalesce(sum(amount), 0) FROM payments_event WHERE order_id = o.id AND state = 'paid')""",
+    "money that is not in the books": """
+        SELECT coalesce(sum(amount), 0) - (SELECT coalesce(sum(posting.amount), 0) FROM ledger_posting posting
+            JOIN ledger_account account ON account.id = posting.account_id WHERE account.code LIKE 'gateway:%')
+        FROM payments_event event JOIN orders_order o ON o.id = event.order_id WHERE state = 'paid' AND NOT o.test""",
+    "revenue that is not delivered": """
+        SELECT coalesce(sum(total), 0) + (SELECT coalesce(sum(posting.amount), 0) FROM ledger_posting posting
+            JOIN ledger_account account ON account.id = posting.account_id WHERE account.code = 'revenue')
+        FROM orders_order WHERE fulfilment_state = 'delivered' AND NOT test""",
+    "a message written twice": """
+        SELECT count(*) FROM (SELECT 1 FROM messages_message WHERE order_id IS NOT NULL
+            GROUP BY order_id, event HAVING count(*) > 1) AS twice""",
+}
