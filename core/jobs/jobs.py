@@ -1,10 +1,11 @@
-"""The queue's own housekeeping."""
+"""Housekeeping of the queue, and of the limits of the pages (``core.web`` knows no jobs)."""
 
 from __future__ import annotations
 
 from core import db
 from core.jobs.lease import Lease
 from core.jobs.registry import every
+from core.web import limits
 
 KEEP_DONE = "1 day"
 KEEP_FAILED = "60 days"
@@ -23,3 +24,8 @@ DELETE FROM jobs_job WHERE id IN (
 async def purge(lease: Lease) -> None:
     await db.execute(PURGE)
     await db.execute("DELETE FROM jobs_worker WHERE beat_at < now() - interval '1 hour'")
+
+
+@every(600, "web.sweep")
+async def sweep_limits(lease: Lease) -> None:
+    await limits.sweep()

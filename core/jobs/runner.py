@@ -163,8 +163,7 @@ class Runner:
                 return
             ending = Ending("queued", "the worker was stopped before the job was done", count_try=False)
         lease.task = None
-        milliseconds = (time.monotonic() - started) * 1000
-        log.info("job %s %s %s after %.0f ms, try %s", lease.job_id, job.name, ending.state, milliseconds, lease.tries)
+        _log_ending(job, lease, ending, time.monotonic() - started)
         await self._write_down(job, args, lease, ending)
 
     async def _write_down(self, job: Job, args: dict[str, Any], lease: Lease, ending: Ending) -> None:
@@ -184,6 +183,12 @@ class Runner:
             if run_at is not None:
                 _tell(lease, ending, run_at)
             return
+
+
+def _log_ending(job: Job, lease: Lease, ending: Ending, seconds: float) -> None:
+    level = logging.DEBUG if job.every is not None and not ending.error else logging.INFO
+    words = "job %s %s %s after %.0f ms, try %s"
+    log.log(level, words, lease.job_id, job.name, ending.state, seconds * 1000, lease.tries)
 
 
 async def _attempt(job: Job, args: dict[str, Any], lease: Lease) -> Ending:

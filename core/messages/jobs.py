@@ -8,6 +8,8 @@ from core.jobs import GiveUp, Lease, Retry, job, ring
 from core.jobs.registry import Args
 from core.messages import compose, service
 from core.messages.notifier import NotifierRefused, NotifierUnavailable
+from core.shops import service as shops
+from core.web.i18n import speaking
 
 
 async def _gave_up(tx: Tx, args: Args, error: str) -> None:
@@ -28,7 +30,9 @@ async def send(args: Args, lease: Lease) -> None:
     except ValueError as error:
         raise GiveUp(str(error)) from None
     try:
-        receipt = await notifier.send(outgoing)
+        # what goes wrong is told to the merchant
+        with speaking((await shops.by_id(message["shop_id"])).locale):
+            receipt = await notifier.send(outgoing)
     except NotifierUnavailable as error:
         await lease.write(service.wait, message["id"], str(error))
         raise Retry(str(error), error.after) from None
