@@ -261,6 +261,7 @@ def say(data: dict[str, Any]) -> web.Response:
 
 def show(title: str, body: str) -> web.Response:
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
+    head += '<link rel="icon" href="data:,">'
     return web.Response(text=f"<!doctype html>{head}<h1>{title}</h1>{body}", content_type="text/html")
 
 

@@ -15,6 +15,7 @@ PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title} · {name}</title>
 <link rel="stylesheet" href="{style}">
+<link rel="icon" href="data:,">
 </head>
 <body>
 <main>
