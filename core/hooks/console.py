@@ -175,8 +175,11 @@ async def enable(request: Request[Any, Any, Any], plugin: FromPath[str]) -> Resp
         return await _list(request, _("It cannot be switched on: %(why)s", why=clash), 409)
     await _switch(request, plugin, True)
     after = _loaded(plugin)
+    title = words(after.title)
     if after.state is State.ACTIVE:
-        return flash(see_other(_address(plugin)), _("%(plugin)s is on.", plugin=words(after.title)))
+        return flash(see_other(_address(plugin)), _("%(plugin)s is on.", plugin=title))
+    if after.state is State.NEEDS_SETTINGS:
+        return flash(see_other(_address(plugin)), _("%(plugin)s is on. Now fill in its settings.", plugin=title), "info")
     return flash(see_other(_address(plugin)), after.reason, "warning")
 
 
