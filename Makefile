@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check bench soak lock chromium
+.PHONY: run test check bench soak lock chromium messages
 
 run: .venv/run.stamp
 	@exec $(BIN)/python server.py run
@@ -50,6 +50,10 @@ lock:
 .venv/test.stamp: requirements-test.lock | .venv/bin/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $<
 	@touch $@ .venv/run.stamp
+
+# The catalogues of texts: new ones in, unused ones out; says what still lacks a translation.
+messages: .venv/test.stamp
+	$(BIN)/python tools/messages.py
 
 # The browser tests drive Debian's Chromium; Chinese pages need its fonts.
 chromium:

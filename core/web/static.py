@@ -23,12 +23,12 @@ TYPES = {".js": "text/javascript", ".svg": "image/svg+xml", ".webmanifest": "app
 async def static_file(request: Request[Any, Any, Any], look: FromPath[str], path: FromPath[str]) -> Response[bytes]:
     themes: Themes = request.app.state.themes
     theme_id, _dash, hash_ = look.rpartition("-")
-    files = themes.look(theme_id).static
-    found = files.files.get(path.lstrip("/"))
-    if found is None or not files.base.startswith(f"/static/{theme_id}-"):
+    ready = themes.ready(theme_id)
+    found = ready.static.files.get(path.lstrip("/")) if ready else None
+    if ready is None or found is None:
         raise NotFound()
     # After an update, pages made before it still ask for the old address: they get the new file, uncached.
-    cache = FOREVER if hash_ == files.hash else "no-cache"
+    cache = FOREVER if hash_ == ready.static.hash else "no-cache"
     media_type, plain, small = _loaded(found)
     headers = {"cache-control": cache, "vary": "Accept-Encoding"}
     if small is not None and "gzip" in request.headers.get("accept-encoding", ""):

@@ -192,6 +192,10 @@ class Themes:
             found = self._looks[theme_id] = self._make(theme_id)
         return found
 
+    def ready(self, theme_id: str) -> Look | None:
+        """The look when it was made already; for names that visitors choose."""
+        return self._looks.get(theme_id)
+
     def _make(self, theme_id: str) -> Look:
         try:
             return self._dressed(theme_id)
