@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from core.vault import keys
-from core.vault.code_text import mask, normalise
+from core.vault.code_text import mask, masks, normalise
 
 __all__ = [
     "BatchCipher",
@@ -29,6 +29,7 @@ __all__ = [
     "fingerprint",
     "fingerprints",
     "mask",
+    "masks",
     "new_batch_key",
     "new_key",
     "open_batch",

@@ -7,8 +7,10 @@ AES-GCM and HMAC together, and it cannot run in the thread that seals.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
+from functools import lru_cache
 from io import BytesIO
 from itertools import repeat
 
@@ -22,9 +24,7 @@ EPOCH = date(2000, 1, 1)
 
 COLUMNS = ["id", "shop_id", "sku_id", "batch_id", "slot", "blob", "fingerprint", "mask"]
 EXTRA_COLUMNS = ["note", "expires_on"]
-ID = struct.Struct(">q")
 SIZE = struct.Struct(">i")
-SAME = struct.Struct(">iqiqiqi")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +54,28 @@ class SealedCodes:
         )
 
 
+@lru_cache(maxsize=4096)
+def _row(blob_size: int, mask_size: int) -> Callable[..., bytes]:
+    """Packs the number of columns, then each column with its size before it."""
+    return struct.Struct(f">h iq iq iq iq i4s i{blob_size}s i32s i{mask_size}s").pack
+
+
 def packed(codes: SealedCodes) -> bytes:
     """The codes as the input of ``copy_in``. The slot is the beginning of the fingerprint: it is random, and
     both indexes are filled in one order."""
-    width = len(COLUMNS) + (len(EXTRA_COLUMNS) if codes.extras is not None else 0)
-    first = struct.pack(">hi", width, 8)
-    same = SAME.pack(8, codes.shop_id, 8, codes.sku_id, 8, codes.batch_id, 4)
-    mark_size = SIZE.pack(32)
-    sizes = [SIZE.pack(number) for number in range(512)]
-    parts = [START]
+    width = len(COLUMNS) + len(EXTRA_COLUMNS) * (codes.extras is not None)
+    shop, sku, batch = codes.shop_id, codes.sku_id, codes.batch_id
     extras = map(_extra, codes.extras) if codes.extras is not None else repeat(b"")
+    parts = [START]
     for code_id, blob, mark, shown, extra in zip(
         codes.ids, codes.blobs, codes.marks, codes.masks, extras, strict=False
     ):
         text = shown.encode()
-        size = len(blob)
-        parts += (
-            first, ID.pack(code_id), same, mark[:4], sizes[size] if size < 512 else SIZE.pack(size), blob,
-            mark_size, mark, sizes[len(text)], text, extra,
-        )  # fmt: skip
+        size, shown_size = len(blob), len(text)
+        row = _row(size, shown_size)(
+            width, 8, code_id, 8, shop, 8, sku, 8, batch, 4, mark, size, blob, 32, mark, shown_size, text
+        )
+        parts.append(row + extra)
     parts.append(END)
     return b"".join(parts)
 

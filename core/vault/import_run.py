@@ -121,7 +121,7 @@ async def check(tx: db.Tx, staged: Staged, mapping: Mapping, meter: Meter) -> Fi
 
 def _fingerprinted(shop_id: int, rows: Rows) -> list[tuple[int, bytes, str]]:
     marks = cipher.fingerprints(shop_id, rows.codes)
-    return list(zip(rows.lines, marks, map(cipher.mask, rows.codes), strict=True))
+    return list(zip(rows.lines, marks, cipher.masks(rows.codes), strict=True))
 
 
 # -- the import -------------------------------------------------------------------------
@@ -183,7 +183,7 @@ class Sealer:
             ids,
             self._batch.seal_many(ids, codes),
             marks,
-            [cipher.mask(code) for code in codes],
+            cipher.masks(codes),
             None if rows.extras is None else [rows.extras[at] for at in places],
         )
         return sealed, [rows.lines[at] for at in places]

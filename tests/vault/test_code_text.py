@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.vault.code_text import DOTS, MAX_CODE, Problem, clean, mask, mask_line, normalise, outline, problem
+from core.vault.code_text import DOTS, MAX_CODE, Problem, clean, mask, mask_line, masks, normalise, outline, problem
 
 ANY_TEXT = st.text(st.characters(), max_size=60)
 # The signs that make normalising hard: blanks, marks, wide forms, invisible ones.
@@ -84,6 +84,11 @@ def test_masks(code: str, masked: str) -> None:
 )
 def test_problems(code: str, wrong: Problem | None) -> None:
     assert problem(code) == wrong
+
+
+@given(st.lists(ANY_TEXT | st.text(st.sampled_from("AB12-|: "), max_size=30)))
+def test_masks_of_many_are_the_masks_of_each(codes: list[str]) -> None:
+    assert masks(codes) == [mask(code) for code in codes]
 
 
 def test_an_outline_keeps_the_shape_and_hides_the_rest() -> None:
