@@ -1,0 +1,143 @@
+"""The real program as a newcomer starts it, a gateway and a mail server beside it, and a real browser."""
+
+import email
+import email.policy
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.conftest import ROOT, free_port
+from tests.gateways.running import FakeEpay, fake_epay
+from tests.run.conftest import Run, Runner, forget
+
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    " --disable-component-update --disable-sync"
+).split()
+SCREENSHOTS = ROOT / "build" / "screenshots"
+PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
+DESKTOP = {"viewport": {"width": 1280, "height": 900}}
+
+
+class MailServer:
+    """A real SMTP server that keeps what it was given."""
+
+    def __init__(self) -> None:
+        self.mails: list[EmailMessage] = []
+        self.controller = Controller(self, hostname="127.0.0.1", port=free_port())
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        self.mails.append(email.message_from_bytes(envelope.content, policy=email.policy.default))  # type: ignore[arg-type]
+        return "250 OK"
+
+    @property
+    def port(self) -> int:
+        return int(self.controller.port)
+
+    def mail_to(self, address: str, seconds: float = 30) -> EmailMessage:
+        until(lambda: any(mail["To"] == address for mail in self.mails), seconds, f"no mail came to {address}")
+        return next(mail for mail in self.mails if mail["To"] == address)
+
+
+def until(met: Callable[[], bool], seconds: float, otherwise: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[FakeEpay]:
+    with fake_epay() as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def mail() -> Iterator[MailServer]:
+    server = MailServer()
+    server.controller.start()
+    yield server
+    server.controller.stop()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """`server.py run` on an empty folder, ready."""
+    folder = tmp_path_factory.mktemp("newcomer")
+    folder.chmod(0o755)
+    for above in (folder.parent, folder.parent.parent):
+        above.chmod(0o755)
+    runner = Runner([sys.executable, str(ROOT / "server.py")], None, folder)
+    yield runner.start(folder / "data", VOUCHSAFE_ALLOW_PRIVATE_HOSTS="127.0.0.0/8").ready()
+    runner.clean()
+    forget(folder)
+
+
+@pytest.fixture(scope="module")
+def setup_link(run: Run) -> str:
+    return next(iter(re.findall(r"http://\S+/admin/setup\?token=\S+", run.output)))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+class Visitor:
+    """A browser window that remembers every complaint of the page, and takes pictures."""
+
+    def __init__(self, context: BrowserContext, name: str) -> None:
+        self.context, self.name = context, name
+        self.page: Page = context.new_page()
+        self.complaints: list[str] = []
+        self.pictures = 0
+        self.page.on("console", lambda said: self.complaints.append(said.text) if said.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def picture(self, what: str) -> None:
+        self.pictures += 1
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=SCREENSHOTS / f"{self.name}-{self.pictures:02d}-{what}.png", full_page=True)
+
+
+NewVisitor = Callable[..., Visitor]
+
+
+@pytest.fixture
+def visitor(browser: Browser) -> Iterator[NewVisitor]:
+    contexts: list[BrowserContext] = []
+
+    def new(name: str, **options: Any) -> Visitor:
+        contexts.append(browser.new_context(**{"locale": "zh-CN", "color_scheme": "light", **options}))
+        contexts[-1].set_default_timeout(20_000)
+        return Visitor(contexts[-1], name)
+
+    yield new
+    for context in contexts:
+        context.close()
+
+
+def dump(run: Run, folder: Path) -> bytes:
+    """Everything the database holds, as SQL."""
+    place = run.home / "engines"
+    sockets = next(iter(place.resolve().rglob(".s.PGSQL.*"))).parent
+    from core.embedded import Engines
+
+    programs = Engines(run.home).place.postgres_bin
+    user = ["runuser", "-u", "vouchsafe", "--"] if os.geteuid() == 0 else []
+    command = [*user, f"{programs}/pg_dump", "-h", str(sockets), "-U", "vouchsafe", "vouchsafe"]
+    return subprocess.run(command, capture_output=True, check=True, cwd="/").stdout
