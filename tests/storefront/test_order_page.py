@@ -1,0 +1,268 @@
+"""The order page through an order's life, and who may see it."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from core import clock, db
+from core.checkout.place import TOKEN_PURPOSE
+from core.orders import service as orders
+from core.vault.cipher import open_secret
+from tests.storefront.buyer import CODE, MUSIC, Buyer, alarms, counts, facts, heading
+from tests.storefront.conftest import NewBuyer
+
+
+async def mail_link(order: str) -> str:
+    """The link as a mail carries it."""
+    sealed = await db.fetchval("SELECT token_sealed FROM orders_order WHERE ref = $1", order.removeprefix("/o/"))
+    return f"{order}?k={open_secret(TOKEN_PURPOSE, sealed).decode()}"
+
+
+async def let_it_expire(order: str) -> None:
+    later = datetime.now(UTC) + timedelta(minutes=20)
+    with clock.use(lambda: later):
+        assert order.removeprefix("/o/") in await orders.expire_due()
+
+
+async def test_codes_come_first_and_masked(buyer: Buyer, stock: Any) -> None:
+    order = await buyer.bought(quantity="2")
+    answer = await buyer.get(order)
+    assert heading(answer.text) == "Here it is. Enjoy!"
+    masks = re.findall(r'<output class="code code-masked">(••••[0-9A-Z]{4})</output>', answer.text)
+    assert len(masks) == 2
+    assert not CODE.search(answer.text)
+    assert answer.text.index(masks[0]) < answer.text.index("Your order")
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["x-robots-tag"] == "noindex"
+
+
+async def test_reveal_shows_and_writes_down(buyer: Buyer, stock: Any) -> None:
+    order = await buyer.bought(quantity="2")
+    answer = await buyer.post(f"{order}/reveal")
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+    codes = re.findall(r'<output class="code">(.*?)</output>', answer.text)
+    assert len(set(codes)) == 2
+    assert all(CODE.fullmatch(code) for code in codes)
+    assert (await facts(order))["reveals"] == 2
+    assert not CODE.search((await buyer.get(order)).text)
+
+
+async def test_reveal_for_htmx_is_only_the_codes(buyer: Buyer, stock: Any) -> None:
+    order = await buyer.bought()
+    answer = await buyer.post(f"{order}/reveal", **{"hx-request": "true", "hx-request-type": "partial"})
+    assert answer.text.startswith('<div id="codes">')
+    assert len(set(CODE.findall(answer.text))) == 1
+
+
+async def test_the_text_file(buyer: Buyer, stock: Any) -> None:
+    order = await buyer.bought(quantity="3")
+    answer = await buyer.post(f"{order}/codes.txt")
+    assert answer.headers["content-disposition"] == f'attachment; filename="{order.removeprefix("/o/")}.txt"'
+    assert answer.headers["cache-control"] == "no-store"
+    assert sorted(answer.text.split()) == await buyer.reveal(order)
+    assert (await facts(order))["reveals"] == 6
+
+
+async def test_an_unpaid_order_reveals_nothing(buyer: Buyer, stock: Any) -> None:
+    order = await buyer.place()
+    assert await buyer.reveal(order) == []
+    assert (await buyer.post(f"{order}/codes.txt")).status_code == 303
+    assert (await facts(order))["reveals"] == 0
+
+
+async def test_nobody_else_sees_it(new_buyer: NewBuyer, stock: Any) -> None:
+    owner, thief, stranger = new_buyer(), new_buyer(), new_buyer()
+    order = await owner.bought()
+    await thief.place()
+    before, seen = await counts(), len(await alarms())
+    unknown = (await stranger.get("/o/V000000000000")).text
+
+    def same(page: str) -> str:
+        return re.sub(r"\b[0-9a-f]{16}\b|value=\"[^\"]*\"", "", page)
+
+    for path in (order, f"{order}?seen=1", f"{order}?k=wrong", f"{order}/events"):
+        answer = await stranger.get(path)
+        assert answer.status_code == 404
+        assert same(answer.text) == same(unknown)
+        assert 'href="/lookup"' in answer.text
+        assert (await thief.get(path)).status_code == 404
+    for act in ("reveal", "codes.txt", "cancel", "pay"):
+        assert (await stranger.post(f"{order}/{act}", {"method": "sandbox"})).status_code == 401
+        assert (await thief.post(f"{order}/{act}", {"method": "sandbox"})).status_code == 404
+    assert await counts() == before
+    assert (await alarms())[seen:] == ["order.wrong_link"] * 2 + ["order.foreign_reveal"] * 2
+
+
+async def test_the_link_of_a_mail_opens_it(new_buyer: NewBuyer, stock: Any) -> None:
+    owner, other = new_buyer(), new_buyer()
+    order = await owner.bought()
+    answer = await other.get(await mail_link(order))
+    assert answer.status_code == 303
+    assert answer.headers["location"] == order
+    assert "vs=" in answer.headers["set-cookie"]
+    other.csrf = answer.headers["x-csrf-token"]
+    assert heading((await other.get(order)).text) == "Here it is. Enjoy!"
+    assert await other.reveal(order) == await owner.reveal(order)
+    assert order in (await other.get("/lookup")).text
+
+
+async def test_a_link_opens_one_order_only(new_buyer: NewBuyer, stock: Any) -> None:
+    owner, other = new_buyer(), new_buyer()
+    order, second = await owner.bought(), await owner.bought()
+    token = (await mail_link(order)).partition("?")[2]
+    before = await counts()
+    assert (await other.get(f"{second}?{token}")).status_code == 404
+    assert await counts() == before
+
+
+async def test_cancel_gives_the_code_back(buyer: Buyer, stock: Any) -> None:
+    before = await counts()
+    order = await buyer.place()
+    answer = await buyer.post(f"{order}/cancel")
+    assert answer.status_code == 303
+    page = (await buyer.get(order)).text
+    assert heading(page) == "This order was cancelled"
+    assert f"/checkout?sku={MUSIC}&amp;quantity=1" in page
+    assert (await facts(order))["fulfilment"] == "released"
+    assert (await counts())["free"] == before["free"]
+
+
+async def test_a_delivered_order_cannot_be_cancelled(buyer: Buyer, stock: Any) -> None:
+    order = await buyer.bought()
+    before = await facts(order)
+    await buyer.post(f"{order}/cancel")
+    page = (await buyer.get(order)).text
+    assert "Only an order that waits for its payment can be cancelled." in page
+    assert await facts(order) == before
+
+
+async def test_the_way_to_pay_can_be_changed(buyer: Buyer, stock: Any) -> None:
+    order = await buyer.place()
+    assert (await buyer.post(f"{order}/pay", {"method": "manual"})).status_code == 303
+    page = (await buyer.get(order)).text
+    assert f"Send CN¥15.00 to account 12345, with {order.removeprefix('/o/')} as reference." in page
+    assert "Pay another way" in page
+    assert (await facts(order))["attempts"] == ["sandbox waiting", "manual waiting"]
+    await buyer.post(f"{order}/pay", {"method": "sandbox"})
+    await buyer.pay(order)
+    assert (await facts(order))["attempts"] == ["sandbox waiting", "manual waiting", "sandbox paid"]
+    assert (await facts(order))["delivered"] == 1
+
+
+async def test_an_unknown_way_to_pay_changes_nothing(buyer: Buyer, stock: Any) -> None:
+    order = await buyer.place()
+    before = await facts(order)
+    await buyer.post(f"{order}/pay", {"method": "nope"})
+    assert "Choose how you want to pay." in (await buyer.get(order)).text
+    assert await facts(order) == before
+
+
+@pytest.mark.parametrize(
+    ("step", "shown"),
+    [
+        ({"kind": "qr", "text": "https://pay.example/1", "deep_link": "weixin://pay"}, '<svg viewBox="0 0 '),
+        ({"kind": "qr", "text": "https://pay.example/1", "deep_link": "weixin://pay"}, 'href="weixin://pay"'),
+        ({"kind": "form", "url": "https://pay.example/x", "fields": {"a": '"><b>'}}, 'name="a" value="&#34;&gt;&lt;b&gt;"'),
+        ({"kind": "form", "url": "https://pay.example/x", "fields": {}}, '<form action="https://pay.example/x" method="post"'),
+        ({"kind": "redirect", "url": "https://pay.example/y?a=1&b=2"}, 'href="https://pay.example/y?a=1&amp;b=2"'),
+        ({"kind": "instructions", "text": {"en": "<i>Send it</i>"}}, "&lt;i&gt;Send it&lt;/i&gt;"),
+    ],
+)
+async def test_every_kind_of_step_is_shown(buyer: Buyer, stock: Any, step: dict[str, Any], shown: str) -> None:
+    order = await buyer.place()
+    await db.execute("UPDATE payments_attempt SET started = $2 WHERE ref = $1", f"{order.removeprefix('/o/')}-1", step)
+    page = (await buyer.get(order)).text
+    assert shown in page
+    assert "style=" not in page
+
+
+async def test_a_payment_that_did_not_start_can_be_tried_again(buyer: Buyer, stock: Any) -> None:
+    order = await buyer.place()
+    await db.execute(
+        "UPDATE payments_attempt SET state = 'failed', started = NULL WHERE ref = $1", f"{order.removeprefix('/o/')}-1"
+    )
+    page = (await buyer.get(order)).text
+    assert "That way to pay did not work this time." in page
+    assert (await buyer.post(f"{order}/pay", {"method": "sandbox"})).status_code == 303
+    assert (await facts(order))["attempts"] == ["sandbox failed", "sandbox waiting"]
+
+
+async def test_expired_offers_to_order_again(buyer: Buyer, stock: Any) -> None:
+    order = await buyer.place()
+    await let_it_expire(order)
+    page = (await buyer.get(order)).text
+    assert heading(page) == "The time to pay is over"
+    again = await buyer.get(f"/checkout?sku={MUSIC}&quantity=1")
+    assert buyer.contact in again.text
+    assert (await buyer.post(f"{order}/pay", {"method": "sandbox"})).status_code == 303
+    assert (await facts(order))["attempts"] == ["sandbox expired"]
+
+
+async def test_paid_late_still_delivers_while_there_is_stock(buyer: Buyer, stock: Any) -> None:
+    order = await buyer.place()
+    page = await buyer.get(order)
+    await let_it_expire(order)
+    assert page.status_code == 200
+    await db.execute("UPDATE payments_attempt SET state = 'waiting' WHERE ref = $1", f"{order.removeprefix('/o/')}-1")
+    await buyer_pays_by_old_page(buyer, page.text)
+    assert heading((await buyer.get(order)).text) == "Here it is. Enjoy!"
+    assert len(await buyer.reveal(order)) == 1
+
+
+async def buyer_pays_by_old_page(buyer: Buyer, page: str) -> None:
+    """The gateway's page was open already when the order expired."""
+    class Old(Buyer):
+        async def get(self, path: str, **headers: str) -> Any:
+            return type("Page", (), {"text": page})
+
+    await Old(buyer.http, csrf=buyer.csrf).pay("")
+
+
+async def test_paid_with_empty_shelves_is_told_honestly(buyer: Buyer, stock: Any) -> None:
+    order = await buyer.place()
+    page = await buyer.get(order)
+    await let_it_expire(order)
+    sku = await db.fetchval("SELECT id FROM catalog_sku WHERE code = $1", MUSIC)
+    await db.execute("UPDATE vault_code SET state = 'void' WHERE sku_id = $1 AND state = 'free'", sku)
+    try:
+        await buyer_pays_by_old_page(buyer, page.text)
+    finally:
+        await db.execute("UPDATE vault_code SET state = 'free' WHERE sku_id = $1 AND state = 'void'", sku)
+    told = (await buyer.get(order)).text
+    assert heading(told) == "Your payment is here; a person is looking at it"
+    assert "We have your money, but just ran out of codes." in told
+    assert "Show my code" not in told
+    assert await buyer.reveal(order) == []
+
+
+async def test_a_wrong_amount_is_told_honestly(buyer: Buyer, stock: Any) -> None:
+    order = await buyer.place()
+    await buyer.pay(order, "wrong_amount")
+    told = (await buyer.get(order)).text
+    assert heading(told) == "Your payment is here; a person is looking at it"
+    assert "The amount that arrived is not the amount of this order." in told
+    assert (await facts(order))["delivered"] == 0
+
+
+async def test_a_failed_payment_leaves_the_order_open(buyer: Buyer, stock: Any) -> None:
+    order = await buyer.place()
+    await buyer.pay(order, "failed")
+    page = (await buyer.get(order)).text
+    assert heading(page) == "Waiting for your payment"
+    assert "That way to pay did not work this time." in page
+    assert (await facts(order))["reserved"] == 1
+
+
+async def test_chinese_all_the_way(new_buyer: NewBuyer, stock: Any) -> None:
+    buyer = new_buyer("zh-CN")
+    order = await buyer.bought()
+    page = (await buyer.get(order)).text
+    assert heading(page) == "卡密已送达，请查收！"
+    assert "星光音乐会员" in page
+    assert "进入 <strong>我的 → 兑换中心</strong>" in page
+    locale = await db.fetchval("SELECT locale FROM orders_order WHERE ref = $1", order.removeprefix("/o/"))
+    assert locale == "zh-CN"
