@@ -68,6 +68,7 @@ log_parameter_max_length = 0
 log_parameter_max_length_on_error = 0
 """
 
+STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 POSTGRES_STOP = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
 VALKEY_STOP = ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
 
@@ -550,15 +551,14 @@ def main() -> None:
         prog="python -m core.embedded", description="Start both engines and keep them until Ctrl-C."
     )
     parser.add_argument("--home", type=Path, required=True)
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         owned = Engines(parser.parse_args().home.absolute())
         owned.start()
     except EngineError as error:
         sys.exit(str(error))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     print(f"export DATABASE_URL='{owned.place.database_url}'\nexport REDIS_URL='{owned.place.redis_url}'", flush=True)
-    with contextlib.suppress(KeyboardInterrupt):
-        signal.pause()
+    signal.sigwait(STOP_SIGNALS)
     owned.stop()
 
 

@@ -21,7 +21,6 @@ from urllib.parse import urlsplit
 from core import embedded, processes
 from core.config import Config, SetupProblem, own_address
 
-STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 PROGRAM_STOP = ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0))
 READY_SECONDS = 60.0
 # a part that lived this long has recovered: its next death is restarted at once
@@ -107,7 +106,7 @@ class Supervisor:
 
     def __init__(self) -> None:
         self.kept: list[Kept] = []
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS | {signal.SIGCHLD})
+        signal.pthread_sigmask(signal.SIG_BLOCK, embedded.STOP_SIGNALS | {signal.SIGCHLD})
 
     def start(self, part: Part) -> None:
         self.kept.append(Kept(part))
@@ -115,7 +114,7 @@ class Supervisor:
 
     def pause(self, seconds: float) -> None:
         """Sleep until a child ends or the time is over."""
-        caught = signal.sigtimedwait(STOP_SIGNALS | {signal.SIGCHLD}, seconds)
+        caught = signal.sigtimedwait(embedded.STOP_SIGNALS | {signal.SIGCHLD}, seconds)
         if caught is not None and caught.si_signo != signal.SIGCHLD:
             raise StopAsked
 

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from core import embedded
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -143,6 +145,25 @@ def home() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder / "data"
     forget(folder)
+
+
+@pytest.fixture(scope="session")
+def made_home() -> Iterator[Path]:
+    """A data folder whose engines ran once and stopped."""
+    folder = Path(tempfile.mkdtemp(prefix="vouchsafe-made-"))
+    folder.chmod(0o755)
+    engines = embedded.Engines(folder / "data")
+    engines.start()
+    engines.stop()
+    yield folder / "data"
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def used_home(home: Path, made_home: Path) -> Path:
+    """`home` as an earlier run left it; spares the test the making of a cluster."""
+    subprocess.run(["cp", "-a", str(made_home), str(home)], check=True)
+    return home
 
 
 def forget(folder: Path) -> None:

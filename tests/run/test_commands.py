@@ -254,8 +254,8 @@ def test_no_demo_starts_an_empty_shop(real, home, engines):
     assert subprocess.run(psql, capture_output=True, check=True).stdout == b"0\n"
 
 
-def test_the_shop_works_again_after_each_engine_was_killed(real, home):
-    run = real.start(home).ready()
+def test_the_shop_works_again_after_each_engine_was_killed(real, used_home):
+    run = real.start(used_home).ready()
     for part, name in (("valkey-server", "Valkey"), ("bin/postgres -D", "PostgreSQL")):
         for pid in run.processes(part):
             os.kill(pid, signal.SIGKILL)
@@ -263,10 +263,10 @@ def test_the_shop_works_again_after_each_engine_was_killed(real, home):
         run.wait_for_page("/")
 
 
-def test_nothing_secret_is_in_the_arguments_of_a_process(real, home):
-    run = real.start(home).ready()
+def test_nothing_secret_is_in_the_arguments_of_a_process(real, used_home):
+    run = real.start(used_home).ready()
     token = re.search(r"token=([\w-]+)", run.output)[1]
-    key = (home / "master.key").read_text().strip()
+    key = (used_home / "master.key").read_text().strip()
     for pid in run.processes():
         command = Path(f"/proc/{pid}/cmdline").read_text()
         assert token not in command

