@@ -145,8 +145,10 @@ class Door:
         visit.flash = found.get(self._flash_cookie)
         visit.language = known(found.get(self._language_cookie))
         colours = found.get(self._colours_cookie)
-        if colours == "light" or colours == "dark":
-            visit.colours = colours
+        if colours == "light":
+            visit.colours = "light"
+        elif colours == "dark":
+            visit.colours = "dark"
 
     def _speak(self, visit: Visit, headers: dict[bytes, bytes]) -> None:
         """Language by cookie, then by browser, then by shop."""

@@ -44,10 +44,8 @@ def _path(trace: TracebackType | None) -> str:
 
 
 class OneLine(logging.Formatter):
-    converter = time.gmtime
-
     def format(self, record: logging.LogRecord) -> str:
-        moment = time.strftime("%Y-%m-%dT%H:%M:%S", self.converter(record.created))
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         visit = visits.current()
         request = f" [{visit.id}]" if visit else ""
         line = (

@@ -117,7 +117,7 @@ class ChainLoader(BaseLoader):
         return path.read_text("utf-8"), str(path), unchanged
 
     def list_templates(self) -> list[str]:
-        found = set()
+        found: set[str] = set()
         for folder in self.folders:
             found.update(path.relative_to(folder).as_posix() for path in folder.rglob("*.html"))
         return sorted(found)

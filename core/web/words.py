@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 
 from babel import dates, numbers
@@ -40,11 +40,11 @@ def percent(value: float) -> str:
 def day(value: date | datetime, length: str = "medium") -> str:
     if isinstance(value, datetime):
         value = value.astimezone(zone())
-    return dates.format_date(value, length, locale=i18n.babel_locale())  # type: ignore[arg-type]
+    return dates.format_date(value, length, locale=i18n.babel_locale())
 
 
 def moment(value: datetime, length: str = "medium") -> str:
-    return dates.format_datetime(value, length, tzinfo=zone(), locale=i18n.babel_locale())  # type: ignore[arg-type]
+    return dates.format_datetime(value, length, tzinfo=zone(), locale=i18n.babel_locale())
 
 
 def ago(value: datetime) -> str:
@@ -149,9 +149,10 @@ def prepare(environment: ThemeEnvironment, features: Sequence[Feature], slots: r
         iso=iso,
         size=size,
     )
+    static = cast("Callable[[str], str]", environment.globals["static"])
     environment.globals.update(
         csrf=render.csrf_token,
-        draw_icon=Icons(environment.globals["static"]("img/icons.svg")),
+        draw_icon=Icons(static("img/icons.svg")),
         html_attributes=attributes,
         CSRF_FIELD=FIELD,
         once=once.once,
