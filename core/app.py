@@ -89,7 +89,6 @@ def create_app(
                 Guard,
                 load_session=sessions.load,
                 base_origin=_origin(config.base_url),
-                upload_folder=config.home / "tmp",
             )
         ],
         exception_handlers={Exception: errors.handle, 500: errors.handle},

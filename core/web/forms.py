@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import IO, Annotated, Any, TypeVar, get_args, get_origin
 from urllib.parse import parse_qsl
 
@@ -36,7 +35,7 @@ Receive = Callable[[], Awaitable[Any]]
 
 @dataclass(slots=True)
 class Upload:
-    """A file as it came: unnamed on our disk, gone when the request ends, even when we are killed."""
+    """A file as it came, held in memory: it may be a list of codes, and those never lie on a disk unsealed."""
 
     filename: str
     content_type: str
@@ -61,12 +60,12 @@ class Form:
 # -- from bytes to names and values -----------------------------------------------------
 
 
-async def parse(content_type: str, receive: Receive, folder: Path, max_body: int) -> Form:
+async def parse(content_type: str, receive: Receive, max_body: int) -> Form:
     kind, options = parse_options_header(content_type)
     if kind == "application/x-www-form-urlencoded":
         return parse_urlencoded(await read_body(receive, max_body))
     if kind == "multipart/form-data":
-        return await _parse_multipart(options.get("boundary", ""), receive, folder, max_body)
+        return await _parse_multipart(options.get("boundary", ""), receive, max_body)
     raise WrongContentType()
 
 
@@ -102,7 +101,7 @@ def parse_urlencoded(body: bytes) -> Form:
     return form
 
 
-async def _parse_multipart(boundary: str, receive: Receive, folder: Path, max_body: int) -> Form:
+async def _parse_multipart(boundary: str, receive: Receive, max_body: int) -> Form:
     form = Form()
     part: MultipartSegment | None = None
     upload: Upload | None = None
@@ -113,7 +112,7 @@ async def _parse_multipart(boundary: str, receive: Receive, folder: Path, max_bo
                 for event in parser.parse(chunk):
                     if isinstance(event, MultipartSegment):
                         part, text = event, bytearray()
-                        upload = _open_upload(form, event, folder) if event.filename is not None else None
+                        upload = _open_upload(form, event) if event.filename is not None else None
                     elif event and upload:
                         upload.file.write(event)
                         upload.size += len(event)
@@ -134,9 +133,9 @@ async def _parse_multipart(boundary: str, receive: Receive, folder: Path, max_bo
     return form
 
 
-def _open_upload(form: Form, part: MultipartSegment, folder: Path) -> Upload:
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    upload = Upload(_base_name(part.filename), part.content_type or "", tempfile.TemporaryFile(dir=folder))
+def _open_upload(form: Form, part: MultipartSegment) -> Upload:
+    memory = os.fdopen(os.memfd_create("upload"), "w+b")
+    upload = Upload(_base_name(part.filename), part.content_type or "", memory)
     form.files.setdefault(part.name, []).append(upload)
     return upload
 

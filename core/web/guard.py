@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -68,11 +67,10 @@ class Policy:
 
 
 class Guard:
-    def __init__(self, app: App, *, load_session: LoadSession, base_origin: str, upload_folder: Path) -> None:
+    def __init__(self, app: App, *, load_session: LoadSession, base_origin: str) -> None:
         self.app = app
         self._load_session = load_session
         self._base_origin = base_origin
-        self._upload_folder = upload_folder
         self._policies: dict[int, Policy] = {}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -121,7 +119,7 @@ class Guard:
         content_type = headers.get(b"content-type", b"")
         kind = content_type.partition(b";")[0].strip().lower()
         if kind in FORMS:
-            return await forms.parse(content_type.decode("latin-1"), receive, self._upload_folder, policy.max_body)
+            return await forms.parse(content_type.decode("latin-1"), receive, policy.max_body)
         empty = headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
         if kind == JSON or (empty and not kind):
             return None

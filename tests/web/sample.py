@@ -1,5 +1,6 @@
 """Sample pages that use every part of the ground."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -58,7 +59,8 @@ async def upload(request: AnyRequest) -> Response[dict[str, Any]]:
     paper = form.paper
     if paper is None:
         return Response({"size": None})
-    return Response({"name": paper.filename, "size": paper.size, "starts": paper.file.read(5).decode()})
+    told = {"name": paper.filename, "size": paper.size, "starts": paper.file.read(5).decode()}
+    return Response({**told, "lies": os.readlink(f"/proc/self/fd/{paper.file.fileno()}")})
 
 
 @post("/sample/json", opt={"who": "anyone"})

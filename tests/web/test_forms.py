@@ -132,7 +132,7 @@ async def test_bodies_have_a_limit_told_or_not(client: httpx.AsyncClient):
 # -- uploads ----------------------------------------------------------------------------
 
 
-async def test_an_upload_has_no_name_on_disk(client: httpx.AsyncClient, environment: dict[str, str]):
+async def test_an_upload_never_lies_on_a_disk(client: httpx.AsyncClient, environment: dict[str, str]):
     data = {"subject": "codes"}
     files = {"paper": ("..\\..\\etc/pass\nwd", b"hello" + b"x" * 2_000_000)}
     answer = await client.post("/sample/upload", data=data, files=files)
