@@ -19,7 +19,7 @@ from core.hooks.form import Sent, SettingsForm
 from core.hooks.manager import Loaded, State
 from core.hooks.manifest import KINDS
 from core.hooks.runtime import Runtime, is_enabled
-from core.hooks.settings import PluginSettings, SettingsWrong
+from core.hooks.settings import CannotDraw, PluginSettings, SettingsWrong
 from core.hooks.store import Row
 from core.web.errors import NotFound
 from core.web.flash import flash
@@ -127,10 +127,13 @@ async def _row(plugin: str) -> Row | None:
 
 
 def _form(loaded: Loaded, row: Row | None) -> SettingsForm | None:
-    """None while there is nothing to fill in: no settings, or the plugin is not running."""
-    if loaded.plugin is None or loaded.plugin.Settings is None or loaded.state is State.FAILED:
+    """None while there is nothing to fill in: no settings, or the plugin was not imported."""
+    if loaded.plugin is None or loaded.plugin.Settings is None:
         return None
-    return SettingsForm(runtimes.current(), loaded, row or Row(True))
+    try:
+        return SettingsForm(runtimes.current(), loaded, row or Row(True))
+    except CannotDraw:
+        return None
 
 
 async def _page(
@@ -170,6 +173,8 @@ async def _page(
 @post("/plugins/{plugin:str}/enable", opt={"who": "staff:plugins.edit"})
 async def enable(request: Request[Any, Any, Any], plugin: FromPath[str]) -> Response[Any]:
     _loaded(plugin)
+    if runtimes.current().safe_mode:
+        return await _list(request, status=409)
     clash = await runtimes.current().clash_if_enabled(plugin)
     if clash:
         return await _list(request, _("It cannot be switched on: %(why)s", why=clash), 409)
@@ -179,7 +184,8 @@ async def enable(request: Request[Any, Any, Any], plugin: FromPath[str]) -> Resp
     if after.state is State.ACTIVE:
         return flash(see_other(_address(plugin)), _("%(plugin)s is on.", plugin=title))
     if after.state is State.NEEDS_SETTINGS:
-        return flash(see_other(_address(plugin)), _("%(plugin)s is on. Now fill in its settings.", plugin=title), "info")
+        words_of_it = _("%(plugin)s is on. Now fill in its settings.", plugin=title)
+        return flash(see_other(_address(plugin)), words_of_it, "info")
     return flash(see_other(_address(plugin)), after.reason, "warning")
 
 

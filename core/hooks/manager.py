@@ -38,6 +38,8 @@ ASK_SECONDS = 5.0
 NOTIFY_SECONDS = 30.0
 KEY = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
+WAY_OUT = "Only one of them can be on; VOUCHSAFE_PLUGINS=none starts the shop so that one can be switched off."
+
 
 class State(StrEnum):
     ACTIVE = "active"
@@ -298,7 +300,7 @@ async def _call(impl: pluggy.HookImpl, facts: Mapping[str, Any], seconds: float)
 def _merge(hook: str, registry: dict[str, Delivered], items: Mapping[str, Any], plugin: str) -> None:
     for key, item in items.items():
         if key in registry:
-            raise TwoOwners(f"{hook}: {key!r} is delivered by both {registry[key].plugin} and {plugin}; disable one")
+            raise TwoOwners(f"{hook}: {key!r} is delivered by both {registry[key].plugin} and {plugin}. {WAY_OUT}")
         registry[key] = Delivered(item, plugin)
 
 

@@ -160,6 +160,8 @@ class Runtime:
                 await self.refresh()
             except DATABASE_AWAY as error:
                 log.warning("cannot look for changed plugins: %s", type(error).__name__)
+            except Exception:  # whatever it was, the process must keep following
+                log.exception("cannot load changed plugins")
 
     async def clash_if_enabled(self, plugin: str) -> str:
         """Why ``plugin`` cannot be enabled beside the others: both deliver one key. Empty when it can."""
@@ -183,10 +185,10 @@ class Runtime:
 
     def _take(self, manager: Manager, installed: Installed, row: Row | None, facts: Facts) -> None:
         manifest = installed.manifest
-        if self.safe_mode:
-            manager.add(installed, State.DISABLED, _("The shop was started without plugins (VOUCHSAFE_PLUGINS=none)."))
-        elif not is_enabled(manifest, row):
+        if not is_enabled(manifest, row):
             manager.add(installed, State.DISABLED, installed.problem)
+        elif self.safe_mode:
+            manager.add(installed, State.DISABLED, _("Switched on, but the shop was started without plugins."))
         elif manifest and manifest.test_mode_only and not facts.test_mode:
             manager.add(installed, State.TEST_MODE_ONLY, _("It works only while the shop is in test mode."))
         else:

@@ -171,6 +171,25 @@ async def test_a_second_owner_of_a_key_is_not_switched_on(plugins, owner):
     assert plugins.plugin("payments.good_too").state is State.DISABLED
 
 
+async def test_after_a_start_without_plugins_a_broken_one_can_be_switched_off(plugins, owner):
+    await owner.post("/admin/plugins/payments.good/enable")
+    plugins.safe_mode = True
+    try:
+        await db.execute("UPDATE hooks_revision SET revision = revision + 1")
+        await plugins.refresh()
+        answer = await owner.get("/admin/plugins")
+        assert "The shop was started without plugins." in answer.text
+        assert "/enable" not in answer.text
+        answer = await owner.get("/admin/plugins/payments.good")
+        assert state(answer) == ("Off", "Switched on, but the shop was started without plugins.")
+        assert (await owner.post("/admin/plugins/payments.good_too/enable")).status_code == 409
+        assert (await owner.post("/admin/plugins/payments.good/disable")).status_code == 303
+        rows = await store.rows()
+        assert {id: row.enabled for id, row in rows.items()} == {"payments.good": False}
+    finally:
+        plugins.safe_mode = False
+
+
 # -- settings ---------------------------------------------------------------------------
 
 GOOD = {"set_name": "Ann", "secret_key": "s3cr3t-k3y", "set_wait": "20", "set_mode": "page", "set_loud": "on"}
@@ -238,6 +257,17 @@ async def test_a_secret_is_never_sent_back_and_an_empty_field_keeps_it(plugins, 
     assert (settings.name, settings.key.reveal(), settings.extra_key.reveal()) == ("Bob", "s3cr3t-k3y", "other-secret")
     await configured.post(WITH_SETTINGS + "/settings", {**GOOD, "secret_key": "", "forget_extra_key": "on"})
     assert plugins.notifier("with_settings").settings.extra_key is None
+
+
+async def test_settings_that_break_their_plugin_can_be_mended(plugins, owner):
+    address = "/admin/plugins/notifiers.wants_even"
+    await owner.post(address + "/enable")
+    await owner.post(address + "/settings", {"set_number": "3"})
+    answer = await owner.get(address)
+    assert state(answer) == ("Failed", "ValueError: 3 is odd")
+    await owner.post(address + "/settings", {"set_number": "4"})
+    assert plugins.plugin("notifiers.wants_even").state is State.ACTIVE
+    assert "wants_even" in plugins.notifiers
 
 
 async def test_an_unticked_switch_is_off(plugins, configured):

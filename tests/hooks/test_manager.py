@@ -73,7 +73,8 @@ async def test_two_owners_of_a_key_stop_the_start_naming_both(start):
     with pytest.raises(TwoOwners) as caught:
         await start("payments.good", "payments.good_too")
     assert str(caught.value) == (
-        "register_payment_methods: 'good' is delivered by both payments.good and payments.good_too; disable one"
+        "register_payment_methods: 'good' is delivered by both payments.good and payments.good_too. "
+        "Only one of them can be on; VOUCHSAFE_PLUGINS=none starts the shop so that one can be switched off."
     )
 
 

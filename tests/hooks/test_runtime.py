@@ -69,8 +69,9 @@ async def test_safe_mode_loads_nothing_and_still_shows_everything(start):
     runtime = await start("payments.good", "payments.exits", safe_mode=True)
     assert runtime.payment_methods == {}
     assert {one.state for one in runtime.plugins} == {State.DISABLED}
-    assert len(runtime.plugins) == 29
-    assert "VOUCHSAFE_PLUGINS=none" in str(runtime.plugin("payments.good").reason)
+    assert len(runtime.plugins) == 30
+    assert str(runtime.plugin("payments.good").reason) == "Switched on, but the shop was started without plugins."
+    assert runtime.plugin("payments.good_too").reason == ""
 
 
 async def test_a_test_plugin_leaves_when_the_shop_sells_for_real(start):
