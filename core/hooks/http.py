@@ -24,6 +24,7 @@ logging.getLogger("httpx").setLevel(logging.WARNING)
 
 MAX_BYTES = 2_000_000
 SECONDS = 10.0
+CONNECT_SECONDS = 5.0
 FAILURES_TO_OPEN = 5
 OPEN_FOR = timedelta(seconds=30)
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
@@ -146,9 +147,11 @@ class PluginHttp:
         :raises RuntimeError: called inside a database transaction, or without the ``network`` permission.
         """
         self._check(method)
+        # Shorter than the whole, so that a host nobody answers at is told from one that fell silent.
+        limits = httpx.Timeout(seconds, connect=min(CONNECT_SECONDS, seconds * 0.8))
         try:
             built = self._client.build_request(
-                method, url, params=params, data=form, json=json, content=content, headers=headers, timeout=seconds
+                method, url, params=params, data=form, json=json, content=content, headers=headers, timeout=limits
             )
         except (httpx.InvalidURL, UnicodeError) as error:
             raise NotSent(f"this is not an address: {error}") from None
@@ -255,7 +258,10 @@ class _Resolving(httpcore.AsyncNetworkBackend):
         socket_options: Any = None,
     ) -> httpcore.AsyncNetworkStream:
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            async with asyncio.timeout(timeout):
+                found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except TimeoutError:
+            raise httpcore.ConnectTimeout("its name could not be resolved in time") from None
         except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError(f"no such host ({error})") from None
         addresses = list(dict.fromkeys(str(one[4][0]) for one in found))

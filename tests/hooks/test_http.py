@@ -1,6 +1,7 @@
 """The client plugins reach others with, against a server that behaves as badly as servers do."""
 
 import asyncio
+import contextlib
 import gzip
 import socket
 from datetime import UTC, datetime, timedelta
@@ -122,6 +123,19 @@ async def test_a_server_that_is_not_there_was_certainly_not_told(http):
         closed.bind(("127.0.0.1", 0))
         with pytest.raises(NotSent, match="cannot be reached"):
             await http.get(f"http://127.0.0.1:{closed.getsockname()[1]}/")
+
+
+async def test_a_server_that_never_takes_the_connection_was_certainly_not_told(http):
+    with contextlib.ExitStack() as sockets:
+        full = sockets.enter_context(socket.socket())
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _waiting in range(3):
+            waiting = sockets.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        with pytest.raises(NotSent, match="cannot be reached"):
+            await http.get(f"http://127.0.0.1:{full.getsockname()[1]}/", seconds=0.5)
 
 
 @pytest.mark.parametrize("url", ["ftp://example.com/", "file:///etc/passwd", "/only/path", "http://", "http://[::1"])
