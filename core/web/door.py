@@ -132,6 +132,7 @@ class Door:
             method=scope["method"],
             path=scope["path"],
             shop=self._shops.nobodys,
+            query=scope["query_string"].decode("latin-1"),
             surface=_surface(scope["path"]),
             htmx=headers.get(b"hx-request") == b"true",
             boosted=headers.get(b"hx-boosted") == b"true",

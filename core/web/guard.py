@@ -132,7 +132,7 @@ class Guard:
         if policy.limit:
             await limits.hit(policy.limit, _counted_as(limits.LIMITS[policy.limit], visit))
         if policy.right is not None:
-            _check_staff(policy.right, visit, scope)
+            _check_staff(policy.right, visit)
         elif policy.who == "buyer" and visit.session is None and visit.method not in SAFE:
             raise SignInNeeded(
                 _("We do not know this device any more"),
@@ -149,10 +149,10 @@ def _counted_as(limit: limits.Limit, visit: Visit) -> str:
     return visit.ip
 
 
-def _check_staff(right: str, visit: Visit, scope: Any) -> None:
+def _check_staff(right: str, visit: Visit) -> None:
     session = visit.session
     if session is None or session.kind != "staff":
-        raise SignInNeeded(context={"sign_in": _sign_in_path(visit, scope)})
+        raise SignInNeeded(context={"sign_in": _sign_in_path(visit)})
     if right != "any" and not session.may(right):
         raise Forbidden(
             why=_("Your role does not include this."),
@@ -160,11 +160,10 @@ def _check_staff(right: str, visit: Visit, scope: Any) -> None:
         )
 
 
-def _sign_in_path(visit: Visit, scope: Any) -> str:
+def _sign_in_path(visit: Visit) -> str:
     if visit.method not in SAFE:
         return SIGN_IN
-    query = scope["query_string"].decode("latin-1")
-    return f"{SIGN_IN}?next={quote(visit.path + ('?' + query if query else ''), safe='/')}"
+    return f"{SIGN_IN}?next={quote(visit.address, safe='/')}"
 
 
 def _check_token(headers: dict[bytes, bytes], form: forms.Form | None, visit: Visit, origin: csrf.Source) -> None:

@@ -45,6 +45,7 @@ class Visit:
     method: str
     path: str
     shop: Shop
+    query: str = ""
     surface: Surface = "shop"
     locale: str = "en"
     colours: Colours = "auto"
@@ -56,6 +57,11 @@ class Visit:
     """Chosen by the visitor with the language switch."""
     htmx: bool = False
     boosted: bool = False
+
+    @property
+    def address(self) -> str:
+        """Path and query, to come back to."""
+        return f"{self.path}?{self.query}" if self.query else self.path
 
     @property
     def origin(self) -> str:

@@ -113,3 +113,8 @@ async def test_only_known_values_are_taken(client: httpx.AsyncClient):
     answer = await client.post("/preferences", data={"language": "xx"})
     assert answer.status_code == 422
     assert "set-cookie" not in answer.headers
+
+
+async def test_the_switch_comes_back_to_the_same_address(client: httpx.AsyncClient):
+    text = (await client.get("/sample/style?a=1&b=%22%3E")).text
+    assert '<input type="hidden" name="next" value="/sample/style?a=1&amp;b=%22%3E">' in text
