@@ -7,7 +7,9 @@ whose import was killed nothing is there, and doing it again starts clean.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -27,6 +29,7 @@ from core.vault.import_staging import REJECTS_IN_PIECE, Staged, UploadError
 IMPORT_LOCK = 0x696D70
 SAMPLES = 10
 FRESH_TRIES = 5
+SWITCH_SECONDS = 0.0005
 # The bigger a sorted chunk, the fewer times all pages of the indexes are visited; this many take about 50 MB.
 CODES_IN_CHUNK = 50_000
 PIECES_IN_CHUNK = 8
@@ -251,10 +254,11 @@ async def store(
     ids = iter(await _new_ids(tx, staged.upload.lines))
     sealer = Sealer(staged, mapping, batch_id, batch, ids)
     stock = Store(tx)
-    async for chunk in _chunks(tx, staged, sealer):
-        await _keep_rejects(tx, await stock.put(chunk))
-        meter.at(chunk.last_line)
-        crash_point("import_chunk_stored")
+    with _quick_turns():
+        async for chunk in _chunks(tx, staged, sealer):
+            await _keep_rejects(tx, await stock.put(chunk))
+            meter.at(chunk.last_line)
+            crash_point("import_chunk_stored")
     findings = await _finish_rejects(tx, staged, stock.stored)
     if not stock.stored:
         await tx.execute("DELETE FROM vault_batch WHERE id = $1", batch_id)
@@ -265,6 +269,17 @@ async def store(
         {"imported": stock.stored, "refused": sum(findings.reasons.values())},
     )
     return batch_id, findings
+
+
+@contextmanager
+def _quick_turns() -> Iterator[None]:
+    """Let the event loop wait half a millisecond for the sealing thread, not five, each time it feeds PostgreSQL."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 async def open_new_batch(

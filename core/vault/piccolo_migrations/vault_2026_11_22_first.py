@@ -98,6 +98,9 @@ CREATE TABLE vault_import_reject (
     blob       bytea NOT NULL,
     PRIMARY KEY (import_id, position)
 );
+-- Sealed bytes do not compress: do not let PostgreSQL try.
+ALTER TABLE vault_import_piece ALTER COLUMN blob SET STORAGE EXTERNAL;
+ALTER TABLE vault_import_reject ALTER COLUMN blob SET STORAGE EXTERNAL;
 CREATE TABLE vault_reveal (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     code_id       bigint NOT NULL REFERENCES vault_code,
