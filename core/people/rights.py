@@ -40,8 +40,8 @@ RIGHTS: dict[str, frozenset[str]] = {
 
 def may(role: str | None, right: str) -> bool:
     granted = RIGHTS.get(role or "", frozenset())
-    area = right.partition(".")[0]
-    return right in granted or f"{area}.*" in granted or "*" in granted
+    area, dot, _act = right.partition(".")
+    return bool(dot) and (right in granted or f"{area}.*" in granted or "*" in granted)
 
 
 ROLES = tuple(RIGHTS)
