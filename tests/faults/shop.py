@@ -91,7 +91,7 @@ class Books:
         ]
 
     def order(self, ref: str) -> tuple[Any, ...]:
-        row = self.sql(f"SELECT payment_state, fulfilment_state, paid FROM orders_order WHERE ref = '{ref}'")  # noqa: S608
+        row = self.sql(f"SELECT payment_state, fulfilment_state, paid FROM orders_order WHERE ref = '{ref}'")
         return tuple(row.split("|"))
 
 

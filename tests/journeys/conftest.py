@@ -4,8 +4,8 @@ import email
 import email.policy
 import os
 import re
-import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
@@ -72,16 +72,16 @@ def mail() -> Iterator[MailServer]:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def run() -> Iterator[Run]:
     """`server.py run` on an empty folder, ready."""
-    folder = tmp_path_factory.mktemp("newcomer")
+    folder = Path(tempfile.mkdtemp(prefix="vouchsafe-newcomer-"))
     folder.chmod(0o755)
-    for above in (folder.parent, folder.parent.parent):
-        above.chmod(0o755)
     runner = Runner([sys.executable, str(ROOT / "server.py")], None, folder)
-    yield runner.start(folder / "data", VOUCHSAFE_ALLOW_PRIVATE_HOSTS="127.0.0.0/8").ready()
-    runner.clean()
-    forget(folder)
+    try:
+        yield runner.start(folder / "data", VOUCHSAFE_ALLOW_PRIVATE_HOSTS="127.0.0.0/8").ready()
+    finally:
+        runner.clean()
+        forget(folder)
 
 
 @pytest.fixture(scope="module")
@@ -129,15 +129,3 @@ def visitor(browser: Browser) -> Iterator[NewVisitor]:
     yield new
     for context in contexts:
         context.close()
-
-
-def dump(run: Run, folder: Path) -> bytes:
-    """Everything the database holds, as SQL."""
-    place = run.home / "engines"
-    sockets = next(iter(place.resolve().rglob(".s.PGSQL.*"))).parent
-    from core.embedded import Engines
-
-    programs = Engines(run.home).place.postgres_bin
-    user = ["runuser", "-u", "vouchsafe", "--"] if os.geteuid() == 0 else []
-    command = [*user, f"{programs}/pg_dump", "-h", str(sockets), "-U", "vouchsafe", "vouchsafe"]
-    return subprocess.run(command, capture_output=True, check=True, cwd="/").stdout
