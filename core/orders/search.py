@@ -31,7 +31,8 @@ WHERE o.shop_id = $1
 """
 
 PAGE = f"""
-SELECT o.id, o.ref, o.contact, o.currency, o.total, o.payment_state, o.fulfilment_state, o.test, o.created_at, o.paid_at,
+SELECT o.id, o.ref, o.contact, o.currency, o.total, o.payment_state, o.fulfilment_state, o.test, o.created_at,
+       o.paid_at,
        (SELECT json_agg(json_build_object('title', line.product_title, 'sku', line.sku_title, 'quantity', line.quantity)
                         ORDER BY line.id) FROM orders_line line WHERE line.order_id = o.id) AS lines
 {FOUND} ORDER BY o.id DESC LIMIT $6 OFFSET $7

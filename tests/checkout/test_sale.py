@@ -85,7 +85,7 @@ async def test_the_step_by_step_road_writes_the_same_rows():
             ("payments_event", "order_id"),
             ("ledger_entry", "order_id"),
         ):
-            rows = await db.fetch(f"SELECT * FROM {table} WHERE {column} = $1 ORDER BY id", placed.order_id)  # noqa: S608
+            rows = await db.fetch(f"SELECT * FROM {table} WHERE {column} = $1 ORDER BY id", placed.order_id)
             found[table] = [shape(row, placed) for row in rows]
         found["steps"] = await steps(placed)
         found["postings"] = [

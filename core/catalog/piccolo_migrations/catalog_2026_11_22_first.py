@@ -9,7 +9,8 @@ CREATE TABLE catalog_media (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     shop_id      bigint NOT NULL REFERENCES shops_shop,
     sha256       text NOT NULL,
-    content_type text NOT NULL CHECK (content_type IN ('image/png', 'image/jpeg', 'image/webp', 'image/avif', 'image/gif')),
+    content_type text NOT NULL
+        CHECK (content_type IN ('image/png', 'image/jpeg', 'image/webp', 'image/avif', 'image/gif')),
     width        integer NOT NULL,
     height       integer NOT NULL,
     body         bytea NOT NULL CHECK (length(body) <= 5242880),
@@ -55,7 +56,8 @@ CREATE TABLE catalog_sku (
     price          bigint NOT NULL CHECK (price >= 0),
     currency       char(3) NOT NULL,
     face_value     bigint CHECK (face_value >= 0),
-    period         text NOT NULL DEFAULT 'none' CHECK (period IN ('none', 'day', 'week', 'month', 'season', 'year', 'lifetime')),
+    period         text NOT NULL DEFAULT 'none'
+        CHECK (period IN ('none', 'day', 'week', 'month', 'season', 'year', 'lifetime')),
     min_per_order  integer NOT NULL DEFAULT 1 CHECK (min_per_order BETWEEN 1 AND 1000),
     max_per_order  integer NOT NULL DEFAULT 10 CHECK (max_per_order BETWEEN 1 AND 1000),
     max_per_buyer  integer CHECK (max_per_buyer >= 1),

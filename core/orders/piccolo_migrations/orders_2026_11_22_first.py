@@ -32,7 +32,8 @@ CREATE TABLE orders_order (
     UNIQUE (shop_id, key),
     CHECK (fulfilment_state <> 'delivered' OR delivered_at IS NOT NULL)
 ) WITH (fillfactor = 85);
-CREATE INDEX orders_order_open ON orders_order (expires_at) WHERE payment_state = 'unpaid' AND fulfilment_state = 'reserved';
+CREATE INDEX orders_order_open ON orders_order (expires_at)
+    WHERE payment_state = 'unpaid' AND fulfilment_state = 'reserved';
 CREATE INDEX orders_order_unfinished ON orders_order (paid_at)
     WHERE payment_state = 'paid' AND fulfilment_state NOT IN ('delivered', 'void');
 CREATE INDEX orders_order_contact ON orders_order (shop_id, contact);

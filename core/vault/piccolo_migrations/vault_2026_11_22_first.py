@@ -32,7 +32,8 @@ CREATE TABLE vault_code (
     sku_id         bigint NOT NULL,
     batch_id       bigint NOT NULL,
     slot           integer NOT NULL,
-    state          text NOT NULL DEFAULT 'free' CHECK (state IN ('staged', 'free', 'reserved', 'delivered', 'void', 'quarantined')),
+    state          text NOT NULL DEFAULT 'free'
+        CHECK (state IN ('staged', 'free', 'reserved', 'delivered', 'void', 'quarantined')),
     line_id        bigint,
     reserved_until timestamptz,
     blob           bytea NOT NULL,
@@ -57,7 +58,8 @@ BEGIN
     RAISE EXCEPTION 'code % was delivered: it stays with its order line', OLD.id USING ERRCODE = 'check_violation';
 END $$;
 CREATE TRIGGER vault_code_delivered BEFORE UPDATE ON vault_code FOR EACH ROW
-    WHEN (OLD.state = 'delivered' AND (NEW.state IS DISTINCT FROM OLD.state OR NEW.line_id IS DISTINCT FROM OLD.line_id))
+    WHEN (OLD.state = 'delivered'
+          AND (NEW.state IS DISTINCT FROM OLD.state OR NEW.line_id IS DISTINCT FROM OLD.line_id))
     EXECUTE FUNCTION vault_code_guard();
 CREATE TRIGGER vault_code_kept BEFORE DELETE ON vault_code FOR EACH ROW
     WHEN (OLD.state IN ('delivered', 'reserved')) EXECUTE FUNCTION vault_code_guard();
@@ -78,7 +80,8 @@ CREATE TABLE vault_import (
     sealed_key  bytea,
     mapping     jsonb NOT NULL DEFAULT '{}',
     report      jsonb NOT NULL DEFAULT '{}',
-    state       text NOT NULL DEFAULT 'staged' CHECK (state IN ('staged', 'checking', 'checked', 'importing', 'done', 'failed', 'dropped')),
+    state       text NOT NULL DEFAULT 'staged'
+        CHECK (state IN ('staged', 'checking', 'checked', 'importing', 'done', 'failed', 'dropped')),
     job_id      bigint,
     created_by  bigint REFERENCES people_staff ON DELETE SET NULL,
     created_at  timestamptz NOT NULL DEFAULT now(),
