@@ -34,7 +34,8 @@ def web(sql, start, tmp_path_factory):
 
 async def buy(url: str, turn: asyncio.Semaphore) -> str:
     """One buyer with a browser of their own: the code, or ``sold out`` as told by the shop."""
-    async with turn, httpx.AsyncClient(base_url=url, headers={"Origin": url, "Accept-Language": "en"}, timeout=60, verify=TLS) as http:
+    headers = {"Origin": url, "Accept-Language": "en"}
+    async with turn, httpx.AsyncClient(base_url=url, headers=headers, timeout=60, verify=TLS) as http:
         form = {
             "sku": SKU,
             "quantity": "1",
