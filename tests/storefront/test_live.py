@@ -57,14 +57,20 @@ async def test_an_unchanged_page_is_not_sent_again(buyer: Buyer, stock: Any) -> 
 
 async def test_one_browser_holds_few_streams(buyer: Buyer, stock: Any) -> None:
     order = await buyer.place()
+
+    async def status() -> int:
+        async with buyer.http.stream("GET", f"{order}/events") as stream:
+            return stream.status_code
+
     async with AsyncExitStack() as opened:
+        kept = []
         for _ in range(4):
             stream = await opened.enter_async_context(buyer.http.stream("GET", f"{order}/events"))
-            assert await events_until(stream.aiter_lines(), "event: open")
-        assert (await buyer.get(f"{order}/events")).status_code == 429
+            kept.append(stream.aiter_lines())
+            assert await events_until(kept[-1], "event: open")
+        assert await status() == 429
 
     async def free_again() -> bool:
-        async with buyer.http.stream("GET", f"{order}/events") as stream:
-            return stream.status_code == 200
+        return await status() == 200
 
     await until(free_again)
