@@ -37,6 +37,7 @@ SEPARATORS: dict[str, Text | str] = {
     ";": _("Semicolon"),
     "|": "|",
 }
+ENCODING_NAMES = {"utf-8-sig": "UTF-8", "gb18030": "GB18030 / GBK", "utf-16": "UTF-16"}
 COUNTS: dict[str, tuple[Text, str]] = {
     "new": (_("New"), "good"),
     "duplicate_in_file": (_("Twice in the file"), "warning"),
@@ -221,7 +222,7 @@ async def _one_import(
         "report": report,
         "sku": sku,
         "preview": preview,
-        "encodings": [(name, name) for name in ENCODINGS],
+        "encodings": [(name, ENCODING_NAMES.get(name, name)) for name in ENCODINGS],
         "separators": [(key or "none", text) for key, text in SEPARATORS.items()],
         "known_separators": import_layout.SEPARATORS,
         "counts": COUNTS,
