@@ -13,7 +13,7 @@ from core.audit import service as audit
 from core.catalog.buyer_fields import check_answers
 from core.catalog.service import sku_facts, words
 from core.checkout.check import check
-from core.checkout.place import Buyer, Chosen, Placed, SoldOut, TooManyOpen, place
+from core.checkout.place import Buyer, Chosen, Placed, SoldOut, TooManyOpen, place, placed_before
 from core.checkout.qr import qr
 from core.checkout.settle import Outcome, settle
 from core.crash_point import crash_point
@@ -153,7 +153,12 @@ async def _place(request: AnyRequest, sent: OrderForm) -> tuple[Placed, str | No
         agent=_agent(request),
         locale=html_lang(visit.locale),
     )
-    await check(visit.shop.id, priced, buyer, answers)
+    try:
+        await check(visit.shop.id, priced, buyer, answers)
+    except Refused:
+        # The second click of an order that was placed: guards count the first one already.
+        if not await placed_before(visit.shop, buyer, sent.key):
+            raise
     choice = Chosen(way.method.key, payments.label(way.method, way.option), way.option, way.method.test_only)
     placed = await place(visit.shop, priced, answers, buyer, choice, sent.key)
     if placed.is_new:

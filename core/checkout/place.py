@@ -232,6 +232,11 @@ def _line(line: QuoteLine, answers: dict[str, str]) -> dict[str, Any]:
     }
 
 
+async def placed_before(shop: Shop, buyer: Buyer, key: str) -> bool:
+    """Whether this buyer has placed an order with this form already."""
+    return await db.fetchrow(ALREADY, shop.id, key, buyer.session_hash) is not None
+
+
 async def _already(tx: Tx, shop: Shop, buyer: Buyer, key: str) -> Placed:
     """Nothing was placed: either the key was used before, or this buyer holds too many unpaid orders."""
     row = await tx.fetchrow(ALREADY, shop.id, key, buyer.session_hash)

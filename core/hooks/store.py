@@ -61,6 +61,7 @@ async def enable(tx: Tx, plugin: str, enabled: bool) -> None:
 
 
 async def save(tx: Tx, plugin: str, enabled: bool, settings: dict[str, Any], secrets: dict[str, str]) -> None:
+    """Keep these settings. ``enabled`` counts only for a plugin nobody has decided about yet."""
     sealed = seal_secret(_purpose(plugin), json.dumps(secrets).encode()) if secrets else None
     await tx.execute(SAVE, plugin, enabled, settings, sealed)
     await _changed(tx)
