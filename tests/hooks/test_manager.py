@@ -3,13 +3,14 @@
 import asyncio
 import logging
 import sys
+import time
 
 import pytest
 
 from core import db
 from core.hooks.answers import Refusal
 from core.hooks.manager import NoSuchHook, State, TwoOwners, way_of
-from core.hooks.runtime import Missing, PluginGone
+from core.hooks.runtime import ROOT, Missing, PluginGone
 
 SET_ASIDE = {
     "payments.exits": "it tried to end the program (exit 3)",
@@ -111,6 +112,14 @@ async def test_a_guard_that_hangs_refuses_when_its_time_is_over(start, order):
     with pytest.raises(Refusal, match="could not be checked just now"):
         await runtime.ask("check_order", order=order)
     assert runtime.plugin("risk.hangs").failures["check_order"].last == "TimeoutError: it took longer than 0.05 s"
+
+
+async def test_a_guard_that_blocks_is_beyond_every_time_limit_as_the_guide_says(start, order):
+    runtime = await start("risk.blocks", ask_seconds=0.05)
+    began = time.monotonic()
+    await runtime.ask("check_order", order=order)
+    assert time.monotonic() - began >= 0.2
+    assert "What the shop cannot do: stop a call that blocks." in (ROOT / "docs" / "plugins.md").read_text()
 
 
 async def test_cancelling_the_caller_cancels_the_guard(start, order):

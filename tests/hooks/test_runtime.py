@@ -69,7 +69,7 @@ async def test_safe_mode_loads_nothing_and_still_shows_everything(start):
     runtime = await start("payments.good", "payments.exits", safe_mode=True)
     assert runtime.payment_methods == {}
     assert {one.state for one in runtime.plugins} == {State.DISABLED}
-    assert len(runtime.plugins) == 30
+    assert len(runtime.plugins) == 31
     assert str(runtime.plugin("payments.good").reason) == "Switched on, but the shop was started without plugins."
     assert runtime.plugin("payments.good_too").reason == ""
 
