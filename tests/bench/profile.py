@@ -118,14 +118,16 @@ async def statements(shop: Shop, purchases: int, top: int) -> None:
     load = await driver.crowd(shop.till, 4, purchases)
     await shop.tree.quiet()
     spent: dict[str, float] = collections.defaultdict(float)
+    planned: dict[str, float] = collections.defaultdict(float)
     calls: dict[str, int] = collections.defaultdict(int)
     for phase, ms, text in entries(shop):
         spent[text] += ms
+        planned[text] += ms * (phase in ("parse", "bind"))
         calls[text] += phase in ("execute", "statement")
     made = len(load.purchases)
     print(f"{sum(spent.values()) / made:.2f} ms of statements a purchase ({sum(calls.values()) / made:.1f} of them)\n")
     for text, ms in sorted(spent.items(), key=lambda item: -item[1])[:top]:
-        print(f"{ms / made:7.3f} ms  {calls[text] / made:6.2f} x  {text[:150]}")
+        print(f"{ms / made:7.3f} ms, to plan {planned[text] / made:6.3f}  {calls[text] / made:6.2f} x  {text[:150]}")
         for line in whole_reads(place_of(shop), text):
             print(f"{'':20} !! {line}")
 
