@@ -82,11 +82,13 @@ async def _free_of_time_limits(tx: db.Tx) -> None:
 
 async def _readings(tx: db.Tx, staged: Staged, mapping: Mapping) -> AsyncIterator[Rows]:
     reader = RowReader(mapping, staged.upload.kind, clock.now().date())
-    last = staged.upload.pieces - 1
-    async for position, blob in staged.pieces(tx.fetchval):
-        yield await asyncio.to_thread(
-            lambda position=position, blob=blob: reader.feed(staged.open(position, blob), final=position == last)
-        )
+    async for piece in staged.pieces(tx.fetchval):
+        yield await asyncio.to_thread(_read, reader, staged, [piece])
+
+
+def _read(reader: RowReader, staged: Staged, pieces: list[tuple[int, bytes]]) -> Rows:
+    data = b"".join(staged.open(position, blob) for position, blob in pieces)
+    return reader.feed(data, final=pieces[-1][0] == staged.upload.pieces - 1)
 
 
 # -- the dry run ------------------------------------------------------------------------
@@ -156,15 +158,12 @@ class Sealer:
     ) -> None:
         self._staged = staged
         self._reader = RowReader(mapping, staged.upload.kind, clock.now().date())
-        self._last = staged.upload.pieces - 1
         self._batch_id = batch_id
         self._batch = batch
         self._ids = ids
 
     def chunk(self, pieces: list[tuple[int, bytes]]) -> Chunk:
-        rows = self._reader.feed(
-            b"".join(self._staged.open(at, blob) for at, blob in pieces), final=pieces[-1][0] == self._last
-        )
+        rows = _read(self._reader, self._staged, pieces)
         marks = cipher.fingerprints(self._staged.shop_id, rows.codes)
         where = dict(zip(reversed(marks), range(len(marks) - 1, -1, -1), strict=True))
         repeats = [

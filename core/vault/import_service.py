@@ -205,7 +205,7 @@ async def _enqueue(shop_id: int, import_id: int, state: str, mapping: Mapping | 
 
 async def begin(tx: db.Tx, shop_id: int, import_id: int, state: str, mapping: Mapping | None = None) -> None:
     """Say that the dry run ("checking") or the import ("importing") starts now, with this mapping."""
-    row = await tx.fetchrow(f"{EFFECTIVE} WHERE i.id = $1 AND i.shop_id = $2 FOR UPDATE OF i", import_id, shop_id)
+    row = await _held(tx, shop_id, import_id)
     if row is None or row["state"] in ("done", "dropped"):
         raise UploadError("no_such_import")
     if not IMPORT.allows(row["state"], state):
@@ -231,6 +231,16 @@ SELECT i.id, i.shop_id, i.sku_id, i.filename, i.report, i.mapping, i.batch_id, i
             ELSE i.state END AS state
 FROM vault_import i LEFT JOIN jobs_job job ON job.id = i.job_id
 """
+
+
+async def _held(tx: db.Tx, shop_id: int, import_id: int) -> asyncpg.Record | None:
+    """The import, locked. Whoever works on it holds that lock for as long as it takes: do not wait for it."""
+    try:
+        return await tx.fetchrow(
+            f"{EFFECTIVE} WHERE i.id = $1 AND i.shop_id = $2 FOR UPDATE OF i NOWAIT", import_id, shop_id
+        )
+    except asyncpg.LockNotAvailableError:
+        raise UploadError("busy") from None
 
 
 async def report(shop_id: int, import_id: int) -> Report:
@@ -283,7 +293,7 @@ async def drop(shop_id: int, import_id: int) -> None:
 
 
 async def _drop(tx: db.Tx, shop_id: int, import_id: int) -> None:
-    row = await tx.fetchrow(f"{EFFECTIVE} WHERE i.id = $1 AND i.shop_id = $2 FOR UPDATE OF i", import_id, shop_id)
+    row = await _held(tx, shop_id, import_id)
     if row is None:
         raise UploadError("no_such_import")
     if row["state"] == "dropped":

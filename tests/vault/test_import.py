@@ -341,6 +341,21 @@ async def test_a_code_that_arrives_from_elsewhere_meanwhile(sku_id: int, databas
     await supplier.close()
 
 
+async def test_an_import_that_is_being_worked_on_says_so_at_once(sku_id: int, database: str) -> None:
+    import_id = await staged(sku_id, "BUSY-0001\n")
+    await db.transaction(import_service.begin, 1, import_id, "importing", Mapping())
+    worker = await asyncpg.connect(database)
+    await worker.execute("BEGIN")
+    await worker.fetchval("SELECT 1 FROM vault_import WHERE id = $1 FOR UPDATE", import_id)
+    for act in (import_service.drop(1, import_id), import_service.dry_run(1, import_id, Mapping())):
+        with pytest.raises(UploadError) as refusal:
+            await act
+        assert refusal.value.reason == "busy"
+    await worker.execute("ROLLBACK")
+    await worker.close()
+    assert (await import_service.report(1, import_id)).state == "importing"
+
+
 # -- undo -------------------------------------------------------------------------------
 
 
