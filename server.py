@@ -80,10 +80,13 @@ def web(config: Config, args: argparse.Namespace) -> int:
 
 def worker(config: Config, args: argparse.Namespace) -> int:
     from core.jobs import worker
+    from core.web import i18n
 
     @asynccontextmanager
     async def jobs_and_plugins(config: Config) -> AsyncIterator[None]:
-        async with with_plugins(config), worker.core_jobs(config):
+        async with with_plugins(config) as plugins, worker.core_jobs(config):
+            # jobs speak to merchants too: what went wrong with a mail is told in their language
+            i18n.load([i18n.FOLDER, *(folder for one in plugins.features() if (folder := one.part("locales")))])
             yield
 
     return run.worker(config, lambda: worker.main(prepare=jobs_and_plugins))

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import asyncpg
-
 from core import db
 from core.db import Tx
 from core.jobs import bell, line, registry
@@ -20,14 +18,7 @@ from core.jobs.registry import Job
 
 log = logging.getLogger("vouchsafe.jobs")
 
-DATABASE_AWAY = (
-    OSError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.LockNotAvailableError,
-    db.DatabaseBusy,
-)
+DATABASE_AWAY = db.AWAY
 ERROR_LENGTH = 500
 BEAT_SECONDS = 1.0
 FINISH_SECONDS = 6.0

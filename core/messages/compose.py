@@ -55,7 +55,7 @@ async def outgoing(message: Any, handover: int, base_url: str) -> OutgoingMessag
         recipient=message["recipient"],
         subject=written.subject,
         text=written.body.text,
-        html=framed(shop, written, message["locale"]),
+        html=framed(shop, written, message["locale"], base_url),
         locale=message["locale"],
         from_name=" ".join(shop.name.split()),
         reply_to=shop.settings.support_contact if "@" in shop.settings.support_contact else "",
@@ -81,8 +81,9 @@ async def _written(message: Any, shop: Shop, context: Context) -> Written:
             return texts.write(texts.default(template.event, template.locale), context)
 
 
-def framed(shop: Shop, written: Written, locale: str) -> str:
-    return markup.framed(written.subject, shop.name, written.body.mail_html, shop.settings.support_contact, locale)
+def framed(shop: Shop, written: Written, locale: str, base_url: str) -> str:
+    footer = base_url.partition("://")[2]
+    return markup.framed(written.subject, shop.name, written.body.mail_html, footer, locale)
 
 
 # -- what the texts may name ------------------------------------------------------------

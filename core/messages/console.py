@@ -226,7 +226,7 @@ async def _send_test(shop: Shop, template: Template, to: str) -> None:
         recipient=to,
         subject=written.subject,
         text=written.body.text,
-        html=compose.framed(shop, written, template.locale),
+        html=compose.framed(shop, written, template.locale, _base_url()),
         locale=template.locale,
         from_name=" ".join(shop.name.split()),
     )

@@ -23,6 +23,7 @@ from core.shops import service as shops
 from core.vault import cipher, keys
 
 SHOP = "https://shop.example.com"
+MASTER_KEY = b"m" * 32
 USER, PASSWORD = "shop", "right-password"
 
 
@@ -132,11 +133,6 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return folder / "cert.pem", context
 
 
-@pytest.fixture(scope="session", autouse=True)
-def master_key() -> None:
-    keys.use(keys.MasterKey(b"m" * 32))
-
-
 def smtp_settings(port: int, **changes: Any) -> dict[str, Any]:
     return {
         "host": "127.0.0.1",
@@ -181,7 +177,7 @@ class Desk:
         return await db.fetchrow("SELECT * FROM jobs_job WHERE name = 'messages.send' ORDER BY id DESC LIMIT 1")
 
     async def shop(self, **settings: Any) -> Any:
-        await db.execute("UPDATE shops_shop SET settings = $1, revision = revision + 1", settings)
+        await db.execute("UPDATE shops_shop SET settings = $1, locale = 'en', revision = revision + 1", settings)
         shops.forget()
         return await shops.main_shop()
 
@@ -260,7 +256,8 @@ async def _code(tx: db.Tx, sku: int, line: int, code: str) -> None:
 @pytest.fixture
 async def desk(pool: None) -> AsyncIterator[Desk]:
     for table in ("messages_template", "messages_message", "jobs_job", "hooks_plugin"):
-        await db.execute(f"DELETE FROM {table}")  # noqa: S608 - names from above
+        await db.execute(f"DELETE FROM {table}")
+    keys.use(keys.MasterKey(MASTER_KEY))
     desk = Desk()
     runtime.use(desk.runtime)
     await desk.shop()

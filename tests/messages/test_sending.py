@@ -84,7 +84,7 @@ async def test_codes_are_mailed_only_if_the_merchant_wants_it_and_stored_nowhere
 
 
 async def _all(table):
-    return await db.fetch(f"SELECT * FROM {table}")  # noqa: S608 - names from above
+    return await db.fetch(f"SELECT * FROM {table}")
 
 
 async def test_an_order_that_waits_says_why(desk: Desk, server: Running, mail: MailServer):

@@ -15,6 +15,8 @@ from core import db
 from core.jobs import bell, ring
 from core.messages import service
 
+from .conftest import MASTER_KEY
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -26,7 +28,7 @@ async def start_worker(database, redis_url, tmp_path):
         **os.environ,
         "VOUCHSAFE_HOME": str(tmp_path),
         "VOUCHSAFE_BASE_URL": "https://shop.example.com",
-        "VOUCHSAFE_MASTER_KEY": base64.b64encode(b"m" * 32).decode(),
+        "VOUCHSAFE_MASTER_KEY": base64.b64encode(MASTER_KEY).decode(),
         "DATABASE_URL": database,
         "REDIS_URL": redis_url,
     }
@@ -45,7 +47,7 @@ async def start_worker(database, redis_url, tmp_path):
         process.wait()
 
 
-async def until(met, seconds=30):
+async def until(met, seconds=60):
     deadline = time.monotonic() + seconds
     while not await met():
         assert time.monotonic() < deadline, f"not within {seconds} s"
@@ -76,6 +78,16 @@ async def test_a_mail_leaves_soon_after_the_sale(desk, server, mail, start_worke
     assert len(mail.mails) == 1
 
 
+async def test_a_refusal_is_told_in_the_merchant_s_language(desk, server, mail, start_worker):
+    await desk.use_smtp(server.port)
+    await db.execute("UPDATE shops_shop SET locale = 'zh-CN', revision = revision + 1")
+    mail.at_rcpt = ["550 5.1.1 no such user"]
+    start_worker()
+    await settled(desk)
+    await until(lambda: state_is("failed"))
+    assert (await desk.message())["error"] == "邮件服务器返回：550 5.1.1 no such user"
+
+
 async def test_a_worker_killed_while_the_server_listens_to_the_mail(desk, server, mail, start_worker):
     taken, go_on = threading.Event(), threading.Event()
 
@@ -91,7 +103,7 @@ async def test_a_worker_killed_while_the_server_listens_to_the_mail(desk, server
     await desk.use_smtp(server.port)
     first = start_worker()
     await settled(desk)
-    assert await asyncio.to_thread(taken.wait, 30)
+    assert await asyncio.to_thread(taken.wait, 60)
     assert await state_is("sending")
     first.kill()
     first.wait()
