@@ -37,7 +37,7 @@ def xlsx(sheets: dict[str, list[list[Any]]]) -> bytes:
 
 def zipped(files: dict[str, bytes], *, stored: tuple[str, ...] = ()) -> bytes:
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, data in files.items():
             archive.writestr(name, data, zipfile.ZIP_STORED if name in stored else None)
     return file.getvalue()
@@ -141,7 +141,7 @@ async def test_things_that_are_no_book() -> None:
 
 async def test_a_zip_bomb() -> None:
     book = changed(xlsx({"A": [["x"]]}), "xl/worksheets/sheet1.xml", bytes(600_000_000))
-    assert len(book) < 1_000_000
+    assert len(book) < 10_000_000
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert await reason(book) == "too_big"
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
