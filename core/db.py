@@ -63,6 +63,18 @@ class DatabaseBusy(Exception):
     """No connection became free in time."""
 
 
+AWAY = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.LockNotAvailableError,
+    DatabaseBusy,
+)
+"""What is raised while the database cannot answer; it may well answer a moment later."""
+
+
 class _Connection(asyncpg.Connection):
     def get_reset_query(self) -> str:
         # Nothing here keeps session state, so the reset after each use is a wasted round trip.

@@ -4,6 +4,7 @@ security headers on everything that leaves, errors included."""
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import time
 import zlib
@@ -11,10 +12,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
+from core import db
 from core.web import cookies, flash, once
 from core.web import headers as security
 from core.web import visit as visits
-from core.web.errors import DATABASE_AWAY
 from core.web.i18n import accepted, known
 from core.web.page_cache import Headers, Page, PageCache
 from core.web.proxies import Proxies, good_host, last
@@ -23,6 +24,7 @@ from core.web.visit import COLOURS_COOKIE, LANGUAGE_COOKIE, Shop, Visit
 access = logging.getLogger("vouchsafe.access")
 
 COMPRESS_ABOVE = 800
+SLASHES = re.compile("/{2,}")
 SHOP_SECONDS = 1.0
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
@@ -43,7 +45,7 @@ class Shops:
         if shop is None or expires < time.monotonic():
             try:
                 shop = await self._find(host)
-            except DATABASE_AWAY:
+            except db.AWAY:
                 # The page itself will say so; here it only needs something to be drawn with.
                 return shop or self.nobodys
             if len(self._known) > 1000:
@@ -85,6 +87,8 @@ class Door:
             return
         started = time.perf_counter()
         headers = dict(reversed(scope["headers"]))
+        if "//" in scope["path"]:
+            scope["path"] = SLASHES.sub("/", scope["path"])
         visit = self._visit(scope, headers)
         scope["state"]["visit"] = visit
         passing = visits.enter(visit)

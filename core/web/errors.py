@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import dataclass, field
 from typing import Any
 
-import asyncpg
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
@@ -171,22 +169,6 @@ WORDS: dict[int, tuple[Text, Text, Text]] = {
     ),
 }
 
-DATABASE_AWAY = (
-    db.DatabaseBusy,
-    db.CommitUnknown,
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.QueryCanceledError,
-    asyncpg.LockNotAvailableError,
-    asyncpg.InterfaceError,
-    ConnectionError,
-    TimeoutError,
-    asyncio.TimeoutError,
-)
-
 
 def answer_for(error: Exception) -> Answer:
     if isinstance(error, WebError):
@@ -195,7 +177,7 @@ def answer_for(error: Exception) -> Answer:
         status = 422 if error.status_code == 400 and error.extra else error.status_code
         kept = {name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
         return _worded(status, kept)
-    if isinstance(error, DATABASE_AWAY):
+    if isinstance(error, db.AWAY):
         return _worded(503, {"Retry-After": "10"})
     return _worded(500)
 

@@ -52,7 +52,7 @@ async def hit(name: str, who: str) -> None:
     start = now - now % limit.seconds
     try:
         hits = await db.fetchval(COUNT, f"{name}:{who}", datetime.fromtimestamp(start, UTC))
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, db.DatabaseBusy) as error:
+    except (asyncpg.PostgresError, *db.AWAY) as error:
         if limit.strict:
             raise Unavailable() from error
         log.warning("limit %s could not be counted: %s", name, type(error).__name__)

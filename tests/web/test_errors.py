@@ -2,9 +2,12 @@
 
 import logging
 
+import asyncpg
 import httpx
 import pytest
 
+from core import db
+from core.web.errors import answer_for
 from core.web.logs import OneLine, one_line, told
 
 
@@ -75,3 +78,30 @@ async def test_methods_and_their_allow_header(client: httpx.AsyncClient):
     assert answer.status_code == 405
     assert set(answer.headers["allow"].split(", ")) == {"GET", "OPTIONS"}
     assert "not for this kind of request" in answer.text
+
+
+async def test_doubled_slashes_are_the_same_page(client: httpx.AsyncClient):
+    url = httpx.URL(client.base_url, raw_path=b"//evil.test//sample")
+    assert (await client.get(url)).status_code == 404
+    console = await client.get(httpx.URL(client.base_url, raw_path=b"//admin//sample"))
+    assert (console.status_code, console.headers["location"]) == (303, "/admin/sign-in?next=/admin/sample")
+    assert console.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (asyncpg.AdminShutdownError("terminating connection"), 503),
+        (asyncpg.ConnectionDoesNotExistError("gone"), 503),
+        (asyncpg.QueryCanceledError("statement timeout"), 503),
+        (FileNotFoundError("no socket"), 503),
+        (db.DatabaseBusy("full"), 503),
+        (db.CommitUnknown("broke"), 503),
+        (asyncpg.UniqueViolationError("our mistake"), 500),
+        (ValueError("our mistake"), 500),
+    ],
+)
+def test_the_database_away_is_not_a_mistake_of_the_program(error: Exception, status: int):
+    answer = answer_for(error)
+    assert answer.status == status
+    assert answer.headers == ({"Retry-After": "10"} if status == 503 else {})
