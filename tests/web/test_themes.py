@@ -6,6 +6,8 @@ import pytest
 from jinja2 import TemplateNotFound, UndefinedError
 from jinja2.exceptions import SecurityError
 
+from core.web import words
+from core.web.render import Slots
 from core.web.themes import BadTheme, StaticFiles, Themes, chain_of, make_environment, read_theme
 
 ROOT = Path(__file__).resolve().parents[2] / "themes"
@@ -138,3 +140,20 @@ def test_static_files_follow_the_chain(tmp_path: Path):
 def test_our_themes_are_whole():
     assert [one.id for one in chain_of(ROOT, "market")] == ["market", "base"]
     assert [one.id for one in chain_of(ROOT, "console")] == ["console", "base"]
+
+
+@pytest.mark.parametrize("theme_id", ["market", "console", "base"])
+def test_every_template_compiles_in_every_theme(theme_id: str):
+    features = sorted((ROOT.parent / "core").glob("*/templates"))
+    plugins = sorted((ROOT.parent / "plugins").glob("*/*/templates"))
+    themes = Themes(
+        ROOT,
+        template_folders=features + plugins,
+        static_folders=[],
+        prepare=lambda environment: words.prepare(environment, [], Slots([])),
+    )
+    environment = themes.look(theme_id).environment
+    names = environment.list_templates()
+    assert len(names) > 50
+    for name in names:
+        environment.get_template(name)
