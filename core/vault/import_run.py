@@ -328,7 +328,7 @@ async def _new_ids(tx: db.Tx, count: int) -> range:
     for _ in range(FRESH_TRIES):
         row = await tx.fetchrow(
             "SELECT min(id) AS first, max(id) AS last"
-            " FROM (SELECT nextval('vault_code_id_seq') AS id FROM generate_series(1, $1::int)) AS ids",
+            " FROM (SELECT nextval('vault_code_id_seq') AS id, generate_series(1, $1::int)) AS ids",
             count,
         )
         if row["last"] - row["first"] == count - 1:
