@@ -28,7 +28,8 @@ PRODUCT = """
 WITH product AS (
     INSERT INTO catalog_product (shop_id, slug, title, state) VALUES ($1, 'bench', $2, 'listed') RETURNING id
 )
-INSERT INTO catalog_sku (shop_id, product_id, code, title, price, currency) SELECT $1, id, $3, $2, $4, 'CNY' FROM product
+INSERT INTO catalog_sku (shop_id, product_id, code, title, price, currency)
+SELECT $1, id, $3, $2, $4, 'CNY' FROM product
 """
 
 
