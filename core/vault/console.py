@@ -66,6 +66,8 @@ class MappingForm(msgspec.Struct):
     other_separator: Annotated[str, Meta(max_length=10)] = ""
     header: bool = False
     joiner: Annotated[str, Meta(max_length=10)] = "----"
+    expiry_column: int | None = None
+    note_column: int | None = None
 
 
 class CommitForm(msgspec.Struct):
@@ -225,12 +227,18 @@ async def _one_import(
         "encodings": [(name, ENCODING_NAMES.get(name, name)) for name in ENCODINGS],
         "separators": [(key or "none", text) for key, text in SEPARATORS.items()],
         "known_separators": import_layout.SEPARATORS,
+        "columns": _column_names(preview) if preview else [],
         "counts": COUNTS,
         "problems": import_words.PROBLEMS,
         "errors": errors or {},
         "working": report.state in ("checking", "importing"),
     }
     return page(request, "vault/import_one.html", context, status=status)
+
+
+def _column_names(preview: imports.Preview) -> list[tuple[int, Any]]:
+    given = dict(enumerate(preview.names))
+    return [(at, given.get(at) or _("Column %(number)s", number=at + 1)) for at in range(preview.mapping.width)]
 
 
 async def _report(shop_id: int, import_id: int) -> imports.Report:
@@ -264,7 +272,8 @@ async def check(request: Request[Any, Any, Any], import_id: FromPath[int]) -> Re
 def _mapping(form: MappingForm) -> import_layout.Mapping:
     separator = form.other_separator if form.separator == "other" else form.separator
     columns = [column for column in form.code_columns if 0 <= column < form.width]
-    if not columns or len(set(columns)) < len(columns):
+    named = [column for column in (form.expiry_column, form.note_column) if column is not None]
+    if not columns or any(not 0 <= column < form.width for column in named):
         raise Refused(import_words.REFUSALS["bad_mapping"])
     return import_layout.Mapping(
         encoding=form.encoding,
@@ -273,6 +282,8 @@ def _mapping(form: MappingForm) -> import_layout.Mapping:
         width=form.width,
         code_columns=tuple(columns),
         joiner=form.joiner,
+        expiry_column=form.expiry_column,
+        note_column=form.note_column,
     )
 
 
