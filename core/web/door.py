@@ -217,8 +217,8 @@ class _Outgoing:
         self.status = message["status"]
         headers: Headers = [(name.lower(), value) for name, value in message["headers"]]
         names = dict(headers)
-        self._cache_this = CACHE_ME in names and self.cache_key is not None and self.status == 200
         public = self._is_public(names)
+        self._cache_this = CACHE_ME in names and public and self.cache_key is not None and self.status == 200
         headers = [item for item in headers if item[0] not in REPLACED]
         headers += self._door.security_headers()
         if b"cache-control" not in names:

@@ -38,6 +38,11 @@ async def public(request: AnyRequest) -> Response[str]:
     return page(request, "sample/public.html", {"hits": None}, cache=True)
 
 
+@get("/sample/cookie", opt={"who": "anyone"})
+async def with_cookie(request: AnyRequest) -> Response[str]:
+    return flash(page(request, "sample/public.html", {}, cache=True), "yours alone")
+
+
 @get("/sample/form", opt={"who": "anyone", "session": True})
 async def form_page(request: AnyRequest) -> Response[str]:
     return page(request, "sample/form.html", {"errors": {}, "kept": {}})
@@ -160,6 +165,7 @@ feature = Feature(
     folder=Path(__file__).parent,
     buyer_routes=[
         public,
+        with_cookie,
         form_page,
         form_send,
         upload,

@@ -82,3 +82,12 @@ async def test_visitors_with_a_session_or_a_message_get_their_own(client: httpx.
     assert len(key_of(answer)) == once.SIZE
     async with httpx.AsyncClient(base_url=client.base_url, headers={"accept-language": "en"}) as stranger:
         assert token not in (await stranger.get("/sample")).text
+
+
+async def test_an_answer_with_a_cookie_is_nobody_elses(client: httpx.AsyncClient, app):
+    app.state.pages.clear()
+    first = await client.get("/sample/cookie")
+    assert "flash=" in first.headers["set-cookie"]
+    assert first.headers["cache-control"] == "no-store"
+    assert once.MARK not in first.text
+    assert len(app.state.pages) == 0
