@@ -37,6 +37,8 @@ SOCKET_PATH_LIMIT = 107
 POSTGRES_SETTINGS = """\
 listen_addresses = ''
 unix_socket_directories = '{sockets}'
+hba_file = '{folder}/pg_hba.conf'
+ident_file = '{folder}/pg_ident.conf'
 unix_socket_permissions = 0700
 max_connections = 100
 shared_buffers = 64MB
@@ -54,7 +56,7 @@ autovacuum_vacuum_scale_factor = 0.05
 autovacuum_analyze_scale_factor = 0.05
 # one file per weekday, and never a value of a buyer in it
 logging_collector = on
-log_directory = '{logs}'
+log_directory = '{folder}/logs'
 log_filename = 'postgres-%a.log'
 log_rotation_age = 1d
 log_rotation_size = 0
@@ -364,21 +366,24 @@ class Postgres:
         me = pwd.getpwuid(os.geteuid()).pw_name
         names = {me, self.place.user.pw_name} if self.place.user else {me}
         idents = "".join(f"shop {name} {role}\n" for name in sorted(names) for role in ("vouchsafe", "postgres"))
-        settings = POSTGRES_SETTINGS.format(
-            sockets=_quoted(self.place.sockets), logs=_quoted(self.place.folder / "logs")
-        )
+        settings = POSTGRES_SETTINGS.format(sockets=_quoted(self.place.sockets), folder=_quoted(self.place.folder))
         for name, text in (
             ("postgresql.conf", settings),
             ("pg_hba.conf", "local all all peer map=shop\n"),
             ("pg_ident.conf", idents),
         ):
-            (self.place.cluster / name).write_text(text)
+            # in our own folder, not in the cluster: root must not write where its engine's user may put links
+            (self.place.folder / name).write_text(text)
+            (self.place.folder / name).chmod(0o644)
 
     def _launch(self) -> None:
-        log = self.place.folder / "logs" / "postgres-start.log"
+        log = self.place.folder / "postgres-start.log"
         with log.open("wb") as output:
             self.process = processes.spawn(
-                [self.place.postgres_bin / "postgres", "-D", self.place.cluster],
+                [
+                    self.place.postgres_bin / "postgres",
+                    *("-D", self.place.cluster, "-c", f"config_file={self.place.folder}/postgresql.conf"),
+                ],
                 user=self.place.user,
                 on_parent_death=signal.SIGINT,
                 stdout=output,
@@ -424,7 +429,7 @@ class Valkey:
 
     def start(self) -> None:
         processes.end_all_in(self.place.folder / "valkey", VALKEY_STOP, lambda: None)
-        log = self.place.folder / "logs" / "valkey.log"
+        log = self.place.folder / "valkey.log"
         with log.open("ab") as output:
             self.process = processes.spawn(
                 self._command(), user=self.place.user, stdout=output, stderr=output, env=_plain_environment()

@@ -244,13 +244,26 @@ def test_sockets_are_for_their_owner_alone(tiny, used_home):
         assert not {f"socket:[{columns[9]}]" for columns in tcp} & inodes
 
 
+def test_links_of_the_engines_user_lead_root_nowhere(tiny, used_home):
+    """Whoever took over PostgreSQL may write in its folders; the next start must not write where he points."""
+    victim = used_home.parent / "victim"
+    victim.write_text("untouched")
+    folders = [used_home / "engines" / name for name in ("postgres", "logs", "valkey", "sockets")]
+    for folder in folders:
+        for name in ("postgresql.conf", "pg_hba.conf", "pg_ident.conf", "postgres-start.log", "valkey.log", "lock"):
+            (folder / name).unlink(missing_ok=True)
+            (folder / name).symlink_to(victim)
+    assert tiny.start(used_home).ready().get("/readyz").isdigit()
+    assert victim.read_text() == "untouched"
+
+
 def test_another_user_cannot_connect(plain, home, plain_user, engines):
     """The folder keeps him out, and past the folder PostgreSQL still asks who he is."""
     if plain_user is None:
         assert mode(home.parent) == 0o755
         return
     run = plain.start(home).ready()
-    hba = (home / "engines/postgres/pg_hba.conf").read_text()
+    hba = (home / "engines/pg_hba.conf").read_text()
     assert hba == "local all all peer map=shop\n"
     url = f"postgresql://vouchsafe@/vouchsafe?host={home}/engines/sockets"
     asked = subprocess.run([f"{engines.programs}/psql", url, "-c", "SELECT 1"], capture_output=True, text=True)
