@@ -11,9 +11,18 @@ from msgspec import Meta
 
 from core import db
 from core.web.forms import Line, read_query
+from core.web.i18n import Text, _
 from core.web.render import page, see_other
 
 PAGE = 100
+
+KINDS: dict[str, Text] = {
+    "payment.forged": _("Forged callback"),
+    "payment.unknown": _("Payment of no order"),
+    "payment.wrong_amount": _("Wrong amount"),
+    "order.wrong_link": _("Wrong link to an order"),
+    "order.foreign_reveal": _("Codes of another's order asked for"),
+}
 
 
 class Filters(msgspec.Struct):
@@ -40,7 +49,7 @@ async def log(request: Request[Any, Any, Any]) -> Response[str]:
 @get("/alarms", opt={"who": "staff:audit.read"})
 async def alarms(request: Request[Any, Any, Any]) -> Response[str]:
     rows = await db.fetch("SELECT * FROM audit_alarm ORDER BY seen_at IS NOT NULL, id DESC LIMIT 200")
-    return page(request, "audit/alarms.html", {"alarms": rows})
+    return page(request, "audit/alarms.html", {"alarms": rows, "kinds": KINDS})
 
 
 @post("/alarms/{alarm_id:int}/seen", opt={"who": "staff:audit.read"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.db import Tx
+from core.web.i18n import Text, source
 
 
 async def record(
@@ -40,7 +41,7 @@ async def alarm(
     tx: Tx,
     kind: str,
     subject: str,
-    reason: str,
+    reason: Text | str,
     detail: dict[str, Any] | None = None,
     *,
     shop_id: int | None = None,
@@ -52,7 +53,7 @@ async def alarm(
         shop_id,
         kind,
         subject[:200],
-        reason[:500],
+        source(reason)[:500],
         detail or {},
         ip,
     )

@@ -31,7 +31,7 @@ from core.web import visit as visits
 from core.web.errors import FormError, NotFound, Unavailable
 from core.web.flash import flash
 from core.web.forms import Line, read_form, read_query
-from core.web.i18n import _, html_lang
+from core.web.i18n import _, html_lang, source
 from core.web.render import page, see_other
 from core.web.sessions import begin
 from core.web.visit import Visit
@@ -242,7 +242,7 @@ async def notify(request: AnyRequest, key: FromPath[str]) -> Response[bytes]:
     try:
         claim = await method.parse_callback(call)
     except Forged as forged:
-        await db.transaction(_alarm, key, str(forged), visit)
+        await db.transaction(_alarm, key, source(forged), visit)
         return _answer(method.refused)
     except GatewayUnavailable as error:
         raise Unavailable() from error

@@ -22,6 +22,7 @@ from core.orders.states import PAYMENT
 from core.payments.method import Claim, ClaimState
 from core.review import service as review
 from core.vault import stock
+from core.web.i18n import _
 
 
 class Outcome(StrEnum):
@@ -109,7 +110,7 @@ async def _step_by_step(
             tx,
             "payment.unknown",
             f"gateway:{method}",
-            "a verified callback names an attempt that does not exist",
+            _("a verified callback names an attempt that does not exist"),
             {"attempt": claim.attempt_ref, "gateway_ref": claim.gateway_ref},
             ip=ip,
         )
@@ -201,7 +202,7 @@ async def _paid_again(tx: Tx, method: str, order: Any, claim: Claim, source: str
         order["shop_id"],
         "paid_twice",
         f"paid_twice:{claim.attempt_ref}:{claim.event_key}",
-        "the order was paid again",
+        _("the order was paid again"),
         order_id=order["id"],
         attempt_id=order["attempt_id"],
         data={"amount": claim.amount.amount, "currency": claim.amount.currency},
@@ -230,7 +231,7 @@ async def _wrong_amount(tx: Tx, method: str, order: Any, claim: Claim, source: s
         order["shop_id"],
         "wrong_amount",
         f"wrong_amount:{claim.attempt_ref}:{claim.event_key}",
-        "the amount that came is not the amount asked for",
+        _("the amount that came is not the amount asked for"),
         order_id=order["id"],
         attempt_id=order["attempt_id"],
         data=detail,
@@ -239,7 +240,7 @@ async def _wrong_amount(tx: Tx, method: str, order: Any, claim: Claim, source: s
         tx,
         "payment.wrong_amount",
         f"gateway:{method}",
-        "amount or currency differ",
+        _("amount or currency differ"),
         detail,
         shop_id=order["shop_id"],
         ip=ip,

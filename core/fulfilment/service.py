@@ -11,6 +11,7 @@ from core.money import Money
 from core.orders import timeline
 from core.review import service as review
 from core.vault import stock
+from core.web.i18n import _
 
 # Codes, lines, order and timeline in one statement; nothing happens unless every code is there.
 DELIVER = """
@@ -93,5 +94,10 @@ async def _wait_for_a_person(tx: Tx, order: Any, reason: str) -> None:
     await tx.execute("UPDATE orders_line SET state = 'review' WHERE order_id = $1", order["id"])
     await timeline.add(tx, order["id"], "needs_review", "system", {"reason": reason})
     await review.open_item(
-        tx, order["shop_id"], reason, f"{reason}:{order['ref']}", "paid, but the codes are gone", order_id=order["id"]
+        tx,
+        order["shop_id"],
+        reason,
+        f"{reason}:{order['ref']}",
+        _("paid, but the codes are gone"),
+        order_id=order["id"],
     )

@@ -9,6 +9,7 @@ from enum import StrEnum
 from urllib.parse import parse_qsl
 
 from core.money import Money
+from core.web.i18n import _
 
 
 class Forged(Exception):
@@ -122,10 +123,10 @@ def _params(raw: bytes) -> dict[str, str]:
     try:
         pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, max_num_fields=100, errors="strict")
     except ValueError:
-        raise Forged("the parameters cannot be read") from None
+        raise Forged(_("the parameters cannot be read")) from None
     params = dict(pairs)
     if len(params) != len(pairs):
-        raise Forged("a parameter comes twice")
+        raise Forged(_("a parameter comes twice"))
     return params
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.db import Tx
+from core.web.i18n import Text, source
 
 KINDS = ("paid_late", "paid_twice", "wrong_amount", "out_of_stock", "job_failed")
 
@@ -14,7 +15,7 @@ async def open_item(
     shop_id: int,
     kind: str,
     key: str,
-    reason: str,
+    reason: Text | str,
     *,
     order_id: int | None = None,
     attempt_id: int | None = None,
@@ -29,7 +30,7 @@ async def open_item(
         key,
         order_id,
         attempt_id,
-        reason,
+        source(reason),
         data or {},
     )
 

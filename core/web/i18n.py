@@ -129,6 +129,12 @@ def _(message: str, **values: Any) -> Text:
     return Text(lambda: gettext(message) % values if values else gettext(message))
 
 
+def source(text: object) -> str:
+    """A text as the code writes it: what is stored, to be said in the language of whoever reads it later."""
+    with speaking("en"):
+        return str(text)
+
+
 def ngettext(one: str, many: str, number: int, **values: Any) -> Text:
     return Text(lambda: ngettext_now(one, many, number) % {"num": number, **values})
 

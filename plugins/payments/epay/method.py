@@ -19,6 +19,7 @@ from core.api import (
     Redirect,
     Started,
     Step,
+    _,
 )
 
 from .gateway import Gateway
@@ -79,13 +80,13 @@ class Epay(PaymentMethod):
     async def parse_callback(self, request: CallbackRequest) -> Claim:
         params = request.form_params() if request.method == "POST" and request.body else request.query_params()
         if not is_signed(params, self._settings.key.reveal()):
-            raise Forged("the signature is missing or wrong")
+            raise Forged(_("the signature is missing or wrong"))
         if params.get("sign_type") != "MD5":
-            raise Forged("the signature is not of the kind MD5")
+            raise Forged(_("the signature is not of the kind MD5"))
         if params.get("pid") != self._settings.pid:
-            raise Forged("it is for another merchant number")
+            raise Forged(_("it is for another merchant number"))
         if params.get("trade_status") != SUCCESS:
-            raise Forged("it does not say that the payment succeeded")
+            raise Forged(_("it does not say that the payment succeeded"))
         try:
             return _claim(params, ClaimState.PAID)
         except ValueError as error:

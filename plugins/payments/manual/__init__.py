@@ -49,7 +49,7 @@ class Manual(PaymentMethod):
         return Started(Instructions(texts))
 
     async def parse_callback(self, request: CallbackRequest) -> None:
-        raise Forged("nobody but staff confirms these payments")
+        raise Forged(_("nobody but staff confirms these payments"))
 
 
 def _filled(text: str, attempt: Attempt, locale: str) -> str:

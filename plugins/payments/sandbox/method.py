@@ -13,6 +13,7 @@ from core.api import (
     PluginContext,
     Redirect,
     Started,
+    _,
 )
 
 from . import page
@@ -44,7 +45,7 @@ class Sandbox(PaymentMethod):
             return _html(page.choices(trade.but(Act.CHOOSE), self._ctx.secret))
         trade = Trade.read(request.form_params(), self._ctx.secret)
         if trade.act is Act.CHOOSE:
-            raise Forged("it reports no outcome")
+            raise Forged(_("it reports no outcome"))
         return replace(trade.claim(), answer=_html(page.reported(trade, self._ctx.secret)))
 
     async def query(self, attempt: Attempt) -> Claim | None:

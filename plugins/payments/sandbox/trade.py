@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from urllib.parse import urlencode
 
-from core.api import Attempt, Claim, ClaimState, Forged, Money
+from core.api import Attempt, Claim, ClaimState, Forged, Money, _
 
 
 class Act(StrEnum):
@@ -68,12 +68,12 @@ class Trade:
         """:raises Forged: it was not signed here."""
         fields = {name: value for name, value in params.items() if name != "sign"}
         if not hmac.compare_digest(_sign(fields, secret).encode(), params.get("sign", "").encode()):
-            raise Forged("the signature is missing or wrong")
+            raise Forged(_("the signature is missing or wrong"))
         try:
             numbers = {name: int(fields[name]) for name in ("amount", "until")}
             return cls(**{**fields, **numbers, "act": Act(fields["act"])})  # type: ignore[arg-type]
         except (KeyError, TypeError, ValueError):
-            raise Forged("it is signed, but of an older version") from None
+            raise Forged(_("it is signed, but of an older version")) from None
 
     def signed(self, secret: bytes) -> dict[str, str]:
         fields = {name: str(value) for name, value in asdict(self).items()}
