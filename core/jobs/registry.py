@@ -31,7 +31,7 @@ class Job:
 
     def pause_after(self, tries: int) -> float:
         """Seconds until the next try: doubled each time, never above an hour."""
-        return min(self.backoff_seconds * 2 ** min(tries - 1, 20), LONGEST_PAUSE)
+        return min(self.backoff_seconds * 2.0 ** min(tries - 1, 20), LONGEST_PAUSE)
 
 
 class TwoJobsOneName(ValueError):

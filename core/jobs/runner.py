@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from core import db
+from core.crash_point import crash_point
 from core.db import Tx
 from core.jobs import bell, line, registry
 from core.jobs.lease import Cancelled, GiveUp, Lease, LeaseLost, Retry
@@ -135,6 +136,7 @@ class Runner:
         lease = Lease(job_id, job.name, row["fence"], row["tries"], job.lease_seconds, row["tries"] >= job.tries)
         lease.cancelled = row["cancel"]
         self._leases.add(lease)
+        crash_point(f"jobs.taken:{job.name}")
         try:
             await self._see_through(job, row["args"], lease)
         finally:
@@ -155,6 +157,7 @@ class Runner:
             ending = Ending("queued", "the worker was stopped before the job was done", count_try=False)
         lease.task = None
         _log_ending(job, lease, ending, time.monotonic() - started)
+        crash_point(f"jobs.worked:{job.name}")
         await self._write_down(job, args, lease, ending)
 
     async def _write_down(self, job: Job, args: dict[str, Any], lease: Lease, ending: Ending) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -144,7 +143,7 @@ def _shop(shop: Shop) -> Context:
 
 def _when(at: datetime, shop: Shop, locale: str) -> str:
     zone = dates.get_timezone(shop.timezone)
-    return dates.format_datetime(at, "medium", tzinfo=zone, locale=locale)  # type: ignore[arg-type]
+    return dates.format_datetime(at, "medium", tzinfo=zone, locale=locale)
 
 
 def _link(row: Any, base_url: str, secret: bool) -> str:
@@ -181,16 +180,10 @@ async def _links_context(message: Any, shop: Shop, base_url: str, locale: str, s
 
 def sample(shop: Shop, locale: str, base_url: str) -> Context:
     """An order that never was, for previews and tests of a text."""
-    say: Callable[[Any], str] = str
     with speaking(locale):
-        line = {
-            "id": 1,
-            "product": {"": say(_("A month of music"))},
-            "sku": {"": say(_("One month"))},
-            "quantity": 2,
-            "total": 3980,
-            "note": {"": say(_("Enter the code on the service's page under Redeem."))},
-        }
+        product, sku = str(_("A month of music")), str(_("One month"))
+        note = str(_("Enter the code on the service's page under Redeem."))
+    line = {"id": 1, "product": {"": product}, "sku": {"": sku}, "quantity": 2, "total": 3980, "note": {"": note}}
     row = {
         "ref": "VSAMPLE00000",
         "total": 3980,
@@ -200,12 +193,7 @@ def sample(shop: Shop, locale: str, base_url: str) -> Context:
         "lines": [line],
     }
     codes = [(1, "SAMPLE-CODE-0001"), (1, "SAMPLE-CODE-0002")] if shop.settings.mail_codes else []
-    link = f"{base_url}/o/VSAMPLE00000?k={HIDDEN}"
-    context = order_context(shop, row, locale, link, codes)
-    context["orders"] = [
-        {"ref": row["ref"], "product": line["product"][""], "placed": context["order"]["placed"], "link": link}
-    ]
-    return context
+    return _with_itself(order_context(shop, row, locale, f"{base_url}/o/{row['ref']}?k={HIDDEN}", codes))
 
 
 async def of_order(shop: Shop, ref: str, locale: str, base_url: str) -> Context | None:
@@ -215,7 +203,12 @@ async def of_order(shop: Shop, ref: str, locale: str, base_url: str) -> Context 
         return None
     message = {"event": "order_delivered", "order_id": row["id"]}
     link = _link(row, base_url, secret=False)
-    context = order_context(shop, row, locale, link, await _codes(message, shop, secret=False))
-    product = context["lines"][0]["product"] if context["lines"] else ""
-    context["orders"] = [{"ref": ref, "product": product, "placed": context["order"]["placed"], "link": link}]
-    return context
+    return _with_itself(order_context(shop, row, locale, link, await _codes(message, shop, secret=False)))
+
+
+def _with_itself(context: Context) -> Context:
+    """The order as the only one of its buyer, for texts about several."""
+    order, lines = context["order"], context["lines"]
+    product = lines[0]["product"] if lines else ""
+    one = {"ref": order["ref"], "product": product, "placed": order["placed"], "link": context["link"]}
+    return {**context, "orders": [one]}

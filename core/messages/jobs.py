@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from core.crash_point import crash_point
 from core.db import Tx
 from core.hooks import runtime
 from core.jobs import GiveUp, Lease, Retry, job, ring
@@ -38,6 +39,7 @@ async def send(args: Args, lease: Lease) -> None:
         raise Retry(str(error), error.after) from None
     except NotifierRefused as error:
         raise GiveUp(str(error)) from None
+    crash_point("messages.handed_over")
     await lease.write(service.sent, message, outgoing.subject, receipt.reference)
 
 
