@@ -21,8 +21,13 @@ bench: .venv/test.stamp
 	@mkdir -p build
 	$(BIN)/python tests/bench/run.py
 
-soak: .venv/test.stamp chromium
-	$(BIN)/pytest -m soak
+# Faults and races, over and over, with another seed of chance each time.
+ROUNDS ?= 20
+soak: .venv/test.stamp
+	@for round in $$(seq $(ROUNDS)); do \
+		echo "round $$round of $(ROUNDS)"; \
+		$(BIN)/pytest -q -n 2 --dist loadfile tests/faults tests/races tests/jobs tests/run || exit 1; \
+	done
 
 # The lock files, for every platform and Python from 3.11 on, with no address of a package index in them.
 lock:
