@@ -21,7 +21,7 @@ bench: .venv/test.stamp
 	@mkdir -p build
 	$(BIN)/python tests/bench/run.py
 
-# Faults and races, over and over, with another seed of chance each time.
+# Faults and races, over and over.
 ROUNDS ?= 20
 soak: .venv/test.stamp
 	@for round in $$(seq $(ROUNDS)); do \
