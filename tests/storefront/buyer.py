@@ -85,7 +85,8 @@ async def facts(order: str) -> dict[str, Any]:
     row = await db.fetchrow(
         """
         SELECT payment_state AS payment, fulfilment_state AS fulfilment, paid,
-            (SELECT array_agg(method || ' ' || state ORDER BY id) FROM payments_attempt WHERE order_id = o.id) AS attempts,
+            (SELECT array_agg(method || ' ' || state ORDER BY id) FROM payments_attempt WHERE order_id = o.id)
+                AS attempts,
             (SELECT count(*) FROM vault_code code JOIN orders_line line ON line.id = code.line_id
              WHERE line.order_id = o.id AND code.state = 'reserved') AS reserved,
             (SELECT count(*) FROM vault_code code JOIN orders_line line ON line.id = code.line_id

@@ -43,7 +43,13 @@ async def shop(database: str, redis_url: str, tmp_path_factory: pytest.TempPathF
         )
         app = create_app(config, load_plugins=with_plugins)
         settings = uvicorn.Config(
-            app, lifespan="on", proxy_headers=False, server_header=False, log_config=None, access_log=False
+            app,
+            lifespan="on",
+            proxy_headers=False,
+            server_header=False,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=2,
         )
         server = uvicorn.Server(settings)
         task = asyncio.create_task(server.serve(sockets=[listener]))

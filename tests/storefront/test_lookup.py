@@ -11,7 +11,9 @@ from tests.storefront.conftest import NewBuyer
 
 
 async def asked_for(contact: str) -> list[dict[str, Any]]:
-    rows = await db.fetch("SELECT args FROM jobs_job WHERE name = 'orders.mail_links' AND args ->> 'contact' = $1", contact)
+    rows = await db.fetch(
+        "SELECT args FROM jobs_job WHERE name = 'orders.mail_links' AND args ->> 'contact' = $1", contact
+    )
     return [row["args"] for row in rows]
 
 

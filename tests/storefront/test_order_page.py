@@ -166,8 +166,14 @@ async def test_an_unknown_way_to_pay_changes_nothing(buyer: Buyer, stock: Any) -
     [
         ({"kind": "qr", "text": "https://pay.example/1", "deep_link": "weixin://pay"}, '<svg viewBox="0 0 '),
         ({"kind": "qr", "text": "https://pay.example/1", "deep_link": "weixin://pay"}, 'href="weixin://pay"'),
-        ({"kind": "form", "url": "https://pay.example/x", "fields": {"a": '"><b>'}}, 'name="a" value="&#34;&gt;&lt;b&gt;"'),
-        ({"kind": "form", "url": "https://pay.example/x", "fields": {}}, '<form action="https://pay.example/x" method="post"'),
+        (
+            {"kind": "form", "url": "https://pay.example/x", "fields": {"a": '"><b>'}},
+            'name="a" value="&#34;&gt;&lt;b&gt;"',
+        ),
+        (
+            {"kind": "form", "url": "https://pay.example/x", "fields": {}},
+            '<form action="https://pay.example/x" method="post"',
+        ),
         ({"kind": "redirect", "url": "https://pay.example/y?a=1&b=2"}, 'href="https://pay.example/y?a=1&amp;b=2"'),
         ({"kind": "instructions", "text": {"en": "<i>Send it</i>"}}, "&lt;i&gt;Send it&lt;/i&gt;"),
     ],
@@ -215,6 +221,7 @@ async def test_paid_late_still_delivers_while_there_is_stock(buyer: Buyer, stock
 
 async def buyer_pays_by_old_page(buyer: Buyer, page: str) -> None:
     """The gateway's page was open already when the order expired."""
+
     class Old(Buyer):
         async def get(self, path: str, **headers: str) -> Any:
             return type("Page", (), {"text": page})

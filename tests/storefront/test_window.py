@@ -95,9 +95,7 @@ async def test_a_title_cannot_break_out_of_the_facts(client: httpx.AsyncClient) 
     assert json.loads(facts[1])["name"] == evil
 
 
-@pytest.mark.parametrize(
-    ("setting", "badges"), [("exact", ["10 in stock"]), ("band", ["In stock"]), ("hidden", [])]
-)
+@pytest.mark.parametrize(("setting", "badges"), [("exact", ["10 in stock"]), ("band", ["In stock"]), ("hidden", [])])
 async def test_stock_is_told_as_the_shop_wants(client: httpx.AsyncClient, setting: str, badges: list[str]) -> None:
     await set_settings(show_stock=setting)
     try:
@@ -146,7 +144,7 @@ async def test_pictures_never_change_under_their_address(client: httpx.AsyncClie
 
 
 def test_markdown_is_harmless() -> None:
-    text = '# Big\n\n<script>alert(1)</script>\n\n[go](javascript:alert(1)) [ok](https://a.example)\n\n<b onclick="x">hi</b>'
+    text = '# Big\n\n<script>alert(1)</script>\n\n[go](javascript:alert(1)) [ok](https://a.example)\n\n<b onclick="x">'
     html = to_html(text)
     assert "<h2>Big</h2>" in html
     assert "<script" not in html
