@@ -16,6 +16,8 @@ from core.checkout import acts
 from core.checkout.settle import Outcome
 from core.jobs import bell, ring
 from core.messages import service as messages
+from core.messages.console import STATES as MESSAGE_STATES
+from core.messages.events import EVENTS
 from core.money import Money
 from core.orders import search, timeline, words
 from core.orders import service as orders
@@ -107,6 +109,8 @@ async def _order_page(request: Request[Any, Any, Any], ref: str, problem: Any = 
             "SELECT * FROM review_item WHERE order_id = $1 AND state = 'open' ORDER BY id", order["id"]
         ),
         "reveals": await _reveals(order["id"]),
+        "message_events": EVENTS,
+        "message_states": MESSAGE_STATES,
         "names": await _staff_names(visit_of(request).shop.id),
         "words": words,
         "problem": problem,

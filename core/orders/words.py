@@ -64,6 +64,15 @@ STEPS: dict[str, Text] = {
     "note": _("Note"),
 }
 
+ACTORS: dict[str, Text] = {
+    "buyer": _("Buyer"),
+    "system": _("The shop itself"),
+    "gateway": _("Gateway"),
+    "callback": _("Callback"),
+    "query": _("Query"),
+    "staff": _("Staff"),
+}
+
 REVIEW: dict[str, Text] = {
     "paid_late": _("Paid after it expired"),
     "paid_twice": _("Paid twice"),
@@ -71,6 +80,14 @@ REVIEW: dict[str, Text] = {
     "out_of_stock": _("Paid, but out of stock"),
     "job_failed": _("A job gave up"),
 }
+
+
+def actor(who: str, people: dict[str, str]) -> str:
+    """``staff:3`` becomes a person, ``gateway:epay`` a sentence's worth of words."""
+    kind, _colon, key = who.partition(":")
+    if who in people or kind not in ACTORS:
+        return people.get(who, who)
+    return f"{ACTORS[kind]} {key}".strip()
 
 
 def named(table: dict[str, Any], key: str) -> Any:
