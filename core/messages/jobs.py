@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import traceback
+
 from core.crash_point import crash_point
 from core.db import Tx
 from core.hooks import runtime
@@ -11,6 +15,10 @@ from core.messages import compose, service
 from core.messages.notifier import NotifierRefused, NotifierUnavailable
 from core.shops import service as shops
 from core.web.i18n import speaking
+
+log = logging.getLogger("vouchsafe.messages")
+
+SEND_SECONDS = 60
 
 
 async def _gave_up(tx: Tx, args: Args, error: str) -> None:
@@ -32,13 +40,21 @@ async def send(args: Args, lease: Lease) -> None:
         raise GiveUp(str(error)) from None
     try:
         # what goes wrong is told to the merchant
-        with speaking((await shops.by_id(message["shop_id"])).locale):
-            receipt = await notifier.send(outgoing)
+        shop = await shops.by_id(message["shop_id"])
+        with speaking(shop.locale):
+            async with asyncio.timeout(SEND_SECONDS):
+                receipt = await notifier.send(outgoing)
     except NotifierUnavailable as error:
         await lease.write(service.wait, message["id"], str(error))
         raise Retry(str(error), error.after) from None
     except NotifierRefused as error:
         raise GiveUp(str(error)) from None
+    except Exception as error:  # noqa: BLE001 - a plugin's mistake, of any kind
+        # Only its kind is told: the words of this error may be those of the message.
+        what, where = type(error).__name__, traceback.extract_tb(error.__traceback__)[-1]
+        log.error("the notifier %s broke: %s in %s:%s", notifier.key, what, where.filename, where.lineno)
+        await lease.write(service.wait, message["id"], f"{notifier.key}: {what}")
+        raise Retry(f"{notifier.key}: {what}") from None
     crash_point("messages.handed_over")
     await lease.write(service.sent, message, outgoing.subject, receipt.reference)
 

@@ -45,7 +45,14 @@ def notifier_for(channel: str) -> Notifier | None:
     except RuntimeError:
         # a process without plugins, such as a command: its mails wait in the outbox
         return None
-    return next((notifiers[key] for key in sorted(notifiers) if notifiers[key].channel == channel), None)
+    return next(
+        (notifiers[key] for key in sorted(notifiers) if getattr(notifiers[key], "channel", "") == channel), None
+    )
+
+
+def state_now(channel: str) -> str:
+    """How a new message begins: it is sent, or held until somebody can send it."""
+    return "queued" if notifier_for(channel) else "held"
 
 
 # -- writing to people ------------------------------------------------------------------
@@ -61,7 +68,7 @@ async def queue(
     """
     if event not in EVENTS:
         raise ValueError(f"no message is called {event!r}")
-    state = "queued" if notifier_for(MAIL) else "held"
+    state = state_now(MAIL)
     unique = f"{event}:{MAIL}:{key}"
     rows = await tx.fetch(QUEUE, shop_id, order_id, event, MAIL, recipient, locale, unique, state, SEND)
     return [row["id"] for row in rows]

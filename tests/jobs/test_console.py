@@ -24,7 +24,7 @@ async def job(state="queued", name="messages.send", **columns):
     job_id = await db.transaction(jobs.enqueue, name, {"message": 5})
     facts = {"state": state, **columns}
     for column, value in facts.items():
-        await db.execute(f"UPDATE jobs_job SET {column} = $2 WHERE id = $1", job_id, value)  # noqa: S608 - from below
+        await db.execute(f"UPDATE jobs_job SET {column} = $2 WHERE id = $1", job_id, value)
     return job_id
 
 

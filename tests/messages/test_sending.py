@@ -5,6 +5,8 @@ import json
 import pytest
 
 from core import db
+from core.hooks import runtime
+from core.hooks.runtime import Runtime
 from core.jobs import NewJob
 from core.messages import service
 from core.messages.notifier import OutgoingMessage
@@ -302,3 +304,66 @@ async def _enqueue(tx, args):
     from core.jobs import enqueue_many
 
     return await enqueue_many(tx, [NewJob("orders.mail_links", args)])
+
+
+BROKEN = """
+from core.api import Notifier, Plugin, hookimpl
+
+
+class Mute:
+    key = "a_mute"
+
+
+class Broken(Notifier):
+    key = "broken"
+    channel = "mail"
+    title = {"en": "Broken"}
+
+    async def send(self, message):
+        raise RuntimeError(" ".join(message.text.split()))
+
+
+class BrokenPlugin(Plugin):
+    @hookimpl
+    def register_notifiers(self, ctx):
+        return [Mute(), Broken()]
+
+
+plugin = BrokenPlugin()
+"""
+
+MANIFEST = """
+id = "notifiers.broken"
+kind = "notifiers"
+version = "1.0.0"
+api = 1
+core = ">=0.1,<1"
+default_enabled = true
+[title]
+en = "Broken"
+[summary]
+en = "Raises what no notifier should raise."
+"""
+
+
+async def test_a_notifier_that_breaks_stops_no_sale_and_its_words_are_not_kept(
+    desk: Desk, tmp_path, monkeypatch, caplog
+):
+    place = tmp_path / "posts" / "notifiers" / "broken"
+    place.mkdir(parents=True)
+    (place / "plugin.toml").write_text(MANIFEST)
+    (place / "__init__.py").write_text(BROKEN)
+    monkeypatch.syspath_prepend(tmp_path)
+    broken = Runtime(folder=tmp_path / "posts", package="posts", base_url=SHOP, environ={})
+    runtime.use(broken)
+    await broken.start()
+    await desk.shop(mail_codes=True)
+    order = await desk.order("CANARY-BROKEN-1")
+    assert len(await settled(order)) == 1
+    await desk.work()
+    await broken.close()
+    message, job = await desk.message(), await desk.job()
+    assert (message["state"], message["error"]) == ("queued", "broken: RuntimeError")
+    assert (job["state"], job["error"]) == ("queued", "broken: RuntimeError")
+    assert "the notifier broken broke: RuntimeError" in caplog.text
+    assert "CANARY" not in caplog.text
