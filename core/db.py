@@ -177,6 +177,18 @@ async def execute(sql: str, *args: Any) -> str:
         return await connection.execute(sql, *args)
 
 
+async def statement(sql: str, *args: Any) -> asyncpg.Record | None:
+    """One statement that is a whole transaction by itself: run again after a conflict, as ``transaction`` does."""
+    for attempt in range(1, RETRIES + 1):
+        try:
+            return await fetchrow(sql, *args)
+        except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
+            if attempt == RETRIES:
+                raise
+            await asyncio.sleep(0.01 * 2**attempt)
+    raise AssertionError("unreachable")
+
+
 # A backend that dies between two statements may show itself as any of these.
 _CONNECTION_LOST = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 

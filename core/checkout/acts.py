@@ -20,6 +20,8 @@ from core.review import service as review
 from core.vault import stock
 from core.web.i18n import _
 
+EXTRA_MONEY = "paid_twice"
+
 
 async def confirm_paid(shop_id: int, ref: str, staff_id: int, note: str, ip: str | None) -> Settled:
     """Staff saw the money arrive: settle the newest attempt as if the gateway had said so.
@@ -59,24 +61,52 @@ async def cancel(shop_id: int, ref: str, staff_id: int, ip: str | None) -> None:
     await db.transaction(write)
 
 
-async def deliver_anyway(shop_id: int, ref: str, staff_id: int, ip: str | None) -> bool:
+async def deliver_anyway(shop_id: int, ref: str, staff_id: int, ip: str | None) -> list[int]:
     """Deliver an order that waits for a person: stock came in again, or the wrong amount is accepted as it is.
 
-    True when its goods are handed over; False when there is still not enough stock.
+    Gives the jobs to ring.
+
+    :raises Refused: it waits for nobody (any more), or there is still not enough stock.
     """
     return await db.transaction(_deliver_anyway, shop_id, ref, staff_id, ip)
 
 
-async def _deliver_anyway(tx: Tx, shop_id: int, ref: str, staff_id: int, ip: str | None) -> bool:
+async def _deliver_anyway(tx: Tx, shop_id: int, ref: str, staff_id: int, ip: str | None) -> list[int]:
     order = await _waiting(tx, shop_id, ref)
-    if order["payment_state"] == "mismatch":
+    accepted = order["payment_state"] == "mismatch"
+    if accepted:
         await tx.execute("UPDATE orders_order SET payment_state = 'paid' WHERE id = $1", order["id"])
     if not await fulfilment.fulfil(tx, order, "out_of_stock"):
         raise Refused(_("There is still not enough stock. Import codes first, or pay the money back."))
-    await review.resolve_of_order(tx, order["id"], staff_id, "delivered")
+    if accepted and not order["test"]:
+        await _book_what_really_came(tx, order)
+    await review.resolve_of_order(tx, order["id"], staff_id, "delivered", but=(EXTRA_MONEY,))
     await audit.record(tx, f"staff:{staff_id}", "order.delivered_anyway", f"order:{ref}", shop_id=shop_id, ip=ip)
-    await messages.order_settled(tx, order, delivered=True)
-    return True
+    return await messages.order_settled(tx, order, delivered=True)
+
+
+async def _book_what_really_came(tx: Tx, order: Any) -> None:
+    """The sale was booked at its price: what was accepted below or above it is the shop's loss or gain."""
+    price = {order["currency"]: -order["total"]}
+    wrong = await tx.fetch(
+        "SELECT currency, sum(amount)::bigint AS amount FROM payments_event"
+        " WHERE order_id = $1 AND state = 'paid' AND outcome = 'wrong_amount' GROUP BY currency",
+        order["id"],
+    )
+    for row in wrong:
+        price[row["currency"]] = price.get(row["currency"], 0) + row["amount"]
+    for currency, difference in price.items():
+        up = difference > 0
+        await ledger.move(
+            tx,
+            order["shop_id"],
+            "difference",
+            f"difference:{order['ref']}:{currency}",
+            Money(abs(difference), currency),
+            debit=ledger.DEPOSITS if up else ledger.REVENUE,
+            credit=ledger.REVENUE if up else ledger.DEPOSITS,
+            order_id=order["id"],
+        )
 
 
 async def refunded_by_hand(shop_id: int, ref: str, staff_id: int, note: str, ip: str | None) -> None:
@@ -112,7 +142,9 @@ async def _extra_money_returned(
     item = await tx.fetchrow(
         "SELECT item.*, o.test, attempt.method FROM review_item item JOIN orders_order o ON o.id = item.order_id"
         " JOIN payments_attempt attempt ON attempt.id = item.attempt_id"
-        " WHERE item.id = $1 AND item.shop_id = $2 AND o.ref = $3 AND item.kind = 'paid_twice'",
+        " WHERE item.id = $1 AND item.shop_id = $2 AND o.ref = $3"
+        " AND (item.kind = 'paid_twice' OR item.kind = 'wrong_amount' AND o.fulfilment_state <> 'review')"
+        " FOR UPDATE OF o",
         item_id,
         shop_id,
         ref,
@@ -125,7 +157,7 @@ async def _extra_money_returned(
             shop_id,
             "refund",
             f"refund:{item['key']}",
-            Money(item["data"]["amount"], item["data"]["currency"]),
+            _extra(item),
             debit=ledger.DEPOSITS,
             credit=ledger.GATEWAY.format(item["method"]),
             order_id=item["order_id"],
@@ -142,13 +174,27 @@ async def _extra_money_returned(
     )
 
 
+def _extra(item: Any) -> Money:
+    came = item["data"]
+    if item["kind"] == "wrong_amount":
+        return Money(came["came"], came["came_currency"])
+    return Money(came["amount"], came["currency"])
+
+
+# What went back before as money nobody owed does not go back twice.
+STILL_HERE = """
+SELECT event.method, event.currency, sum(event.amount)::bigint AS amount
+FROM payments_event event JOIN payments_attempt attempt ON attempt.id = event.attempt_id
+WHERE event.order_id = $1 AND event.state = 'paid' AND NOT EXISTS (
+    SELECT 1 FROM review_item item WHERE item.order_id = event.order_id AND item.resolution = 'refunded'
+    AND item.key = item.kind || ':' || attempt.ref || ':' || event.event_key)
+GROUP BY event.method, event.currency
+"""
+
+
 async def _book_back(tx: Tx, order: Any) -> None:
     """Money goes back to where each payment came from."""
-    paid = await tx.fetch(
-        "SELECT method, currency, sum(amount)::bigint AS amount FROM payments_event"
-        " WHERE order_id = $1 AND state = 'paid' GROUP BY method, currency",
-        order["id"],
-    )
+    paid = await tx.fetch(STILL_HERE, order["id"])
     for row in paid:
         await ledger.move(
             tx,

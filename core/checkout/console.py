@@ -218,9 +218,11 @@ async def note(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[
     return see_other(f"/admin/orders/{ref}")
 
 
-async def _done(request: Request[Any, Any, Any], ref: str, act: Awaitable[Any], said: Any) -> Response[Any]:
+async def _done(
+    request: Request[Any, Any, Any], ref: str, act: Awaitable[list[int] | None], said: Any
+) -> Response[Any]:
     try:
-        await act
+        await ring(*(await act or ()))
     except Refused as refused:
         return await _order_page(request, ref, refused.text, 409)
     await bell.ring(f"order:{ref}", "changed")

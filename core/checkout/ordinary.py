@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.db import Tx
+from core import db
 from core.ledger import service as ledger
+from core.messages import service as messages
+from core.messages.events import MAIL, ORDER_DELIVERED
 from core.payments.method import Claim
 
 SETTLE = """
@@ -71,14 +73,21 @@ WITH o AS (
         ('payment', fit.gateway, $4), ('payment', fit.deposits, -$4),
         ('sale', fit.deposits, $4), ('sale', fit.revenue, -$4)) AS booked (kind, account_id, amount)
     WHERE booked.kind = entry.kind
+), message AS (
+    INSERT INTO messages_message (shop_id, order_id, event, channel, recipient, locale, key, state)
+    SELECT shop_id, id, $11, $12, contact, locale, $11 || ':' || $12 || ':' || ref, $13 FROM fit
+    WHERE contact_kind = 'email' ON CONFLICT (key) DO NOTHING RETURNING id
+), job AS (
+    INSERT INTO jobs_job (name, args) SELECT $14, jsonb_build_object('message', id) FROM message WHERE $13 = 'queued'
+    RETURNING id
 )
-SELECT id, shop_id, ref, currency, total, test, contact, contact_kind, locale FROM fit
+SELECT fit.ref, (SELECT id FROM job) AS job_id FROM fit
 """
 
 
-async def settle(tx: Tx, method: str, claim: Claim, source: str) -> Any:
-    """Settle and deliver an ordinary sale; gives the order, or None when it is not ordinary and nothing was done."""
-    return await tx.fetchrow(
+async def settle(method: str, claim: Claim, source: str) -> Any:
+    """Settle and deliver an ordinary sale: ``ref`` and the mail's ``job_id``; None when nothing was done."""
+    return await db.statement(
         SETTLE,
         claim.attempt_ref,
         method,
@@ -90,4 +99,8 @@ async def settle(tx: Tx, method: str, claim: Claim, source: str) -> Any:
         ledger.GATEWAY.format(method),
         ledger.DEPOSITS,
         ledger.REVENUE,
+        ORDER_DELIVERED.key,
+        MAIL,
+        messages.state_now(MAIL),
+        messages.SEND,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -13,7 +14,17 @@ from core.audit import service as audit
 from core.catalog.buyer_fields import check_answers
 from core.catalog.service import sku_facts, words
 from core.checkout.check import check
-from core.checkout.place import Buyer, Chosen, Placed, SoldOut, TooManyOpen, place, placed_before
+from core.checkout.place import (
+    Buyer,
+    Chosen,
+    Placed,
+    Prepare,
+    Prepared,
+    SoldOut,
+    TooManyOpen,
+    place,
+    placed_before,
+)
 from core.checkout.qr import qr
 from core.checkout.settle import Outcome, settle
 from core.crash_point import crash_point
@@ -23,9 +34,9 @@ from core.orders import service as orders
 from core.orders.contact import read_contact
 from core.payments import offer
 from core.payments import service as payments
-from core.payments.method import Answer, CallbackRequest, Forged, GatewayUnavailable
+from core.payments.method import Answer, CallbackRequest, Forged, GatewayRefused, GatewayUnavailable
 from core.people import sessions
-from core.pricing.quote import Item, quote
+from core.pricing.quote import Item, Quote, quote
 from core.refused import Refused
 from core.web import visit as visits
 from core.web.errors import FormError, NotFound, Unavailable
@@ -159,12 +170,45 @@ async def _place(request: AnyRequest, sent: OrderForm) -> tuple[Placed, str | No
         # The second click of an order that was placed: guards count the first one already.
         if not await placed_before(visit.shop, buyer, sent.key):
             raise
-    choice = Chosen(way.method.key, payments.label(way.method, way.option), way.option, way.method.test_only)
+    choice = Chosen(
+        way.method.key,
+        payments.label(way.method, way.option),
+        way.option,
+        way.method.test_only,
+        _preparing(request, way, priced, buyer) if way.method.starts_here else None,
+    )
     placed = await place(visit.shop, priced, answers, buyer, choice, sent.key)
-    if placed.is_new:
+    if placed.is_new and not placed.started:
         await _start(request, way.method, placed.attempt_ref)
         crash_point("checkout.started")
     return placed, token if placed.is_new else None
+
+
+def _preparing(request: AnyRequest, way: offer.Offer, priced: Quote, buyer: Buyer) -> Prepare:
+    """How the first attempt begins when nobody has to be called for it."""
+
+    async def prepare(ref: str, now: datetime, expires_at: datetime) -> Prepared | None:
+        attempt = payments.view(
+            ref=f"{ref}-1",
+            order_ref=ref,
+            method=way.method.key,
+            amount=priced.total,
+            title=priced.lines[0].sku.product_title,
+            option=way.option,
+            locale=buyer.locale,
+            ip=buyer.ip,
+            agent=buyer.agent,
+            base_url=request.app.state.config.base_url,
+            created_at=now,
+            expires_at=expires_at,
+        )
+        try:
+            started = await way.method.start(attempt)
+        except (GatewayRefused, GatewayUnavailable):
+            return None  # tried again, and written down, after the order is placed
+        return Prepared(payments.step_to_json(started.step), payments.next_query_time(way.method, now, 0))
+
+    return prepare
 
 
 async def _start(request: AnyRequest, method: Any, attempt_ref: str) -> str:

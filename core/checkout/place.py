@@ -1,9 +1,10 @@
-"""Place an order: order, lines, reserved codes and the first payment attempt, in one short transaction."""
+"""Place an order: order, lines, reserved codes and the first payment attempt, in one statement."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from ipaddress import ip_address
@@ -24,6 +25,8 @@ from core.web.i18n import _
 
 TOKEN_PURPOSE = "order-token"  # noqa: S105 - the name of a purpose
 LOOKS_BEFORE_SOLD_OUT = 4
+RACES_FOR_A_PLACE = 50
+PLACES = ("orders_order_contact_slot", "orders_order_address_slot")
 
 
 class SoldOut(Refused):
@@ -65,6 +68,19 @@ class Chosen:
     label: dict[str, str]
     option: str
     test: bool
+    prepare: Prepare | None = None
+    """Works out the buyer's next step beforehand, for a method that needs no call for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The next step as it is stored, and when the gateway is asked first."""
+
+    started: dict[str, Any]
+    next_query_at: datetime | None
+
+
+Prepare = Callable[[str, datetime, datetime], Awaitable[Prepared | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,59 +90,66 @@ class Placed:
     attempt_ref: str
     expires_at: datetime
     is_new: bool
+    started: bool = False
     token: str = field(repr=False, default="")
 
 
-# Order, lines, reserved codes, access and first attempt in one statement. It does nothing when the caps are
-# reached or the key was used. The claim is the one of core.vault.stock, once for each line.
+# Claim, order, lines, access and first attempt in one statement, so that no transaction stays open between
+# them. It writes nothing at all unless every code was claimed, a place among the buyer's open orders is free
+# and the key is new. The claim is the one of core.vault.stock, once for each line.
 PLACE = """
-WITH held AS (
-    SELECT (SELECT count(*) FROM orders_order WHERE shop_id = $1 AND contact = $4
-                AND payment_state = 'unpaid' AND fulfilment_state = 'reserved') AS by_contact,
-           (SELECT count(*) FROM orders_order WHERE ip = $20
-                AND payment_state = 'unpaid' AND fulfilment_state = 'reserved') AS by_address
-), placed AS (
-    INSERT INTO orders_order (shop_id, ref, key, contact, contact_kind, locale, ip, agent, currency, total,
-                              token_hash, token_sealed, test, expires_at)
-    SELECT $1, $2, $3, $4, $5, $6, $7, $8, $10, $11, $12, $13, $15, $16 FROM held
-    WHERE by_contact < $21 AND by_address < $22
-    ON CONFLICT (shop_id, key) DO NOTHING RETURNING id
-), session AS (
-    INSERT INTO people_session (id_hash, kind, expires_at, ip, agent)
-    SELECT $9, 'buyer', now() + interval '30 days', $7, $8 FROM placed WHERE $14
-), access AS (
-    INSERT INTO orders_access (order_id, session_hash, how) SELECT id, $9, 'bought' FROM placed
-), event AS (
-    INSERT INTO orders_event (order_id, kind, actor, data)
-    SELECT id, 'placed', 'buyer', jsonb_build_object('total', $11::bigint, 'currency', $10::text) FROM placed
-), attempt AS (
-    INSERT INTO payments_attempt (ref, order_id, method, label, option, amount, currency)
-    SELECT $2 || '-1', id, $17, $18, $19, $11, $10 FROM placed WHERE $17 <> ''
-), line AS (
-    INSERT INTO orders_line (order_id, sku_id, product_id, product_title, sku_title, sku_code, delivery_note,
-                             quantity, unit_price, total, fields)
-    SELECT placed.id, item.* FROM placed, jsonb_to_recordset($23) AS item (
+WITH item AS (
+    SELECT * FROM jsonb_to_recordset($1) AS item (
         sku_id bigint, product_id bigint, product_title jsonb, sku_title jsonb, sku_code text, delivery_note jsonb,
         quantity int, unit_price bigint, total bigint, fields jsonb)
-    RETURNING id, sku_id, quantity
-), claimed AS (
-    SELECT line.id AS line_id, code.id FROM line CROSS JOIN LATERAL (
+), claimed AS MATERIALIZED (
+    SELECT item.sku_id, code.id FROM item CROSS JOIN LATERAL (
         WITH first AS MATERIALIZED (
-            SELECT id FROM vault_code WHERE sku_id = line.sku_id AND state = 'free' AND slot >= $24
-            ORDER BY slot LIMIT line.quantity FOR UPDATE SKIP LOCKED
+            SELECT id FROM vault_code WHERE sku_id = item.sku_id AND state = 'free' AND slot >= $2
+            ORDER BY slot LIMIT item.quantity FOR UPDATE SKIP LOCKED
         ), rest AS MATERIALIZED (
-            SELECT id FROM vault_code WHERE sku_id = line.sku_id AND state = 'free' AND slot < $24
-            ORDER BY slot LIMIT line.quantity - (SELECT count(*) FROM first) FOR UPDATE SKIP LOCKED
+            SELECT id FROM vault_code WHERE sku_id = item.sku_id AND state = 'free' AND slot < $2
+            ORDER BY slot LIMIT item.quantity - (SELECT count(*) FROM first) FOR UPDATE SKIP LOCKED
         )
         SELECT id FROM first UNION ALL SELECT id FROM rest
     ) AS code
+), free AS (
+    SELECT (SELECT count(*) FROM claimed) = (SELECT sum(quantity) FROM item) AS codes,
+           (SELECT min(n) FROM generate_series(1, $3::int) AS n WHERE NOT EXISTS (
+                SELECT 1 FROM orders_order WHERE shop_id = $5 AND contact = $8 AND contact_slot = n
+                    AND payment_state = 'unpaid' AND fulfilment_state = 'reserved')) AS by_contact,
+           (SELECT min(n) FROM generate_series(1, $4::int) AS n WHERE NOT EXISTS (
+                SELECT 1 FROM orders_order WHERE address = $12 AND address_slot = n
+                    AND payment_state = 'unpaid' AND fulfilment_state = 'reserved')) AS by_address
+), placed AS (
+    INSERT INTO orders_order (shop_id, ref, key, contact, contact_kind, locale, ip, address, agent, currency, total,
+                              token_hash, token_sealed, test, expires_at, contact_slot, address_slot)
+    SELECT $5, $6, $7, $8, $9, $10, $11, $12, $13, $15, $16, $17, $18, $20, $21, by_contact, by_address FROM free
+    WHERE codes AND by_contact IS NOT NULL AND by_address IS NOT NULL
+    ON CONFLICT (shop_id, key) DO NOTHING RETURNING id
+), session AS (
+    INSERT INTO people_session (id_hash, kind, expires_at, ip, agent)
+    SELECT $14, 'buyer', now() + interval '30 days', $11, $13 FROM placed WHERE $19
+), access AS (
+    INSERT INTO orders_access (order_id, session_hash, how) SELECT id, $14, 'bought' FROM placed
+), event AS (
+    INSERT INTO orders_event (order_id, kind, actor, data)
+    SELECT id, 'placed', 'buyer', jsonb_build_object('total', $16::bigint, 'currency', $15::text) FROM placed
+), attempt AS (
+    INSERT INTO payments_attempt (ref, order_id, method, label, option, amount, currency, state, started, next_query_at)
+    SELECT $6 || '-1', id, $22, $23, $24, $16, $15, CASE WHEN $25::jsonb IS NULL THEN 'created' ELSE 'waiting' END,
+           $25, $26 FROM placed WHERE $22 <> ''
+), line AS (
+    INSERT INTO orders_line (order_id, sku_id, product_id, product_title, sku_title, sku_code, delivery_note,
+                             quantity, unit_price, total, fields)
+    SELECT placed.id, item.* FROM placed, item RETURNING id, sku_id
 ), reserved AS (
     -- by array and not by join: the planner expects a million claims and would read the whole stock to join them
-    UPDATE vault_code SET state = 'reserved', reserved_until = $16,
-                          line_id = (SELECT line_id FROM claimed WHERE claimed.id = vault_code.id)
-    WHERE id = ANY(ARRAY(SELECT id FROM claimed)) RETURNING 1
+    UPDATE vault_code SET state = 'reserved', reserved_until = $21, line_id = (
+        SELECT line.id FROM claimed JOIN line ON line.sku_id = claimed.sku_id WHERE claimed.id = vault_code.id)
+    WHERE id = ANY(ARRAY(SELECT id FROM claimed)) AND EXISTS (SELECT 1 FROM placed)
 )
-SELECT (SELECT id FROM placed) AS id, (SELECT count(*) FROM reserved) AS reserved, held.* FROM held
+SELECT (SELECT id FROM placed) AS id, free.codes FROM free
 """
 
 BOUGHT = """
@@ -152,19 +175,23 @@ async def place(shop: Shop, quote: Quote, answers: dict[str, str], buyer: Buyer,
     :raises TooManyOpen: the caps on open reservations per contact and address are reached.
     :raises Refused: a per-buyer limit, or a key that belongs to somebody else's order.
     """
-    for look in range(LOOKS_BEFORE_SOLD_OUT):
+    looks, races = LOOKS_BEFORE_SOLD_OUT, RACES_FOR_A_PLACE
+    while True:
         try:
-            placed = await db.transaction(
-                _place, shop, quote, answers, buyer, chosen, key, locks=_one_after_the_other(shop, buyer)
-            )
+            placed = await _place(shop, quote, answers, buyer, chosen, key)
             crash_point("checkout.placed")
             return placed
         except _CodesTaken:
             # Codes that another buyer holds locked look taken but may come back when that one is refused.
-            if not await _enough_free(quote):
-                break
-            await asyncio.sleep(0.02 * (look + 1))
-    raise SoldOut
+            looks -= 1
+            if not looks or not await _enough_free(quote):
+                raise SoldOut from None
+            await asyncio.sleep(0.02 * (LOOKS_BEFORE_SOLD_OUT - looks))
+        except asyncpg.UniqueViolationError as error:
+            # Another request of the same buyer took that place among the open orders; look for the next one.
+            races -= 1
+            if not races or error.constraint_name not in PLACES:
+                raise TooManyOpen from None
 
 
 async def _enough_free(quote: Quote) -> bool:
@@ -172,48 +199,51 @@ async def _enough_free(quote: Quote) -> bool:
     return all(free[line.sku.id] >= line.quantity for line in quote.lines)
 
 
-async def _place(
-    tx: Tx, shop: Shop, quote: Quote, answers: dict[str, str], buyer: Buyer, chosen: Chosen, key: str
-) -> Placed:
-    await _hold_buyer_limits(tx, shop, quote, buyer)
+async def _place(shop: Shop, quote: Quote, answers: dict[str, str], buyer: Buyer, chosen: Chosen, key: str) -> Placed:
     ref, token = new_ref("V"), new_token()
-    expires_at = clock.now() + timedelta(minutes=shop.settings.reservation_minutes)
+    now = clock.now()
+    expires_at = now + timedelta(minutes=shop.settings.reservation_minutes)
+    step = await chosen.prepare(ref, now, expires_at) if chosen.prepare else None
+    values = (
+        [_line(line, answers) for line in quote.lines],
+        stock.random_slot(),
+        shop.settings.open_orders_per_contact,
+        shop.settings.open_orders_per_address,
+        shop.id,
+        ref,
+        key,
+        buyer.contact,
+        buyer.contact_kind,
+        buyer.locale,
+        buyer.ip or None,
+        _counted_address(buyer.ip),
+        buyer.agent[:300],
+        buyer.session_hash,
+        quote.total.currency,
+        quote.total.amount,
+        token_hash(token),
+        seal_secret(TOKEN_PURPOSE, token.encode()),
+        buyer.session_is_new,
+        chosen.test,
+        expires_at,
+        chosen.method,
+        chosen.label,
+        chosen.option,
+        step.started if step else None,
+        step.next_query_at if step else None,
+    )
     try:
-        placed = await tx.fetchrow(
-            PLACE,
-            shop.id,
-            ref,
-            key,
-            buyer.contact,
-            buyer.contact_kind,
-            buyer.locale,
-            buyer.ip or None,
-            buyer.agent[:300],
-            buyer.session_hash,
-            quote.total.currency,
-            quote.total.amount,
-            token_hash(token),
-            seal_secret(TOKEN_PURPOSE, token.encode()),
-            buyer.session_is_new,
-            chosen.test,
-            expires_at,
-            chosen.method,
-            chosen.label,
-            chosen.option,
-            _counted_address(buyer.ip),
-            shop.settings.open_orders_per_contact,
-            shop.settings.open_orders_per_address,
-            [_line(line, answers) for line in quote.lines],
-            stock.random_slot(),
-        )
+        if any(line.sku.max_per_buyer is not None for line in quote.lines):
+            locks = [_lock_key(f"contact:{shop.id}:{buyer.contact}")]
+            placed = await db.transaction(_within_buyer_limits, shop, quote, buyer, values, locks=locks)
+        else:
+            placed = await db.statement(PLACE, *values)
     except asyncpg.ForeignKeyViolationError:
         raise Refused(_("Your visit has expired. Reload the page and try again.")) from None
-    if placed["id"] is None:
-        return await _already(tx, shop, buyer, key)
-    if placed["reserved"] < sum(line.quantity for line in quote.lines):
-        raise _CodesTaken
     crash_point("checkout.reserved")
-    return Placed(placed["id"], ref, f"{ref}-1", expires_at, is_new=True, token=token)
+    if placed["id"] is None:
+        return await _already(shop, buyer, key, codes_there=placed["codes"])
+    return Placed(placed["id"], ref, f"{ref}-1", expires_at, is_new=True, started=step is not None, token=token)
 
 
 def _line(line: QuoteLine, answers: dict[str, str]) -> dict[str, Any]:
@@ -237,28 +267,25 @@ async def placed_before(shop: Shop, buyer: Buyer, key: str) -> bool:
     return await db.fetchrow(ALREADY, shop.id, key, buyer.session_hash) is not None
 
 
-async def _already(tx: Tx, shop: Shop, buyer: Buyer, key: str) -> Placed:
-    """Nothing was placed: either the key was used before, or this buyer holds too many unpaid orders."""
-    row = await tx.fetchrow(ALREADY, shop.id, key, buyer.session_hash)
+async def _already(shop: Shop, buyer: Buyer, key: str, *, codes_there: bool) -> Placed:
+    """Nothing was placed: the key was used before, the codes are gone, or this buyer holds too many unpaid orders."""
+    row = await db.fetchrow(ALREADY, shop.id, key, buyer.session_hash)
     if row is not None:
         return Placed(row["id"], row["ref"], row["attempt_ref"] or "", row["expires_at"], is_new=False)
-    if await tx.fetchval("SELECT EXISTS (SELECT 1 FROM orders_order WHERE shop_id = $1 AND key = $2)", shop.id, key):
+    if await db.fetchval("SELECT EXISTS (SELECT 1 FROM orders_order WHERE shop_id = $1 AND key = $2)", shop.id, key):
         raise Refused(_("This form was used already. Reload the page and try again."))
+    if not codes_there:
+        raise _CodesTaken
     raise TooManyOpen
 
 
-async def _hold_buyer_limits(tx: Tx, shop: Shop, quote: Quote, buyer: Buyer) -> None:
+async def _within_buyer_limits(tx: Tx, shop: Shop, quote: Quote, buyer: Buyer, values: tuple[Any, ...]) -> Any:
+    """The same statement after counting what this buyer has; the caller's lock queues orders of one buyer."""
     for line in quote.lines:
         most = line.sku.max_per_buyer
         if most is not None and await tx.fetchval(BOUGHT, shop.id, buyer.contact, line.sku.id) + line.quantity > most:
             raise Refused(_("One buyer may have at most %(most)d of these.", most=most), "quantity")
-
-
-def _one_after_the_other(shop: Shop, buyer: Buyer) -> list[int]:
-    """Locks that queue the orders of one buyer, so that two at once cannot both stay below a cap."""
-    address = _counted_address(buyer.ip)
-    names = [f"contact:{shop.id}:{buyer.contact}", *([f"address:{address}"] if address else [])]
-    return [_lock_key(name) for name in names]
+    return await tx.fetchrow(PLACE, *values)
 
 
 def _counted_address(ip: str) -> str | None:

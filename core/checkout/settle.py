@@ -82,7 +82,7 @@ async def settle(
     A repeat changes nothing. Whatever the claim is, money that came in is written down before anything else.
     """
     try:
-        settled = await db.transaction(_settle, method, claim, source, staff_id, ip)
+        settled = await _settle(method, claim, source, staff_id, ip)
     except asyncpg.UniqueViolationError as error:
         if error.constraint_name != "payments_event_method_event_key_key":
             raise
@@ -91,14 +91,12 @@ async def settle(
     return settled
 
 
-async def _settle(tx: Tx, method: str, claim: Claim, source: str, staff_id: int | None, ip: str | None) -> Settled:
+async def _settle(method: str, claim: Claim, source: str, staff_id: int | None, ip: str | None) -> Settled:
     if claim.state is ClaimState.PAID and staff_id is None:
-        order = await ordinary.settle(tx, method, claim, source)
-        if order is not None:
-            crash_point("settle.money_written")
-            jobs = await messages.order_settled(tx, order, delivered=True)
-            return Settled(Outcome.DELIVERED, order["ref"], tuple(jobs))
-    return await _step_by_step(tx, method, claim, source, staff_id, ip)
+        done = await ordinary.settle(method, claim, source)
+        if done is not None:
+            return Settled(Outcome.DELIVERED, done["ref"], (done["job_id"],) if done["job_id"] else ())
+    return await db.transaction(_step_by_step, method, claim, source, staff_id, ip)
 
 
 async def _step_by_step(
@@ -177,7 +175,7 @@ async def _pay(
     late = order["payment_state"] != "unpaid"
     outcome = "paid_late" if late else "paid"
     await _write_money(tx, method, order, claim, source, outcome, "paid", "paid", staff_id)
-    crash_point("settle.step_money_written")
+    crash_point("settle.money_written")
     if staff_id is not None:
         await audit.record(
             tx,

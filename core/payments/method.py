@@ -174,7 +174,8 @@ class PaymentMethod:
     ``form_hosts`` are hosts that :class:`PostForm` posts to (``https://pay.example.com``), for the page's
     content policy. ``test_only`` methods are offered only while the shop is in test mode, and their orders
     are marked as tests. ``query_after`` are the seconds after which core asks :meth:`query` about an attempt
-    that stays silent, one number for each try; empty means the gateway has no query call.
+    that stays silent, one number for each try; empty means the gateway has no query call. ``starts_here`` says
+    that :meth:`start` calls nobody and may therefore be asked before the attempt's row is written.
 
     No method is ever called inside a database transaction. Amounts are integer minor units.
     """
@@ -185,6 +186,7 @@ class PaymentMethod:
     form_hosts: tuple[str, ...] = ()
     test_only: bool = False
     query_after: tuple[int, ...] = ()
+    starts_here: bool = False
     accepted: Answer = Answer()
     refused: Answer = Answer(body=b"fail", status=400)
 

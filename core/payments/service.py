@@ -78,21 +78,55 @@ def _stored(row: Any, base_url: str) -> StoredAttempt:
         payment_state=row["payment_state"],
         queries=row["queries"],
         started=row["started"],
-        view=Attempt(
+        view=view(
             ref=row["ref"],
             order_ref=row["order_ref"],
+            method=row["method"],
             amount=Money(row["amount"], row["currency"]),
-            title=words(row["title"] or {}, row["locale"]) or row["order_ref"],
+            title=row["title"] or {},
             option=row["option"],
             locale=row["locale"],
-            client_ip=str(row["ip"]) if row["ip"] else "",
-            device=device(row["agent"]),
-            notify_url=f"{base_url}/pay/{row['method']}/notify",
-            return_url=f"{base_url}/pay/{row['method']}/return?order={row['order_ref']}",
+            ip=str(row["ip"]) if row["ip"] else "",
+            agent=row["agent"],
+            base_url=base_url,
             created_at=row["created_at"],
             expires_at=row["expires_at"],
             gateway_ref=row["gateway_ref"],
         ),
+    )
+
+
+def view(
+    *,
+    ref: str,
+    order_ref: str,
+    method: str,
+    amount: Money,
+    title: dict[str, str],
+    option: str,
+    locale: str,
+    ip: str,
+    agent: str,
+    base_url: str,
+    created_at: datetime,
+    expires_at: datetime,
+    gateway_ref: str | None = None,
+) -> Attempt:
+    """An attempt as its payment method sees it."""
+    return Attempt(
+        ref=ref,
+        order_ref=order_ref,
+        amount=amount,
+        title=words(title, locale) or order_ref,
+        option=option,
+        locale=locale,
+        client_ip=ip,
+        device=device(agent),
+        notify_url=f"{base_url}/pay/{method}/notify",
+        return_url=f"{base_url}/pay/{method}/return?order={order_ref}",
+        created_at=created_at,
+        expires_at=expires_at,
+        gateway_ref=gateway_ref,
     )
 
 

@@ -15,8 +15,8 @@ from tests.payments.real_shop import PRICE, RealShop
 SKU = "CRASH"
 CODES = [f"CRASH-{number:04d}-CODE" for number in range(40)]
 CHECKOUT = ("checkout.reserved", "checkout.placed", "checkout.started")
-CALLBACK = ("settle.money_written", "settle.committed", "notify.before_answer")
-FULFILMENT = ("fulfilment.delivered", "settle.step_money_written")
+CALLBACK = ("settle.committed", "notify.before_answer")
+FULFILMENT = ("settle.money_written", "fulfilment.delivered")
 GONE = (httpx.RemoteProtocolError, httpx.ReadError, httpx.ConnectError)
 
 

@@ -23,6 +23,9 @@ CREATE TABLE orders_order (
     token_hash        bytea NOT NULL CHECK (length(token_hash) = 32),
     token_sealed      bytea NOT NULL,
     ip                inet,
+    contact_slot      smallint NOT NULL DEFAULT 1 CHECK (contact_slot > 0),
+    address           inet,
+    address_slot      smallint NOT NULL DEFAULT 1 CHECK (address_slot > 0),
     agent             text NOT NULL DEFAULT '',
     test              boolean NOT NULL DEFAULT false,
     created_at        timestamptz NOT NULL DEFAULT now(),
@@ -37,8 +40,13 @@ CREATE INDEX orders_order_open ON orders_order (expires_at)
 CREATE INDEX orders_order_unfinished ON orders_order (paid_at)
     WHERE payment_state = 'paid' AND fulfilment_state NOT IN ('delivered', 'void');
 CREATE INDEX orders_order_contact ON orders_order (shop_id, contact);
-CREATE INDEX orders_order_open_ip ON orders_order (ip) WHERE payment_state = 'unpaid' AND fulfilment_state = 'reserved';
-CREATE INDEX orders_order_created ON orders_order (shop_id, created_at);
+-- Open orders of one contact and of one network address sit in numbered places: nobody can hold more than the
+-- shop has places for, however many requests come at once.
+CREATE UNIQUE INDEX orders_order_contact_slot ON orders_order (shop_id, contact, contact_slot)
+    WHERE payment_state = 'unpaid' AND fulfilment_state = 'reserved';
+CREATE UNIQUE INDEX orders_order_address_slot ON orders_order (address, address_slot)
+    WHERE payment_state = 'unpaid' AND fulfilment_state = 'reserved' AND address IS NOT NULL;
+CREATE INDEX orders_order_created ON orders_order USING brin (created_at) WITH (pages_per_range = 32, autosummarize = on);
 CREATE TABLE orders_line (
     id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     order_id       bigint NOT NULL REFERENCES orders_order,

@@ -48,6 +48,7 @@ class Epay(PaymentMethod):
         self.options = tuple(
             PaymentOption(name, CHANNELS[name], ICONS.get(name, "credit-card")) for name in settings.channels()
         )
+        self.starts_here = settings.mode == "page"
         if settings.query:
             self.query_after = (15, 30, *(minutes * MINUTE for minutes in (1, 2, 5, 10, 15, 30, 60, 120)))
 

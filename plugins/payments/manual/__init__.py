@@ -39,6 +39,7 @@ class ManualSettings(PluginSettings):
 class Manual(PaymentMethod):
     key = "manual"
     icon = "receipt"
+    starts_here = True
 
     def __init__(self, settings: ManualSettings) -> None:
         self.title = {"zh-CN": settings.title_zh, "en": settings.title_en}

@@ -31,6 +31,7 @@ class Sandbox(PaymentMethod):
     title = TITLE
     icon = "flask"
     test_only = True
+    starts_here = True
     query_after = (PENDING_SECONDS, 20, 30, *range(60, 7260, 60))
 
     def __init__(self, ctx: PluginContext[None]) -> None:
