@@ -88,13 +88,13 @@ class RealShop:
 
     def expire(self, ref: str) -> None:
         """Let the reservation time of an order be over."""
-        self.sql(f"UPDATE orders_order SET expires_at = now() - interval '5 minutes' WHERE ref = '{ref}'")  # noqa: S608
+        self.sql(f"UPDATE orders_order SET expires_at = now() - interval '5 minutes' WHERE ref = '{ref}'")
         self.until(lambda: self.order(ref)["payment"] == "expired")
 
     def ask_now(self, ref: str) -> None:
         """Let the shop's timer believe that the attempts of an order stayed silent for an hour."""
         self.sql(
-            "UPDATE payments_attempt SET created_at = created_at - interval '1 hour', next_query_at = now()"  # noqa: S608
+            "UPDATE payments_attempt SET created_at = created_at - interval '1 hour', next_query_at = now()"
             f" WHERE order_id = (SELECT id FROM orders_order WHERE ref = '{ref}')"
         )
 

@@ -153,7 +153,7 @@ def test_the_gateway_calls_again_until_the_shop_is_reached(sale: Sale) -> None:
 def test_money_is_booked_once_and_balances(sale: Sale) -> None:
     sale.pay_at_cashier()
     booked = sale.shop.sql(
-        "SELECT account.code, sum(posting.amount) FROM ledger_posting posting"  # noqa: S608
+        "SELECT account.code, sum(posting.amount) FROM ledger_posting posting"
         " JOIN ledger_account account ON account.id = posting.account_id"
         " JOIN ledger_entry entry ON entry.id = posting.entry_id"
         f" JOIN orders_order o ON o.id = entry.order_id WHERE o.ref = '{sale.ref}' GROUP BY 1 ORDER BY 1"
@@ -338,7 +338,7 @@ def test_a_sick_gateway_is_asked_again(sale: Sale, the_worker: Child) -> None:
     sale.pay_at_cashier()
 
     def asked() -> int:
-        return int(sale.shop.sql(f"SELECT queries FROM payments_attempt WHERE ref = '{sale.attempt}'"))  # noqa: S608
+        return int(sale.shop.sql(f"SELECT queries FROM payments_attempt WHERE ref = '{sale.attempt}'"))
 
     before = asked()
     sale.shop.ask_now(sale.ref)

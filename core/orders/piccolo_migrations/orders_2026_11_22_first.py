@@ -46,7 +46,8 @@ CREATE UNIQUE INDEX orders_order_contact_slot ON orders_order (shop_id, contact,
     WHERE payment_state = 'unpaid' AND fulfilment_state = 'reserved';
 CREATE UNIQUE INDEX orders_order_address_slot ON orders_order (address, address_slot)
     WHERE payment_state = 'unpaid' AND fulfilment_state = 'reserved' AND address IS NOT NULL;
-CREATE INDEX orders_order_created ON orders_order USING brin (created_at) WITH (pages_per_range = 32, autosummarize = on);
+CREATE INDEX orders_order_created ON orders_order USING brin (created_at)
+    WITH (pages_per_range = 32, autosummarize = on);
 CREATE TABLE orders_line (
     id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     order_id       bigint NOT NULL REFERENCES orders_order,
