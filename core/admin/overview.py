@@ -21,7 +21,7 @@ SELECT count(*) FILTER (WHERE paid_at >= $2) AS paid, count(*) FILTER (WHERE pai
        percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM delivered_at - paid_at))
            FILTER (WHERE paid_at >= $2 AND delivered_at IS NOT NULL) AS seconds_to_code
 FROM orders_order WHERE shop_id = $1 AND paid_at >= $3 AND currency = $4
-  AND payment_state IN ('paid', 'mismatch') AND NOT test
+  AND payment_state = 'paid' AND NOT test
 """
 
 FUNNEL = """
@@ -32,10 +32,10 @@ FROM orders_order WHERE shop_id = $1 AND created_at >= $2 AND NOT test
 
 DAYS = """
 SELECT day::date AS day, coalesce(sum(o.total), 0)::bigint AS amount, count(o.id) AS orders
-FROM generate_series(date_trunc('day', $2::timestamptz AT TIME ZONE $4), date_trunc('day', now() AT TIME ZONE $4),
-                     interval '1 day') AS day
+FROM generate_series(date_trunc('day', $2::timestamptz AT TIME ZONE $4) - make_interval(days => $5 - 1),
+                     date_trunc('day', $2::timestamptz AT TIME ZONE $4), interval '1 day') AS day
 LEFT JOIN orders_order o ON o.shop_id = $1 AND o.currency = $3 AND NOT o.test AND o.payment_state = 'paid'
-    AND date_trunc('day', o.paid_at AT TIME ZONE $4) = day AND o.paid_at >= $2
+    AND o.paid_at >= day AT TIME ZONE $4 AND o.paid_at < (day + interval '1 day') AT TIME ZONE $4
 GROUP BY day ORDER BY day
 """
 
@@ -99,8 +99,8 @@ async def sales(shop: Shop, days: int) -> dict[str, Any]:
 
 
 async def bars(shop: Shop, days: int) -> list[Bar]:
-    """One bar a day, its height in hundredths of the highest."""
-    rows = await db.fetch(DAYS, shop.id, clock.now() - timedelta(days=days - 1), shop.currency, shop.timezone)
+    """One bar a whole day of the shop's time zone, today's last; its height in hundredths of the highest."""
+    rows = await db.fetch(DAYS, shop.id, clock.now(), shop.currency, shop.timezone, days)
     most = max((row["amount"] for row in rows), default=0) or 1
     return [
         Bar(row["day"], Money(row["amount"], shop.currency), row["orders"], row["amount"] * 100 // most) for row in rows

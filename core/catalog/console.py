@@ -25,6 +25,8 @@ from core.web.i18n import Text, _, locale
 from core.web.render import page, see_other
 
 LongText = Annotated[str, Meta(max_length=20_000)]
+Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+Version = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Small = Annotated[int, Meta(ge=-100_000, le=100_000)]
 Count = Annotated[int, Meta(ge=1, le=1000)]
 PAGE = 50
@@ -70,10 +72,10 @@ class ProductForm(msgspec.Struct):
     description_en: LongText = ""
     note_zh: LongText = ""
     note_en: LongText = ""
-    category: int | None = None
+    category: Id | None = None
     state: Literal["draft", "listed", "archived"] = "draft"
     position: Small = 0
-    version: int = 0
+    version: Version = 0
     asked: dict[str, str] = {}
 
 
@@ -90,7 +92,7 @@ class SkuForm(msgspec.Struct):
     low_stock: Annotated[int, Meta(ge=0, le=1_000_000)] = 5
     listed: bool = False
     position: Small = 0
-    version: int = 0
+    version: Version = 0
 
 
 class ImageForm(msgspec.Struct):
@@ -267,6 +269,8 @@ def _field_as_form(field: dict[str, Any]) -> dict[str, str]:
         "kind": field.get("kind", "text"),
         "required": "on" if field.get("required", True) else "",
         "options": "\n".join(field.get("options", [])),
+        "help_zh": field.get("help", {}).get("zh-CN", ""),
+        "help_en": field.get("help", {}).get("en", ""),
     }
 
 
@@ -283,9 +287,9 @@ def _buyer_fields(asked: dict[str, str]) -> list[BuyerField]:
             raise Refused(_("A question to the buyer is not complete."), "asked")
         if kind == "select" and not options:
             raise Refused(_("Write the choices of this question, one in each line."), "asked")
-        fields.append(
-            BuyerField(key, label, kind, bool(asked.get(f"{row}_required")), options=options)  # type: ignore[arg-type]
-        )
+        required = bool(asked.get(f"{row}_required"))
+        hint = both(asked.get(f"{row}_help_zh", ""), asked.get(f"{row}_help_en", ""))
+        fields.append(BuyerField(key, label, kind, required, help=hint, options=options))  # type: ignore[arg-type]
     if len({field.key for field in fields}) < len(fields):
         raise Refused(_("Two questions to the buyer have the same key."), "asked")
     return fields
@@ -329,7 +333,8 @@ async def save_product(request: Request[Any, Any, Any], product_id: FromPath[int
     except FormError as error:
         return await _product_page(request, product_id, dict(error.fields), error.kept, status=422)
     except editing.ChangedMeanwhile as changed:
-        return await _product_page(request, product_id, {"form": changed.text}, {}, status=409)
+        kept = {**msgspec.to_builtins(form), "version": (await _product(editor(request).shop_id, product_id))["version"]}
+        return await _product_page(request, product_id, {"form": changed.text}, kept, status=409)
     except Refused as refused:
         return await _product_page(request, product_id, _named(refused), msgspec.to_builtins(form), status=422)
     return flash(see_other(f"/admin/products/{product_id}"), _("Saved."))
@@ -337,6 +342,7 @@ async def save_product(request: Request[Any, Any, Any], product_id: FromPath[int
 
 @post("/products/{product_id:int}/delete", opt={"who": "staff:products.edit"})
 async def delete_product(request: Request[Any, Any, Any], product_id: FromPath[int]) -> Response[Any]:
+    await _product(editor(request).shop_id, product_id)
     try:
         await editing.delete_product(editor(request), product_id)
     except Refused as refused:
@@ -362,6 +368,7 @@ async def upload_image(request: Request[Any, Any, Any], product_id: FromPath[int
 
 @post("/products/{product_id:int}/image/remove", opt={"who": "staff:products.edit"})
 async def remove_image(request: Request[Any, Any, Any], product_id: FromPath[int]) -> Response[Any]:
+    await _product(editor(request).shop_id, product_id)
     await editing.set_image(editor(request), product_id, None)
     return flash(see_other(f"/admin/products/{product_id}"), _("Picture removed."))
 
@@ -429,6 +436,9 @@ async def save_sku(request: Request[Any, Any, Any], product_id: FromPath[int], s
 
 async def _write_sku(request: Request[Any, Any, Any], product_id: int, sku_id: int | None) -> Response[Any]:
     open_sku: int | str = sku_id if sku_id is not None else "new"
+    await _product(editor(request).shop_id, product_id)
+    if sku_id is not None:
+        await _sku_version(product_id, sku_id)
     try:
         form = await read_form(request, SkuForm)
         draft = _sku_draft(form, request.scope["state"]["visit"].shop.currency)
@@ -440,18 +450,30 @@ async def _write_sku(request: Request[Any, Any, Any], product_id: int, sku_id: i
             await editing.save_sku(editor(request), sku_id, form.version, draft)
     except FormError as error:
         return await _product_page(
-            request, product_id, {}, {}, dict(error.fields), error.kept, open_sku=open_sku, status=422
+            request, product_id, {}, {}, dict(error.fields), {"listed": False, **error.kept}, open_sku, status=422
         )
+    except editing.ChangedMeanwhile as changed:
+        kept = {**msgspec.to_builtins(form), "version": await _sku_version(product_id, sku_id)}
+        return await _product_page(request, product_id, {}, {}, _named(changed), kept, open_sku, status=409)
     except Refused as refused:
         kept = msgspec.to_builtins(form)
         return await _product_page(request, product_id, {}, {}, _named(refused), kept, open_sku=open_sku, status=422)
     return flash(see_other(f"/admin/products/{product_id}"), _("SKU saved."))
 
 
+async def _sku_version(product_id: int, sku_id: int | None) -> int:
+    version = await db.fetchval("SELECT version FROM catalog_sku WHERE product_id = $1 AND id = $2", product_id, sku_id)
+    if version is None:
+        raise NotFound()
+    return int(version)
+
+
 @post("/products/{product_id:int}/skus/{sku_id:int}/delete", opt={"who": "staff:products.edit"})
 async def delete_sku(
     request: Request[Any, Any, Any], product_id: FromPath[int], sku_id: FromPath[int]
 ) -> Response[Any]:
+    await _product(editor(request).shop_id, product_id)
+    await _sku_version(product_id, sku_id)
     try:
         await editing.delete_sku(editor(request), sku_id)
     except Refused as refused:
@@ -499,7 +521,7 @@ async def _write_category(request: Request[Any, Any, Any], category_id: int | No
             raise Refused(_("An address has only small letters, digits and hyphens."), "slug")
         await editing.save_category(editor(request), category_id, slug, title, form.position, form.visible)
     except FormError as error:
-        return await _category_page(request, dict(error.fields), error.kept, open_id, 422)
+        return await _category_page(request, dict(error.fields), {"visible": False, **error.kept}, open_id, 422)
     except Refused as refused:
         return await _category_page(request, _named(refused), msgspec.to_builtins(form), open_id, 422)
     return flash(see_other("/admin/categories"), _("Saved."))

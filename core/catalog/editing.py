@@ -22,7 +22,12 @@ Words = dict[str, str]
 
 class ChangedMeanwhile(Refused):
     def __init__(self) -> None:
-        super().__init__(_("Somebody else saved this in the meantime. Reload the page to see it, then save again."))
+        super().__init__(
+            _(
+                "Somebody else saved this in the meantime. What you typed is still here and not saved: compare it with"
+                " their version in a new tab, then save again if yours shall stand."
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,7 @@ async def add_product(editor: Editor, draft: ProductDraft) -> int:
 
 
 async def _add_product(tx: Tx, editor: Editor, draft: ProductDraft) -> int:
+    await _check_category(tx, editor, draft)
     product_id = await _unique(
         _("Another product has this address."),
         "slug",
@@ -100,6 +106,7 @@ async def save_product(editor: Editor, product_id: int, version: int, draft: Pro
 
 
 async def _save_product(tx: Tx, editor: Editor, product_id: int, version: int, draft: ProductDraft) -> None:
+    await _check_category(tx, editor, draft)
     saved = await _unique(
         _("Another product has this address."),
         "slug",
@@ -120,6 +127,15 @@ async def _save_product(tx: Tx, editor: Editor, product_id: int, version: int, d
     )
 
 
+async def _check_category(tx: Tx, editor: Editor, draft: ProductDraft) -> None:
+    if draft.category_id is not None and not await tx.fetchval(
+        "SELECT true FROM catalog_category WHERE shop_id = $1 AND id = $2 FOR KEY SHARE",
+        editor.shop_id,
+        draft.category_id,
+    ):
+        raise Refused(_("This category is gone. Choose another one."), "category")
+
+
 def _product_columns(draft: ProductDraft) -> tuple[Any, ...]:
     return (
         draft.slug,
@@ -135,12 +151,16 @@ def _product_columns(draft: ProductDraft) -> tuple[Any, ...]:
 
 
 async def set_image(editor: Editor, product_id: int, image_id: int | None) -> None:
-    await db.execute(
-        "UPDATE catalog_product SET image_id = $3, updated_at = now() WHERE shop_id = $1 AND id = $2",
-        editor.shop_id,
-        product_id,
-        image_id,
-    )
+    async def write(tx: Tx) -> None:
+        await tx.execute(
+            "UPDATE catalog_product SET image_id = $3, updated_at = now() WHERE shop_id = $1 AND id = $2",
+            editor.shop_id,
+            product_id,
+            image_id,
+        )
+        await audit.record(tx, editor.actor, "product.picture", f"product:{product_id}", shop_id=editor.shop_id)
+
+    await db.transaction(write)
 
 
 async def delete_product(editor: Editor, product_id: int) -> None:
@@ -189,6 +209,7 @@ async def _add_sku(tx: Tx, editor: Editor, product_id: int, draft: SkuDraft) -> 
 
 
 async def save_sku(editor: Editor, sku_id: int, version: int, draft: SkuDraft) -> None:
+    """:raises ChangedMeanwhile: the SKU is not at ``version`` any more."""
     await db.transaction(_save_sku, editor, sku_id, version, draft)
 
 
@@ -281,6 +302,8 @@ async def _save_category(
             visible,
         )
     saved = await _unique(_("Another category has this address."), "slug", statement)
+    if saved is None:
+        raise Refused(_("This category is gone. Choose another one."))
     await audit.record(tx, editor.actor, "category.saved", f"category:{saved}", shop_id=editor.shop_id)
 
 
@@ -288,7 +311,11 @@ async def delete_category(editor: Editor, category_id: int) -> None:
     """Its products stay, without a category."""
 
     async def write(tx: Tx) -> None:
-        await tx.execute("DELETE FROM catalog_category WHERE shop_id = $1 AND id = $2", editor.shop_id, category_id)
+        gone = await tx.fetchval(
+            "DELETE FROM catalog_category WHERE shop_id = $1 AND id = $2 RETURNING id", editor.shop_id, category_id
+        )
+        if gone is None:
+            return
         await audit.record(tx, editor.actor, "category.deleted", f"category:{category_id}", shop_id=editor.shop_id)
 
     await db.transaction(write)

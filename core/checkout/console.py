@@ -47,7 +47,7 @@ class Noted(msgspec.Struct):
 
 
 class Decision(msgspec.Struct):
-    item: int
+    item: Annotated[int, Meta(ge=1, le=2**63 - 1)]
     note: Line = ""
 
 

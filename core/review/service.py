@@ -49,12 +49,15 @@ async def resolve(tx: Tx, item_id: int, staff_id: int, resolution: str) -> bool:
     )
 
 
-async def resolve_of_order(tx: Tx, order_id: int, staff_id: int | None, resolution: str) -> None:
-    """Close what was asked about an order that has been dealt with."""
+async def resolve_of_order(
+    tx: Tx, order_id: int, staff_id: int | None, resolution: str, *, but: tuple[str, ...] = ()
+) -> None:
+    """Close what was asked about an order that has been dealt with; questions of the kinds ``but`` stay open."""
     await tx.execute(
         "UPDATE review_item SET state = 'done', resolution = $3, resolved_by = $2, resolved_at = now()"
-        " WHERE order_id = $1 AND state = 'open'",
+        " WHERE order_id = $1 AND state = 'open' AND kind <> ALL($4::text[])",
         order_id,
         staff_id,
         resolution,
+        list(but),
     )

@@ -136,7 +136,7 @@ async def save_selling(request: Request[Any, Any, Any]) -> Response[Any]:
     try:
         form = await read_form(request, SellingForm)
     except FormError as error:
-        return await _settings(request, dict(error.fields), error.kept, 422)
+        return await _settings(request, dict(error.fields), {"mail_codes": False, **error.kept}, 422)
     shop = await _shop(request)
     new = msgspec.structs.replace(shop.settings, **msgspec.structs.asdict(form))
     return await _save(request, shop, "shop.selling_saved", new)
@@ -159,6 +159,12 @@ async def _save(
 
     async def write(tx: db.Tx) -> None:
         await shops.change(tx, shop.id, settings=new, **columns)
+        if "currency" in columns:
+            await tx.execute(
+                "UPDATE catalog_sku SET currency = $2 WHERE shop_id = $1 AND demo AND currency <> $2",
+                shop.id,
+                columns["currency"],
+            )
         await audit.record(tx, f"staff:{staff_id}", act, f"shop:{shop.id}", shop_id=shop.id)
 
     await db.transaction(write)

@@ -16,12 +16,14 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from core.web import csrf, forms, limits
-from core.web.errors import BadRequest, Forbidden, SignInNeeded, TooLarge, WrongContentType
+from core.web.errors import BadRequest, Forbidden, NotFound, SignInNeeded, TooLarge, WrongContentType
 from core.web.feature import STAFF, who_may
 from core.web.i18n import _
 from core.web.visit import Visit
 
 MAX_BODY = 1_000_000
+LONGEST_ID = 18
+"""Digits of a number in a path: the database's ids end a little above."""
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 FORMS = (b"application/x-www-form-urlencoded", b"multipart/form-data")
 JSON = b"application/json"
@@ -84,6 +86,8 @@ class Guard:
             return
         if "\0" in scope["path"] or b"%00" in scope["query_string"]:
             raise BadRequest()
+        if any(part.isdigit() and len(part) > LONGEST_ID for part in scope["path"].split("/")):
+            raise NotFound()
         if forms.repeated(scope["query_string"], policy.repeats):
             raise BadRequest(why=_("Something stands twice in the address."))
         if visit.method in SAFE:

@@ -56,13 +56,13 @@ class Staff:
 
     async def get(self, path: str, status: int = 200) -> str:
         answer = await self.http.get(path)
-        assert answer.status_code == status, answer.text
+        assert answer.status_code == status, words(answer.text)
         return answer.text
 
     async def post(self, path: str, status: int = 303, **form: str) -> str:
         """The page that came, or after a redirect the page it led to."""
         answer = await self.http.post(path, data={**form, "csrf": self.csrf})
-        assert answer.status_code == status, answer.text
+        assert answer.status_code == status, words(answer.text)
         return await self.get(answer.headers["location"]) if status == 303 else answer.text
 
 
@@ -88,3 +88,24 @@ def words(page: str) -> str:
     """What a person reads on a page, blanks folded."""
     inside = re.sub(r"<(script|style|head)\b.*?</\1>", " ", page, flags=re.DOTALL)
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", inside)).split())
+
+
+async def everything() -> dict[str, str]:
+    """How many rows each table has, and how often a row was changed: the same after every refusal."""
+    names = await db.fetch(
+        "SELECT relname FROM pg_stat_user_tables WHERE relname NOT IN ('web_limit', 'people_session') ORDER BY relname"
+    )
+    newest = ", ".join(
+        f"(SELECT count(*) || '/' || coalesce(max(xmin::text::bigint), 0) FROM \"{row['relname']}\")" for row in names
+    )
+    row = await db.fetchrow(f"SELECT {newest}")
+    return dict(zip((row["relname"] for row in names), row.values(), strict=True)) if row else {}
+
+
+async def audited(after: int = 0) -> list[tuple[str, str]]:
+    rows = await db.fetch("SELECT act, object FROM audit_entry WHERE id > $1 ORDER BY id", after)
+    return [(row["act"], row["object"]) for row in rows]
+
+
+async def newest_audit() -> int:
+    return int(await db.fetchval("SELECT coalesce(max(id), 0) FROM audit_entry"))
