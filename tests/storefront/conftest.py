@@ -25,11 +25,12 @@ HOW_TO_PAY = {
     "instructions_en": "Send {amount} to account 12345, with {order} as reference.",
     "instructions_zh": "请转账 {amount} 到账户 12345，备注 {order}。",
 }
+GATEWAY = {"gateway": "http://127.0.0.1:9", "pid": "1001"}
 
 
 @pytest.fixture(scope="module")
 async def shop(database: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    """The address of the shop: test mode, three demo products, the test gateway and bank transfer."""
+    """The address of the shop: test mode, three demo products, and three plugins to pay with."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         address = "http://{}:{}".format(*listener.getsockname())
@@ -59,7 +60,9 @@ async def shop(database: str, redis_url: str, tmp_path_factory: pytest.TempPathF
         shops.forget()
         await demo.seed()
         await db.transaction(store.save, "payments.manual", True, HOW_TO_PAY, {})
-        await db.transaction(store.enable, "payments.manual", True)
+        await db.transaction(store.save, "payments.epay", True, GATEWAY, {"key": "a-merchant-key"})
+        for plugin in ("payments.manual", "payments.epay"):
+            await db.transaction(store.enable, plugin, True)
         await runtime.current().refresh()
         # tests buy more than people do
         await set_settings(open_orders_per_contact=100, open_orders_per_address=1000)

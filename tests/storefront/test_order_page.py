@@ -141,16 +141,28 @@ async def test_a_delivered_order_cannot_be_cancelled(buyer: Buyer, stock: Any) -
 
 
 async def test_the_way_to_pay_can_be_changed(buyer: Buyer, stock: Any) -> None:
-    order = await buyer.place()
+    order = await buyer.place(method="epay:wxpay")
+    page = (await buyer.get(order)).text
+    assert "Pay with WeChat Pay" in page
+    assert 'href="http://127.0.0.1:9/submit.php?' in page
     assert (await buyer.post(f"{order}/pay", {"method": "manual"})).status_code == 303
     page = (await buyer.get(order)).text
     assert f"Send CN¥15.00 to account 12345, with {order.removeprefix('/o/')} as reference." in page
     assert "Pay another way" in page
-    assert (await facts(order))["attempts"] == ["sandbox waiting", "manual waiting"]
+    await buyer.post(f"{order}/pay", {"method": "epay:alipay"})
+    assert (await facts(order))["attempts"] == ["epay waiting", "manual waiting", "epay waiting"]
+    assert "Pay with Alipay" in (await buyer.get(order)).text
+
+
+async def test_a_test_order_is_never_paid_for_real(buyer: Buyer, stock: Any) -> None:
+    order = await buyer.place()
+    before = await facts(order)
+    await buyer.post(f"{order}/pay", {"method": "manual"})
+    assert "Choose how you want to pay." in (await buyer.get(order)).text
+    assert await facts(order) == before
     await buyer.post(f"{order}/pay", {"method": "sandbox"})
     await buyer.pay(order)
-    assert (await facts(order))["attempts"] == ["sandbox waiting", "manual waiting", "sandbox paid"]
-    assert (await facts(order))["delivered"] == 1
+    assert (await facts(order))["attempts"] == ["sandbox waiting", "sandbox paid"]
 
 
 async def test_an_unknown_way_to_pay_changes_nothing(buyer: Buyer, stock: Any) -> None:
