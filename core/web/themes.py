@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import BaseLoader, FileSystemBytecodeCache, StrictUndefined, TemplateNotFound
-from jinja2.environment import Environment
+from jinja2.environment import Environment, Template, TemplateModule
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 log = logging.getLogger("vouchsafe.web")
 
 MAX_DEPTH = 5
+MOST_JUDGED = 4096
 API = "1"
 
 
@@ -132,10 +134,30 @@ def _split(name: str) -> tuple[int, str]:
     return int(start), plain
 
 
+class ThemeTemplate(Template):
+    def _get_default_module(self, ctx: Context | None = None) -> TemplateModule:
+        # Jinja compares the globals of both templates at every import; here all templates have the same.
+        if self._module is None:
+            self._module = self.make_module()
+        return self._module
+
+
 class ThemeEnvironment(ImmutableSandboxedEnvironment):
+    template_class = ThemeTemplate
+
     def __init__(self, chain: ChainLoader, **options: Any) -> None:
         super().__init__(loader=chain, **options)
         self._chain = chain
+        self._judged: dict[tuple[type, str], bool] = {}
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        # The sandbox judges by the type of the object alone, and templates read the same attributes all day.
+        known = self._judged.get((type(obj), attr))
+        if known is None:
+            if len(self._judged) >= MOST_JUDGED:
+                self._judged.clear()
+            known = self._judged[type(obj), attr] = super().is_safe_attribute(obj, attr, value)
+        return known
 
     def join_path(self, template: str, parent: str) -> str:
         if not template.startswith("!"):
