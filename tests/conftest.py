@@ -117,7 +117,7 @@ def database(engines: TestEngines) -> Iterator[str]:
     yield engines.url_of(name)
     # FORCE may not end an autovacuum worker, a plain DROP may; so only our own connections are ended by hand.
     ours = f"datname = '{name}' AND usename = user"
-    engines.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE " + ours)  # noqa: S608 - a name of ours
+    engines.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE " + ours)
     engines.sql(f"DROP DATABASE {name}")
 
 
