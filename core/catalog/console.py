@@ -333,7 +333,8 @@ async def save_product(request: Request[Any, Any, Any], product_id: FromPath[int
     except FormError as error:
         return await _product_page(request, product_id, dict(error.fields), error.kept, status=422)
     except editing.ChangedMeanwhile as changed:
-        kept = {**msgspec.to_builtins(form), "version": (await _product(editor(request).shop_id, product_id))["version"]}
+        now = await _product(editor(request).shop_id, product_id)
+        kept = {**msgspec.to_builtins(form), "version": now["version"]}
         return await _product_page(request, product_id, {"form": changed.text}, kept, status=409)
     except Refused as refused:
         return await _product_page(request, product_id, _named(refused), msgspec.to_builtins(form), status=422)

@@ -294,7 +294,8 @@ async def item_of(order, kind):
 
 async def test_extra_money_is_returned_once(staff, sign_in, order):
     await settle("epay", stocked.paid(order), "callback")
-    assert (await settle("epay", stocked.paid(order, event=f"{order.ref}:again"), "callback")).outcome is Outcome.PAID_TWICE
+    again = await settle("epay", stocked.paid(order, event=f"{order.ref}:again"), "callback")
+    assert again.outcome is Outcome.PAID_TWICE
     item = await item_of(order, "paid_twice")
     assert "CN¥19.90 came although nothing was owed any more." in words(await staff.get(path(order)))
     other = await sign_in("support")
