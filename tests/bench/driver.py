@@ -142,8 +142,10 @@ async def buy(http: aiohttp.ClientSession, till: Till) -> Purchase:
             raise WrongShop(f"{till.name} callback for {ref}: {response.status} {body[:600]!r}")
     settled = time.perf_counter()
 
+    # What the button on the order page sends; the answer is the part of the page that holds the code.
+    button = {**headers, "HX-Request": "true", "HX-Request-Type": "partial", "HX-Target": "div#codes"}
     async with http.post(
-        URL(f"{till.url}/o/{ref}/reveal", encoded=True), headers=headers, allow_redirects=False
+        URL(f"{till.url}/o/{ref}/reveal", encoded=True), headers=button, allow_redirects=False
     ) as response:
         page = await response.read()
         codes = set(CODE.findall(page))
