@@ -1,0 +1,131 @@
+"""Who may open what: every route of the console against every role, strangers and buyers."""
+
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+
+from core import db
+from core.app import create_app, handlers
+from core.config import Config
+from core.people import rights, sessions
+from core.web import csrf
+from server import with_plugins
+from tests import console
+from tests.console import everything, signed_in
+
+EVERYBODY = {"owner", "manager", "stock", "support", "finance", "readonly"}
+MAY = {
+    "any": EVERYBODY,
+    "dashboard.read": EVERYBODY,
+    "orders.read": EVERYBODY - {"stock"},
+    "orders.cancel": {"owner", "manager", "support"},
+    "orders.confirm_paid": {"owner", "manager", "support"},
+    "orders.note": {"owner", "manager", "support"},
+    "orders.resend": {"owner", "manager", "support"},
+    "products.read": EVERYBODY - {"finance"},
+    "products.edit": {"owner", "manager", "stock"},
+    "stock.read": EVERYBODY - {"finance"},
+    "stock.import": {"owner", "manager", "stock"},
+    "stock.undo": {"owner", "manager", "stock"},
+    "payments.read": EVERYBODY - {"stock"},
+    "messages.read": {"owner", "manager", "support", "readonly"},
+    "messages.send": {"owner", "manager", "support"},
+    "messages.edit": {"owner", "manager", "support"},
+    "review.read": {"owner", "manager", "support", "finance", "readonly"},
+    "review.decide": {"owner", "manager", "support", "finance"},
+    "audit.read": {"owner", "manager", "finance"},
+    "settings.read": {"owner", "manager"},
+    "settings.edit": {"owner", "manager"},
+    "plugins.read": {"owner", "manager"},
+    "plugins.edit": {"owner"},
+    "staff.manage": {"owner"},
+}
+OPEN = {"/admin/setup", "/admin/sign-in", "/admin/welcome/{purpose:str}"}
+"""What stands before the sign-in."""
+
+VALUES = {"int": "999999", "str": "NOSUCH", "path": "x"}
+
+
+@pytest.fixture(scope="module")
+def routes(database: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str, str]]:
+    """(method, an address that leads there, who)"""
+    environ = {"VOUCHSAFE_HOME": str(tmp_path_factory.mktemp("home")), "DATABASE_URL": database, "REDIS_URL": redis_url}
+    app = create_app(Config.from_env(environ), load_plugins=with_plugins)
+    return [
+        (method, re.sub(r"\{\w+:(\w+)\}", lambda match: VALUES[match[1]], path), handler.opt["who"])
+        for path, handler in handlers(app)
+        if path.startswith("/admin") and path not in OPEN
+        for method in sorted(handler.http_methods)
+    ]
+
+
+def right_of(who: str) -> str:
+    return who.removeprefix("staff:")
+
+
+def test_every_right_is_declared_here_and_given_to_whom_it_says(routes):
+    assert {right_of(who) for _method, _path, who in routes} == MAY.keys()
+    assert all(who.startswith("staff:") for _method, _path, who in routes)
+    for right, roles in MAY.items():
+        if right != "any":
+            assert {role for role in rights.ROLES if rights.may(role, right)} == roles, right
+
+
+async def test_each_role_opens_its_pages_and_no_other(address, routes):
+    assert len(routes) > 70
+    for role in rights.ROLES:
+        async with signed_in(address, role) as staff:
+            for method, path, who in routes:
+                if method == "GET":
+                    answer = await staff.http.get(path)
+                    allowed = role in MAY[right_of(who)]
+                    assert (answer.status_code in (200, 404)) is allowed, (role, path, answer.status_code)
+                    assert allowed or answer.status_code == 403, (role, path)
+
+
+async def test_a_denied_change_changes_nothing(address, routes):
+    cookies = {role: await db.transaction(console._session, role) for role in rights.ROLES}
+    buyer = await db.transaction(sessions.create, "buyer")
+    before = await everything()
+    denied = 0
+    async with httpx.AsyncClient(base_url=address, headers={"origin": address}, timeout=20) as http:
+        for method, path, who in routes:
+            callers = {role: cookie for role, cookie in cookies.items() if role not in MAY[right_of(who)]}
+            for role, cookie in {**callers, "buyer": buyer}.items():
+                headers = {"cookie": f"vs={cookie}", "x-csrf-token": csrf.token_for(cookie)}
+                answer = await http.request(method, path, headers=headers, data=None if method == "GET" else {"a": "b"})
+                if role == "buyer":
+                    assert answer.status_code == 303 and "/admin/sign-in" in answer.headers["location"], path
+                else:
+                    assert answer.status_code == 403, (role, method, path)
+                denied += 1
+            answer = await http.request(method, path, data=None if method == "GET" else {"a": "b"})
+            assert answer.status_code == 303, (method, path)
+            assert answer.headers["location"].startswith("/admin/sign-in"), path
+    assert denied > 200
+    assert await everything() == before
+
+
+async def test_the_menu_shows_only_what_opens(address):
+    for role in rights.ROLES:
+        async with signed_in(address, role) as staff:
+            page = await staff.get("/admin")
+            for link in set(re.findall(r'class="side-link" href="([^"]+)"', page)):
+                await staff.get(link)
+
+
+async def test_huge_numbers_in_an_address_are_not_found(address):
+    async with signed_in(address) as staff:
+        for number in ("9" * 18, "9" * 19, "9" * 40):
+            for path in (f"/admin/products/{number}", f"/admin/stock/imports/{number}", f"/admin/jobs/{number}"):
+                await staff.get(path, status=404)
+            await staff.post(f"/admin/staff/{number}/disable", status=404)
+
+
+def test_no_role_file_is_left_behind():
+    """A page that asks for a right in its template asks for one that is declared."""
+    for template in Path("core").glob("*/templates/**/*.html"):
+        for right in re.findall(r'may\("([\w.]+)"\)', template.read_text()):
+            assert right in MAY, (template, right)
