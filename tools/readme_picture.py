@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFilter
 ROOT = Path(__file__).resolve().parent.parent
 SCREENSHOTS = ROOT / "build" / "screenshots"
 PICTURE = ROOT / "docs" / "images" / "first-sale.webp"
-PAGES = ("phone-02-product", "phone-03-counter", "phone-04-unpaid", "phone-07-revealed")
+PAGES = ("phone-01-home", "phone-03-counter", "phone-04-unpaid", "phone-07-revealed")
 
 PHONE = (390, 844)
 GAP = 40
