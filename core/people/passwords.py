@@ -6,8 +6,6 @@ import asyncio
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from zxcvbn import zxcvbn
-
 from core.refused import Refused
 from core.web.i18n import _
 
@@ -28,10 +26,15 @@ async def hashed(password: str, known_about: tuple[str, ...] = ()) -> str:
     """
     if not SHORTEST <= len(password) <= LONGEST:
         raise Refused(_("Choose a password of %(least)d to %(most)d signs.", least=SHORTEST, most=LONGEST), "password")
-    verdict = await asyncio.to_thread(zxcvbn, password[:72], list(known_about))
-    if verdict["score"] < WEAKEST_SCORE:
+    if await asyncio.to_thread(_score, password[:72], known_about) < WEAKEST_SCORE:
         raise Refused(_("This password is easy to guess. A few unrelated words make a good one."), "password")
     return await asyncio.to_thread(_hasher.hash, password)
+
+
+def _score(password: str, known_about: tuple[str, ...]) -> int:
+    from zxcvbn import zxcvbn  # imported late: its word lists take long to load and are seldom needed
+
+    return int(zxcvbn(password, list(known_about))["score"])
 
 
 async def fits(stored: str | None, password: str) -> bool:
