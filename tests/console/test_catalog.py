@@ -1,0 +1,326 @@
+"""Products, SKUs, pictures and categories in the console: what is saved, and mistakes that change nothing."""
+
+import asyncio
+import io
+import re
+from html import unescape
+
+import pytest
+from PIL import Image
+
+from core import db
+from core.shops import service as shops
+from tests import stocked
+from tests.console import everything, words
+
+PRODUCT = {"title_en": "Night train", "title_zh": "夜车", "slug": "night-train", "state": "draft", "version": "0"}
+SKU = {"code": "NIGHT-1", "price": "19.90", "title_en": "One way", "version": "0", "listed": "on"}
+_numbers = iter(range(1, 10_000))
+
+
+async def add(staff, **form):
+    slug = f"night-{next(_numbers)}"
+    await staff.post("/admin/products/new", **{**PRODUCT, "slug": slug, **form})
+    return await db.fetchval("SELECT id FROM catalog_product WHERE slug = $1", form.get("slug", slug))
+
+
+async def product(product_id):
+    return await db.fetchrow("SELECT * FROM catalog_product WHERE id = $1", product_id)
+
+
+async def add_sku(staff, product_id, **form):
+    code = f"NIGHT-{next(_numbers)}"
+    await staff.post(f"/admin/products/{product_id}/skus", **{**SKU, "code": code, **form})
+    return await db.fetchrow("SELECT * FROM catalog_sku WHERE product_id = $1 ORDER BY id DESC LIMIT 1", product_id)
+
+
+# -- products ---------------------------------------------------------------------------
+
+
+async def test_a_product_is_added_found_and_changed(staff):
+    product_id = await add(staff, slug="sleeper", summary_en="Beds", note_zh="上车", position="3")
+    row = await product(product_id)
+    assert (row["title"], row["summary"]) == ({"en": "Night train", "zh-CN": "夜车"}, {"en": "Beds"})
+    assert (row["delivery_note"], row["position"], row["state"]) == ({"zh-CN": "上车"}, 3, "draft")
+    for query in ("?q=sleeper", "?q=夜车", "?state=draft&q=night"):
+        assert f'href="/admin/products/{product_id}"' in await staff.get(f"/admin/products{query}")
+    for query in ("?q=%25", "?q=zzz", "?state=archived"):
+        assert f'href="/admin/products/{product_id}"' not in await staff.get(f"/admin/products{query}")
+    form = {**PRODUCT, "slug": "sleeper", "version": "1", "state": "listed", "title_en": "Sleeper"}
+    await staff.post(f"/admin/products/{product_id}", **form)
+    row = await product(product_id)
+    assert (row["title"]["en"], row["state"], row["version"]) == ("Sleeper", "listed", 2)
+
+
+async def test_without_an_address_one_is_made_from_the_english_name(staff):
+    await staff.post("/admin/products/new", title_en="  Köln & Bonn Express! ", state="draft")
+    assert await db.fetchval("SELECT true FROM catalog_product WHERE slug = 'k-ln-bonn-express'")
+    await staff.post("/admin/products/new", title_zh="只有中文", state="draft")
+    assert await db.fetchval("SELECT count(*) FROM catalog_product WHERE slug ~ '^p-[a-z0-9]{6}$'") == 1
+
+
+@pytest.mark.parametrize(
+    ("mistake", "field"),
+    [
+        ({"title_en": "", "title_zh": " "}, "title_zh"),
+        ({"slug": "../etc"}, "slug"),
+        ({"slug": "two words"}, "slug"),
+        ({"slug": "a" * 61}, "slug"),
+        ({"slug": "taken"}, "slug"),
+        ({"state": "sold"}, "state"),
+        ({"category": "999999"}, "category"),
+        ({"category": "9" * 30}, "category"),
+        ({"category": "x"}, "category"),
+        ({"position": "9999999"}, "position"),
+        ({"version": "99999999999"}, "version"),
+        ({"title_en": "x" * 301}, "title_en"),
+        ({"title_en": "a\x07b"}, "title_en"),
+        ({"demo": "on"}, "demo"),
+        ({"asked_0_en": "Size", "asked_0_kind": "select"}, "asked"),
+        ({"asked_0_en": "Size", "asked_0_kind": "colour"}, "asked"),
+        ({"asked_0_en": "A", "asked_1_en": "B", "asked_0_key": "k", "asked_1_key": "k"}, "asked"),
+    ],
+)
+async def test_a_mistake_keeps_what_was_typed_and_changes_nothing(staff, mistake, field):
+    if not await db.fetchval("SELECT true FROM catalog_product WHERE slug = 'taken'"):
+        await add(staff, slug="taken")
+    product_id = await add(staff)
+    before = await everything()
+    typed = {**PRODUCT, "summary_en": "kept <words>", "version": "1", "asked_3_zh": "留", **mistake}
+    for path in ("/admin/products/new", f"/admin/products/{product_id}"):
+        page = await staff.post(path, 422, **typed)
+        assert 'value="kept &lt;words&gt;"' in page and 'value="留"' in page, field
+    assert await everything() == before
+
+
+async def test_an_older_version_overwrites_nothing_and_loses_nothing(staff):
+    product_id = await add(staff, slug="twice")
+    form = {**PRODUCT, "slug": "twice", "version": "1"}
+    await staff.post(f"/admin/products/{product_id}", **{**form, "title_en": "Theirs"})
+    before = await everything()
+    page = await staff.post(f"/admin/products/{product_id}", 409, **{**form, "title_en": "Mine", "summary_en": "typed"})
+    assert await everything() == before
+    assert 'value="Mine"' in page and 'value="typed"' in page
+    assert "Somebody else saved this in the meantime." in words(page)
+    version = re.findall(r'name="version" value="(\d+)"', page)[-1]
+    await staff.post(f"/admin/products/{product_id}", **{**form, "title_en": "Mine", "version": version})
+    assert (await product(product_id))["title"]["en"] == "Mine"
+
+
+async def test_two_who_save_at_once_are_told_apart(staff):
+    product_id = await add(staff, slug="race")
+    form = {**PRODUCT, "slug": "race", "version": "1", "csrf": staff.csrf}
+    answers = await asyncio.gather(
+        *(staff.http.post(f"/admin/products/{product_id}", data={**form, "title_en": f"T{n}"}) for n in range(4))
+    )
+    assert sorted(answer.status_code for answer in answers) == [303, 409, 409, 409]
+    assert (await product(product_id))["version"] == 2
+
+
+async def test_questions_to_the_buyer_come_back_as_they_were_saved(staff):
+    asked = {
+        "asked_0_en": "Account",
+        "asked_0_zh": "账号",
+        "asked_0_kind": "email",
+        "asked_0_key": "account",
+        "asked_0_required": "on",
+        "asked_0_help_en": "The one you play with",
+        "asked_2_en": "Server",
+        "asked_2_kind": "select",
+        "asked_2_options": "EU\r\n Asia \r\n\r\n",
+    }
+    product_id = await add(staff, slug="asks", **asked)
+    wanted = [
+        {"key": "account", "label": {"zh-CN": "账号", "en": "Account"}, "kind": "email", "required": True}
+        | {"help": {"en": "The one you play with"}, "pattern": "", "options": [], "max_length": 120},
+        {"key": "q3", "label": {"en": "Server"}, "kind": "select", "required": False}
+        | {"help": {}, "pattern": "", "options": ["EU", "Asia"], "max_length": 120},
+    ]
+    assert (await product(product_id))["buyer_fields"] == wanted
+    page = await staff.get(f"/admin/products/{product_id}")
+    form = page[page.index(f'action="/admin/products/{product_id}"') :]
+    again = dict(re.findall(r'name="(asked_\w+)"[^>]* value="([^"]*)"', form))
+    again |= {name: unescape(text) for name, text in re.findall(r'<textarea[^>]*name="(asked_\w+)"[^>]*>([^<]*)<', form)}
+    again |= {"asked_0_kind": "email", "asked_1_kind": "select", "asked_0_required": "on"}
+    again = {name: value for name, value in again.items() if not name.endswith("_required") or name[6] == "0"}
+    await staff.post(f"/admin/products/{product_id}", **{**PRODUCT, "slug": "asks", "version": "1", **again})
+    assert (await product(product_id))["buyer_fields"] == wanted
+
+
+async def test_only_a_product_without_orders_and_codes_is_deleted(staff):
+    empty = await add(staff)
+    await add_sku(staff, empty)
+    await staff.post(f"/admin/products/{empty}/delete")
+    assert await product(empty) is None
+    sold = await stocked.sku(2)
+    await stocked.order(sold)
+    kept = await db.fetchval("SELECT product_id FROM catalog_sku WHERE id = $1", sold.id)
+    before = await everything()
+    assert "Archive it instead" in words(await staff.post(f"/admin/products/{kept}/delete", 409))
+    assert "stays in the books" in words(await staff.post(f"/admin/products/{kept}/skus/{sold.id}/delete", 409))
+    await staff.post("/admin/products/999999/delete", 404)
+    assert await everything() == before
+
+
+async def test_a_product_of_another_shop_is_not_there(staff):
+    shop = await db.fetchval("INSERT INTO shops_shop (code, name, host) VALUES ('b', 'B', 'b.test') RETURNING id")
+    other = await db.fetchval(
+        "INSERT INTO catalog_product (shop_id, slug, title) VALUES ($1, 'theirs', '{}') RETURNING id", shop
+    )
+    shops.forget()
+    before = await everything()
+    await staff.get(f"/admin/products/{other}", 404)
+    for act, form in (("/delete", {}), ("/skus", SKU), ("/image/remove", {}), ("", PRODUCT)):
+        await staff.post(f"/admin/products/{other}{act}", 404, **form)
+    assert await everything() == before
+    await db.execute("DELETE FROM catalog_product WHERE id = $1", other)
+    await db.execute("DELETE FROM shops_shop WHERE id = $1", shop)
+    shops.forget()
+
+
+# -- SKUs -------------------------------------------------------------------------------
+
+
+async def test_a_sku_is_added_and_changed(staff):
+    product_id = await add(staff)
+    row = await add_sku(staff, product_id, face_value="100", period="month", max_per_buyer="2", max_per_order="5")
+    assert (row["price"], row["face_value"], row["currency"]) == (1990, 10000, "CNY")
+    assert (row["period"], row["max_per_buyer"], row["max_per_order"], row["listed"]) == ("month", 2, 5, True)
+    form = {key: value for key, value in SKU.items() if key != "listed"} | {"code": row["code"], "version": "1"}
+    await staff.post(f"/admin/products/{product_id}/skus/{row['id']}", **{**form, "price": "0"})
+    row = await db.fetchrow("SELECT price, listed, version FROM catalog_sku WHERE id = $1", row["id"])
+    assert tuple(row.values()) == (0, False, 2)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("code", "has space"),
+        ("code", "-first"),
+        ("code", "x" * 65),
+        ("code", "' OR 1=1"),
+        ("code", ""),
+        ("code", "TAKEN-1"),
+        ("price", "-1"),
+        ("price", "1.999"),
+        ("price", "1e9"),
+        ("price", "9" * 20),
+        ("price", "free"),
+        ("price", ""),
+        ("face_value", "-5"),
+        ("min_per_order", "0"),
+        ("min_per_order", "11"),
+        ("max_per_order", "1001"),
+        ("max_per_buyer", "0"),
+        ("low_stock", "-1"),
+        ("period", "decade"),
+        ("version", "9" * 12),
+        ("currency", "USD"),
+    ],
+)
+async def test_a_wrong_sku_changes_nothing(staff, field, value):
+    product_id = await add(staff)
+    if not await db.fetchval("SELECT true FROM catalog_sku WHERE code = 'TAKEN-1'"):
+        await add_sku(staff, product_id, code="TAKEN-1")
+    row = await add_sku(staff, product_id)
+    before = await everything()
+    typed = {**SKU, "code": row["code"], "title_en": "Kept title", "version": "1", field: value}
+    del typed["listed"]
+    for path in ("", f"/{row['id']}"):
+        new = {} if field == "code" or path else {"code": "FRESH-1"}
+        page = await staff.post(f"/admin/products/{product_id}/skus{path}", 422, **{**typed, **new})
+        fold = page[page.index('<details class="fold" open') :].partition("</form>")[0]
+        assert 'value="Kept title"' in fold
+        assert not re.search(r'name="listed"[^>]*checked', fold)
+    assert await everything() == before
+
+
+async def test_an_older_version_of_a_sku_is_refused_with_what_was_typed(staff):
+    product_id = await add(staff)
+    row = await add_sku(staff, product_id)
+    path, form = f"/admin/products/{product_id}/skus/{row['id']}", {**SKU, "code": row["code"], "version": "1"}
+    await staff.post(path, **{**form, "price": "5"})
+    page = await staff.post(path, 409, **{**form, "price": "7"})
+    assert 'value="7"' in page
+    assert await db.fetchval("SELECT price FROM catalog_sku WHERE id = $1", row["id"]) == 500
+    other = await add(staff)
+    await staff.post(f"/admin/products/{other}/skus/{row['id']}", 404, **form)
+    await staff.post(f"/admin/products/{other}/skus/{row['id']}/delete", 404)
+
+
+# -- pictures ---------------------------------------------------------------------------
+
+
+def picture(kind, size=(40, 30), **options):
+    body = io.BytesIO()
+    Image.new("RGB", size, "red").save(body, kind, **options)
+    return body.getvalue()
+
+
+async def upload(staff, product_id, body, name="p.png", status=303):
+    answer = await staff.http.post(
+        f"/admin/products/{product_id}/image", data={"csrf": staff.csrf}, files={"image": (name, body, "image/png")}
+    )
+    assert answer.status_code == status, words(answer.text)
+    return answer.text
+
+
+async def test_a_picture_is_made_clean_and_small(staff):
+    product_id = await add(staff)
+    exif = Image.Exif()
+    exif[0x010E] = "SECRET-PLACE"
+    exif[0x0112] = 6
+    await upload(staff, product_id, picture("JPEG", (2400, 1200), exif=exif), "p.jpg")
+    image = await db.fetchrow("SELECT * FROM catalog_media WHERE id = $1", (await product(product_id))["image_id"])
+    assert (image["content_type"], image["width"], image["height"]) == ("image/webp", 600, 1200)
+    assert b"SECRET-PLACE" not in image["body"] and b"EXIF" not in image["body"]
+    served = await staff.http.get(f"/media/{image['id']}-{image['sha256'][:16]}")
+    assert (served.content, served.headers["content-type"]) == (image["body"], "image/webp")
+    await upload(staff, product_id, picture("PNG"))
+    assert (await product(product_id))["image_id"] != image["id"]
+    await staff.post(f"/admin/products/{product_id}/image/remove")
+    assert (await product(product_id))["image_id"] is None
+    await staff.post("/admin/products/999999/image/remove", 404)
+
+
+async def test_what_is_no_picture_is_refused(staff):
+    product_id = await add(staff)
+    bomb = picture("PNG", (9000, 9000))
+    before = await everything()
+    for body in (
+        b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>",
+        b"%PDF-1.4 renamed",
+        b"MZ" + bytes(500),
+        picture("PNG")[:40],
+        picture("BMP"),
+        bomb,
+        b"",
+    ):
+        await upload(staff, product_id, body, status=422)
+    await upload(staff, product_id, bytes(12_000_001), status=413)
+    await upload(staff, 999999, picture("PNG"), status=404)
+    await staff.post(f"/admin/products/{product_id}/image", 422)
+    assert await everything() == before
+
+
+# -- categories -------------------------------------------------------------------------
+
+
+async def test_categories_are_added_changed_and_deleted(staff):
+    await staff.post("/admin/categories", title_en="Trains", position="2", visible="on")
+    row = await db.fetchrow("SELECT * FROM catalog_category WHERE slug = 'trains'")
+    assert (row["title"], row["position"], row["visible"]) == ({"en": "Trains"}, 2, True)
+    product_id = await add(staff, category=str(row["id"]))
+    before = await everything()
+    for typed in ({"slug": "Not good!"}, {"slug": "", "title_en": ""}, {"position": "x"}):
+        form = {"title_en": "Typed", "title_zh": "", "slug": "typed", "position": "7", **typed}
+        page = await staff.post(f"/admin/categories/{row['id']}", 422, **form)
+        fold = page[page.index('<details class="fold" open') :].partition("</form>")[0]
+        assert f'value="{form["position"]}"' in fold and not re.search(r'name="visible"[^>]*checked', fold)
+    await staff.post("/admin/categories/999999", 422, title_en="Gone", slug="gone")
+    assert await everything() == before
+    await staff.post("/admin/categories", title_en="Ships", slug="ships")
+    said = words(await staff.post("/admin/categories", 422, title_en="Ships", slug="ships"))
+    assert "Another category has this address." in said
+    await staff.post(f"/admin/categories/{row['id']}/delete")
+    assert (await product(product_id))["category_id"] is None
