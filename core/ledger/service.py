@@ -14,6 +14,11 @@ REVENUE = "revenue"
 
 _accounts: dict[tuple[int, str, str], int] = {}
 
+FIND_ACCOUNT = """
+SELECT id, coalesce(xmin = pg_current_xact_id_if_assigned()::xid, false) AS ours
+FROM ledger_account WHERE shop_id = $1 AND code = $2 AND currency = $3
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Posting:
@@ -25,18 +30,23 @@ async def account(tx: db.Tx, shop_id: int, code: str, currency: str) -> int:
     """The id of an account, opened when it is first needed."""
     key = (shop_id, code, currency)
     if key not in _accounts:
-        found = await tx.fetchval(
-            "SELECT id FROM ledger_account WHERE shop_id = $1 AND code = $2 AND currency = $3", *key
-        )
+        found = await tx.fetchrow(FIND_ACCOUNT, *key)
+        # Neither a new account nor one this very transaction made is remembered: it may still roll back.
+        if found is not None and found["ours"]:
+            return int(found["id"])
         if found is None:
-            # Not remembered: this transaction may still roll back.
             return await tx.fetchval(
                 "INSERT INTO ledger_account (shop_id, code, currency) VALUES ($1, $2, $3)"
                 " ON CONFLICT (shop_id, code, currency) DO UPDATE SET code = excluded.code RETURNING id",
                 *key,
             )
-        _accounts[key] = found
+        _accounts[key] = found["id"]
     return _accounts[key]
+
+
+def forget() -> None:
+    """Know no account any more; for a process that turns to another database."""
+    _accounts.clear()
 
 
 async def move(

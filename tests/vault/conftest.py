@@ -13,7 +13,7 @@ from core.vault import keys
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def master_key() -> Iterator[keys.MasterKey]:
     master = keys.MasterKey(bytes(range(32)))
     keys.use(master)
