@@ -174,6 +174,8 @@ async def choose_password(request: Request[Any, Any, Any], purpose: FromPath[str
     except Refused as refused:
         context = {"token": form.token, "purpose": purpose, "errors": fields_of(refused)}
         return page(request, "people/choose_password.html", context, status=422)
+    if cookie is None:
+        return flash(see_other("/admin/sign-in"), _("Your password is set. Sign in with it and your code."))
     return flash(begin(see_other("/admin"), cookie), _("Your password is set. Welcome!"))
 
 
@@ -363,6 +365,12 @@ async def enable(request: Request[Any, Any, Any], staff_id: FromPath[int]) -> Re
     return await _then_list(request, staff.set_disabled(staff_id, False, request.state.session.staff_id))
 
 
+@post("/staff/{staff_id:int}/second-factor/off", opt={"who": "staff:staff.manage"})
+async def take_second_factor(request: Request[Any, Any, Any], staff_id: FromPath[int]) -> Response[Any]:
+    await _known(request, staff_id)
+    return await _then_list(request, staff.take_second_factor(staff_id, request.state.session.staff_id))
+
+
 async def _then_list(request: Request[Any, Any, Any], act: Any) -> Response[Any]:
     try:
         await act
@@ -401,4 +409,5 @@ ROUTES = (
     change_role,
     disable,
     enable,
+    take_second_factor,
 )

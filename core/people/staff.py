@@ -197,6 +197,17 @@ async def change_role(staff_id: int, role: str, by: int) -> None:
     await db.transaction(write)
 
 
+async def take_second_factor(staff_id: int, by: int) -> None:
+    """Take a lost second factor from a person; their sessions end. It is in the audit log."""
+
+    async def write(tx: Tx) -> None:
+        await totp.turn_off(tx, staff_id)
+        await sessions.end_all(tx, staff_id)
+        await audit.record(tx, f"staff:{by}", "staff.second_factor_taken", f"staff:{staff_id}")
+
+    await db.transaction(write)
+
+
 async def set_disabled(staff_id: int, disabled: bool, by: int) -> None:
     async def write(tx: Tx) -> None:
         await tx.execute(
@@ -293,8 +304,11 @@ async def _make_first_admin(tx: Tx, token: str, address: str, stored: str, name:
     return await sessions.create(tx, "staff", staff_id=staff_id, ip=caller.ip, agent=caller.agent)
 
 
-async def choose_password(token: str, purpose: Purpose, password: str, caller: Caller) -> str:
-    """Use an invitation or reset link: set the password and sign in; gives the cookie."""
+async def choose_password(token: str, purpose: Purpose, password: str, caller: Caller) -> str | None:
+    """Use an invitation or reset link: set the password and sign in; gives the cookie.
+
+    None when the person has a second factor: a link replaces the password, never the factor.
+    """
     person = await db.fetchrow(
         "SELECT p.* FROM people_link link JOIN people_staff p ON p.id = link.staff_id"
         " WHERE link.token_hash = $1 AND link.purpose = $2 AND link.used_at IS NULL AND link.expires_at > $3",
@@ -306,12 +320,14 @@ async def choose_password(token: str, purpose: Purpose, password: str, caller: C
         raise Refused(_("This link was used already or is over. Ask for a new one."))
     stored = await passwords.hashed(password, (person["email"], person["name"]))
 
-    async def write(tx: Tx) -> str:
+    async def write(tx: Tx) -> str | None:
         if not await _use_link(tx, token, purpose):
             raise Refused(_("This link was used already or is over. Ask for a new one."))
         await tx.execute("UPDATE people_staff SET password_hash = $2 WHERE id = $1", person["id"], stored)
         await sessions.end_all(tx, person["id"])
         await record(tx, person["id"], "staff.password_chosen", caller)
+        if person["totp_secret"] is not None:
+            return None
         return await sessions.create(tx, "staff", staff_id=person["id"], ip=caller.ip, agent=caller.agent)
 
     return await db.transaction(write)

@@ -179,6 +179,20 @@ async def test_an_invited_person_chooses_a_password_once():
         await staff.invite(1, "help@example.com", "", "support", by)
 
 
+async def test_a_reset_link_replaces_the_password_but_not_the_second_factor():
+    by = await owner()
+    secret = totp.offer("boss@example.com", "Shop").secret
+    await db.transaction(totp.turn_on, by, secret, pyotp.TOTP(secret).at(clock.now()))
+    before = await db.fetchval("SELECT count(*) FROM people_session")
+    token = await staff.reset_link(by, by)
+    assert await staff.choose_password(token, "reset", "nine loud herons 52", HERE) is None
+    assert await db.fetchval("SELECT count(*) FROM people_session") == before
+    with pytest.raises(CodeNeeded):
+        await staff.sign_in(1, "boss@example.com", "nine loud herons 52", "", HERE)
+    await staff.take_second_factor(by, by)
+    assert await sessions.load(await staff.sign_in(1, "boss@example.com", "nine loud herons 52", "", HERE))
+
+
 async def test_a_link_of_one_purpose_is_no_link_of_another():
     by = await owner()
     token = await staff.invite(1, "help@example.com", "", "support", by)
