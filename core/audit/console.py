@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from core import db
 from core.web.forms import Line, read_query
-from core.web.i18n import Text, _
+from core.web.i18n import Text, _, in_language
 from core.web.render import page, see_other
 
 PAGE = 100
@@ -49,7 +49,8 @@ async def log(request: Request[Any, Any, Any]) -> Response[str]:
 @get("/alarms", opt={"who": "staff:audit.read"})
 async def alarms(request: Request[Any, Any, Any]) -> Response[str]:
     rows = await db.fetch("SELECT * FROM audit_alarm ORDER BY seen_at IS NOT NULL, id DESC LIMIT 200")
-    return page(request, "audit/alarms.html", {"alarms": rows, "kinds": KINDS})
+    shown = [{**row, "reason": in_language(row["reason"])} for row in rows]
+    return page(request, "audit/alarms.html", {"alarms": shown, "kinds": KINDS})
 
 
 @post("/alarms/{alarm_id:int}/seen", opt={"who": "staff:audit.read"})

@@ -8,6 +8,7 @@ from litestar import Request, Response, get
 
 from core import db
 from core.orders import words
+from core.web.i18n import in_language
 from core.web.render import page
 
 
@@ -25,4 +26,5 @@ async def queue(request: Request[Any, Any, Any]) -> Response[str]:
         " WHERE item.shop_id = $1 AND item.state = 'done' ORDER BY item.resolved_at DESC LIMIT 20",
         shop_id,
     )
-    return page(request, "review/queue.html", {"items": items, "done": done, "kinds": words.REVIEW})
+    shown = [{**item, "reason": in_language(item["reason"])} for item in items]
+    return page(request, "review/queue.html", {"items": shown, "done": done, "kinds": words.REVIEW})

@@ -324,7 +324,9 @@ async def drop(request: Request[Any, Any, Any], import_id: FromPath[int]) -> Res
 
 @get("/stock/imports/{import_id:int}/rejects.csv", opt={"who": "staff:stock.import"})
 async def rejects(request: Request[Any, Any, Any], import_id: FromPath[int]) -> Stream:
-    await _report(shop_of(request).id, import_id)
+    report = await _report(shop_of(request).id, import_id)
+    if report.state == "dropped":
+        raise NotFound()
     headers = {
         "content-disposition": f'attachment; filename="rejects-{import_id}.csv"',
         "cache-control": "no-store",

@@ -109,6 +109,11 @@ def speaking(chosen: str) -> Iterator[None]:
         _spoken.reset(token)
 
 
+def in_language(stored: str) -> str:
+    """A text kept in English, as the reader knows it. Templates must not do this: ``_()`` there trusts its text."""
+    return gettext(stored) if stored else ""
+
+
 def gettext(message: str) -> str:
     return _catalogues[locale()].gettext(message)
 

@@ -1,0 +1,245 @@
+"""Numbers, lists, settings and the small pages: exact values for a seeded set of orders."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from core import clock, db
+from core.admin import demo, overview
+from core.audit import service as audit
+from core.checkout.settle import settle
+from core.hooks import runtime
+from core.shops import service as shops
+from tests import stocked
+from tests.console import audited, everything, newest_audit, words
+
+NOON = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
+"""Noon in Shanghai."""
+
+
+@pytest.fixture
+async def what(address, real):
+    await db.execute("TRUNCATE audit_alarm, ledger_entry, vault_code, orders_order CASCADE")
+    await db.execute("UPDATE shops_shop SET currency = 'CNY', timezone = 'Asia/Shanghai'")
+    shops.forget()
+    return await stocked.sku(20)
+
+
+async def paid_at(what, when, seconds=2):
+    placed = await stocked.order(what)
+    await settle("epay", stocked.paid(placed), "callback")
+    await db.execute(
+        "UPDATE orders_order SET created_at = $2::timestamptz - interval '1 minute', paid_at = $2,"
+        " delivered_at = $2::timestamptz + make_interval(secs => $3) WHERE id = $1",
+        placed.order_id,
+        when,
+        seconds,
+    )
+    return placed
+
+
+# -- the dashboard ----------------------------------------------------------------------
+
+
+async def test_days_begin_at_midnight_of_the_shop(what):
+    midnight = datetime(2026, 11, 21, 16, 0, tzinfo=UTC)
+    for when in (
+        NOON,
+        midnight,
+        midnight - timedelta(microseconds=1),
+        midnight - timedelta(days=6),
+        midnight - timedelta(days=6, microseconds=1),
+    ):
+        await paid_at(what, when)
+    shop = await shops.main_shop()
+    with clock.use(lambda: NOON):
+        bars = await overview.bars(shop, 7)
+    assert [str(bar.day) for bar in bars] == [f"2026-11-{day}" for day in range(16, 23)]
+    assert [bar.orders for bar in bars] == [1, 0, 0, 0, 0, 1, 2]
+    assert [bar.money.amount for bar in bars] == [1990, 0, 0, 0, 0, 1990, 3980]
+    assert [bar.height for bar in bars] == [50, 0, 0, 0, 0, 50, 100]
+
+
+async def test_every_number_counts_what_it_says(what, staff):
+    now = clock.now()
+    await paid_at(what, now - timedelta(hours=1), 2)
+    await paid_at(what, now - timedelta(hours=2), 4)
+    await paid_at(what, now - timedelta(days=3), 30)
+    await paid_at(what, now - timedelta(days=8))
+    await stocked.order(what)
+    await settle("epay", stocked.paid(await stocked.order(what), 5), "callback")
+    test = await stocked.order(what, test=True)
+    await settle("epay", stocked.paid(test), "callback")
+    shop = await shops.main_shop()
+    day, week = await overview.sales(shop, 1), await overview.sales(shop, 7)
+    assert (day["paid"], day["paid_before"], day["revenue"].amount, day["revenue_before"].amount) == (2, 0, 3980, 0)
+    assert (day["placed"], day["paid_of_placed"], day["delivered"]) == (4, 0.5, 2)
+    assert (day["seconds_to_code"], day["average"].amount) == (3.0, 1990)
+    assert (week["paid"], week["paid_before"], week["revenue"].amount, week["revenue_before"].amount) == (3, 1, 5970, 1990)
+    assert (week["placed"], week["paid_of_placed"], week["seconds_to_code"]) == (5, 0.6, 4.0)
+    page = words(await staff.get("/admin?days=7"))
+    assert "Revenue CN¥59.70" in page and "before: CN¥19.90" in page and "Paid orders 3" in page
+    assert "1 decisions wait" in page and "1 alarms unseen" in page
+    for odd in ("0", "-7", "999999"):
+        assert "Revenue CN¥59.70" in words(await staff.get(f"/admin?days={odd}"))
+
+
+async def test_an_empty_shop_has_a_dashboard(what, staff):
+    page = words(await staff.get("/admin"))
+    assert "No orders yet" in page and "Revenue CN¥0.00" in page and "Your way to the first sale" in page
+
+
+# -- lists ------------------------------------------------------------------------------
+
+
+async def test_orders_are_filtered_and_turned_over(what, staff):
+    paid, unpaid = await paid_at(what, clock.now()), await stocked.order(what)
+    other = await stocked.sku(1)
+    third = await stocked.order(other, who=stocked.buyer("Wang@example.com".lower()))
+
+    async def shown(query):
+        page = await staff.get(f"/admin/orders?{query}")
+        return {placed.ref for placed in (paid, unpaid, third) if f'href="/admin/orders/{placed.ref}"' in page}
+
+    assert await shown("") == {paid.ref, unpaid.ref, third.ref}
+    assert await shown("payment=paid") == await shown("fulfilment=delivered") == {paid.ref}
+    assert await shown(f"sku={other.code}") == await shown("q=WANG@example.com") == {third.ref}
+    assert await shown(f"q={paid.ref.lower()}") == await shown(f"q={paid.attempt_ref}") == {paid.ref}
+    assert await shown(f"q=G-{paid.attempt_ref}") == {paid.ref}
+    assert await shown("payment=nothing") == await shown("q=%27%20OR%201=1--") == set()
+    assert "Newer" not in words(await staff.get("/admin/orders"))
+    for _ in range(10):
+        await stocked.order(what)
+    for _ in range(9):
+        await stocked.order(await stocked.sku(1))
+    assert await shown("size=20") == {third.ref} and await shown("size=20&page=2") == {paid.ref, unpaid.ref}
+    assert await shown("size=20&page=3") == set()
+    for wrong in ("size=7", "page=0", "page=x", "size=20&size=50"):
+        assert (await staff.http.get(f"/admin/orders?{wrong}")).status_code in (400, 422)
+
+
+async def test_payments_audit_alarms_and_review_show_what_is_there(what, staff):
+    for path, empty in (
+        ("/admin/payments", "No payments here"),
+        ("/admin/review", "Nothing waits for you"),
+        ("/admin/alarms", "No alarms"),
+        ("/admin/audit?q=no.such_act", "Nothing found"),
+    ):
+        assert empty in words(await staff.get(path))
+    placed = await stocked.order(what)
+    await settle("epay", stocked.paid(placed, 5), "callback")
+    page = words(await staff.get(f"/admin/payments?q={placed.ref.lower()}&state=paid&method=epay"))
+    assert placed.attempt_ref in page and "CN¥0.05" in page
+    assert placed.attempt_ref not in words(await staff.get("/admin/payments?state=failed"))
+    assert f'href="/admin/orders/{placed.ref}"' in await staff.get("/admin/review")
+    assert "Wrong amount" in words(await staff.get("/admin/alarms"))
+    await staff.post(f"/admin/orders/{placed.ref}/deliver")
+    await db.execute("UPDATE review_item SET state = 'open', reason = '<b>bold</b>'")
+    assert "&lt;b&gt;bold&lt;/b&gt;" in await staff.get("/admin/review")
+    await db.execute("UPDATE review_item SET state = 'done'")
+    page = words(await staff.get("/admin/review"))
+    assert "Nothing waits for you" in page and "Decided lately" in page and "delivered" in page
+    for query in (placed.ref, "order.delivered_anyway"):
+        assert "order.delivered_anyway" in words(await staff.get(f"/admin/audit?q={query}"))
+
+
+async def test_alarms_are_seen_once_and_by_whom(what, staff):
+    for number in range(3):
+        await db.transaction(audit.alarm, "payment.forged", "gateway:epay", f"no sign <{number}>")
+    first = await db.fetchval("SELECT min(id) FROM audit_alarm")
+    page = await staff.get("/admin/alarms")
+    assert "no sign &lt;0&gt;" in page
+    await staff.post(f"/admin/alarms/{first}/seen")
+    assert await db.fetchval("SELECT count(*) FROM audit_alarm WHERE seen_at IS NULL") == 2
+    seen = await db.fetchrow("SELECT seen_at, seen_by FROM audit_alarm WHERE id = $1", first)
+    await staff.post("/admin/alarms/seen")
+    assert await db.fetchval("SELECT count(*) FROM audit_alarm WHERE seen_at IS NULL") == 0
+    assert await db.fetchrow("SELECT seen_at, seen_by FROM audit_alarm WHERE id = $1", first) == seen
+
+
+# -- settings ---------------------------------------------------------------------------
+
+SHOP = {"name": "Night shop", "currency": "CNY", "locale": "en", "timezone": "Europe/Berlin", "theme": "market"}
+SELLING = {
+    "reservation_minutes": "20",
+    "open_orders_per_contact": "5",
+    "open_orders_per_address": "30",
+    "show_stock": "exact",
+}
+
+
+async def test_settings_are_saved_and_written_down(what, staff):
+    mark = await newest_audit()
+    await staff.post("/admin/settings/shop", **SHOP, announcement_zh="你好", footer_en="Bye")
+    await staff.post("/admin/settings/selling", **SELLING, mail_codes="on")
+    shop = await shops.main_shop()
+    assert (shop.name, shop.timezone, shop.theme) == ("Night shop", "Europe/Berlin", "market")
+    assert (shop.settings.announcement, shop.settings.footer) == ({"zh-CN": "你好"}, {"en": "Bye"})
+    assert (shop.settings.reservation_minutes, shop.settings.show_stock, shop.settings.mail_codes) == (20, "exact", True)
+    assert [act for act, _object in await audited(mark)] == ["shop.saved", "shop.selling_saved"]
+    await staff.post("/admin/settings/selling", **SELLING)
+    assert (await shops.main_shop()).settings.mail_codes is False
+
+
+@pytest.mark.parametrize(
+    ("form", "mistake"),
+    [
+        ("shop", {"name": " "}),
+        ("shop", {"name": "x" * 121}),
+        ("shop", {"currency": "yuan"}),
+        ("shop", {"currency": "USD"}),
+        ("shop", {"locale": "fr"}),
+        ("shop", {"timezone": "Mars/Base"}),
+        ("shop", {"theme": "console"}),
+        ("shop", {"theme": "../../etc"}),
+        ("shop", {"theme": "nothing"}),
+        ("selling", {"reservation_minutes": "0"}),
+        ("selling", {"reservation_minutes": "1441"}),
+        ("selling", {"open_orders_per_contact": "-1"}),
+        ("selling", {"show_stock": "all"}),
+        ("opening", {"test_mode": "maybe"}),
+        ("opening", {}),
+    ],
+)
+async def test_a_wrong_setting_changes_nothing(what, staff, form, mistake):
+    before = await everything()
+    typed = {"shop": {**SHOP, "support_contact": "kept"}, "selling": SELLING, "opening": {}}[form]
+    page = await staff.post(f"/admin/settings/{form}", 422, **{**typed, **mistake})
+    assert form != "shop" or 'value="kept"' in page
+    assert await everything() == before
+
+
+async def test_opening_the_shop_hides_the_test_payment(address, staff):
+    await demo.seed()
+    checkout = "/checkout?sku=DEMO-MUSIC-1M&quantity=1"
+
+    async def offered():
+        shops.forget()
+        await runtime.current().refresh()
+        return 'value="sandbox"' in (await staff.http.get(checkout)).text
+
+    await staff.post("/admin/settings/opening", test_mode="on")
+    assert await offered()
+    mark = await newest_audit()
+    await staff.post("/admin/settings/opening", test_mode="off")
+    assert not await offered()
+    assert await audited(mark) == [("shop.test_mode_off", "shop:1")]
+
+
+async def test_the_demo_changes_currency_with_the_shop_and_goes_in_one_act(address, staff):
+    await db.execute("TRUNCATE catalog_product, catalog_category, orders_order, vault_code, vault_batch CASCADE")
+    await demo.seed()
+    await staff.post("/admin/settings/shop", **{**SHOP, "currency": "USD"})
+    assert await db.fetchval("SELECT array_agg(DISTINCT currency) FROM catalog_sku") == ["USD"]
+    await staff.post("/admin/settings/shop", **SHOP)
+    assert "Starlight Music membership" in words(await staff.get("/admin/demo"))
+    mark = await newest_audit()
+    await staff.post("/admin/demo/remove")
+    left = await db.fetchrow(
+        "SELECT (SELECT count(*) FROM catalog_product), (SELECT count(*) FROM catalog_sku),"
+        " (SELECT count(*) FROM vault_code), (SELECT count(*) FROM vault_batch), (SELECT count(*) FROM catalog_category)"
+    )
+    assert tuple(left.values()) == (0, 0, 0, 0, 0)
+    assert await audited(mark) == [("demo.removed", "shop")]
+    await staff.post("/admin/demo/add")
+    assert await db.fetchval("SELECT count(*) FROM catalog_product WHERE demo") == 3
