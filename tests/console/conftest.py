@@ -42,6 +42,6 @@ async def real(address: str) -> None:
     """The shop is open, and nobody is told to wait."""
     await db.execute(
         "UPDATE shops_shop SET test_mode = false,"
-        " settings = settings || '{\"open_orders_per_contact\": 1000, \"open_orders_per_address\": 1000}'"
+        ' settings = settings || \'{"open_orders_per_contact": 1000, "open_orders_per_address": 1000}\''
     )
     shops.forget()

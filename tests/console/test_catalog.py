@@ -140,7 +140,8 @@ async def test_questions_to_the_buyer_come_back_as_they_were_saved(staff):
     page = await staff.get(f"/admin/products/{product_id}")
     form = page[page.index(f'action="/admin/products/{product_id}"') :]
     again = dict(re.findall(r'name="(asked_\w+)"[^>]* value="([^"]*)"', form))
-    again |= {name: unescape(text) for name, text in re.findall(r'<textarea[^>]*name="(asked_\w+)"[^>]*>([^<]*)<', form)}
+    written = re.findall(r'<textarea[^>]*name="(asked_\w+)"[^>]*>([^<]*)<', form)
+    again |= {name: unescape(text) for name, text in written}
     again |= {"asked_0_kind": "email", "asked_1_kind": "select", "asked_0_required": "on"}
     again = {name: value for name, value in again.items() if not name.endswith("_required") or name[6] == "0"}
     await staff.post(f"/admin/products/{product_id}", **{**PRODUCT, "slug": "asks", "version": "1", **again})

@@ -54,8 +54,6 @@ async def questions(placed):
     return [(row["kind"], row["state"], row["resolution"]) for row in rows]
 
 
-
-
 async def expired(placed):
     await db.execute(
         "UPDATE vault_code SET state = 'free', line_id = NULL, reserved_until = NULL WHERE line_id IN"

@@ -75,7 +75,8 @@ async def test_every_number_counts_what_it_says(what, staff):
     assert (day["paid"], day["paid_before"], day["revenue"].amount, day["revenue_before"].amount) == (2, 0, 3980, 0)
     assert (day["placed"], day["paid_of_placed"], day["delivered"]) == (4, 0.5, 2)
     assert (day["seconds_to_code"], day["average"].amount) == (3.0, 1990)
-    assert (week["paid"], week["paid_before"], week["revenue"].amount, week["revenue_before"].amount) == (3, 1, 5970, 1990)
+    assert (week["paid"], week["paid_before"]) == (3, 1)
+    assert (week["revenue"].amount, week["revenue_before"].amount) == (5970, 1990)
     assert (week["placed"], week["paid_of_placed"], week["seconds_to_code"]) == (5, 0.6, 4.0)
     page = words(await staff.get("/admin?days=7"))
     assert "Revenue CN¥59.70" in page and "before: CN¥19.90" in page and "Paid orders 3" in page
@@ -175,7 +176,8 @@ async def test_settings_are_saved_and_written_down(what, staff):
     shop = await shops.main_shop()
     assert (shop.name, shop.timezone, shop.theme) == ("Night shop", "Europe/Berlin", "market")
     assert (shop.settings.announcement, shop.settings.footer) == ({"zh-CN": "你好"}, {"en": "Bye"})
-    assert (shop.settings.reservation_minutes, shop.settings.show_stock, shop.settings.mail_codes) == (20, "exact", True)
+    sold = shop.settings
+    assert (sold.reservation_minutes, sold.show_stock, sold.mail_codes) == (20, "exact", True)
     assert [act for act, _object in await audited(mark)] == ["shop.saved", "shop.selling_saved"]
     await staff.post("/admin/settings/selling", **SELLING)
     assert (await shops.main_shop()).settings.mail_codes is False
@@ -216,10 +218,10 @@ async def test_opening_the_shop_hides_the_test_payment(address, staff):
     async def offered():
         shops.forget()
         await runtime.current().refresh()
-        return 'value="sandbox"' in (await staff.http.get(checkout)).text
+        return 'value="sandbox"' in (await staff.get(checkout))
 
     await staff.post("/admin/settings/opening", test_mode="on")
-    assert await offered()
+    assert await offered(), words(await staff.get(checkout))[-600:]
     mark = await newest_audit()
     await staff.post("/admin/settings/opening", test_mode="off")
     assert not await offered()
@@ -237,7 +239,8 @@ async def test_the_demo_changes_currency_with_the_shop_and_goes_in_one_act(addre
     await staff.post("/admin/demo/remove")
     left = await db.fetchrow(
         "SELECT (SELECT count(*) FROM catalog_product), (SELECT count(*) FROM catalog_sku),"
-        " (SELECT count(*) FROM vault_code), (SELECT count(*) FROM vault_batch), (SELECT count(*) FROM catalog_category)"
+        " (SELECT count(*) FROM vault_code), (SELECT count(*) FROM vault_batch),"
+        " (SELECT count(*) FROM catalog_category)"
     )
     assert tuple(left.values()) == (0, 0, 0, 0, 0)
     assert await audited(mark) == [("demo.removed", "shop")]

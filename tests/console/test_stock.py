@@ -56,9 +56,7 @@ async def upload(staff, what, body, name="codes.csv", status=303):
 
 
 async def paste(staff, what, codes):
-    answer = await staff.http.post(
-        "/admin/stock/import", data={"csrf": staff.csrf, "sku": what.code, "codes": codes}
-    )
+    answer = await staff.http.post("/admin/stock/import", data={"csrf": staff.csrf, "sku": what.code, "codes": codes})
     assert answer.status_code == 303, words(answer.text)
     return answer.headers["location"]
 
