@@ -125,11 +125,9 @@ def database(engines: TestEngines) -> Iterator[str]:
 async def pool(database: str) -> AsyncIterator[None]:
     """`core.db` of this process opened on the module's database."""
     from core import db
-    from core.ledger import service as ledger
     from core.shops import service as shops
 
     # what this process remembers of the database of another module
-    ledger.forget()
     shops.forget()
     await db.open_pool(database, size=16)
     yield

@@ -12,7 +12,6 @@ GATEWAY = "gateway:{}"
 DEPOSITS = "deposits"
 REVENUE = "revenue"
 
-_accounts: dict[tuple[int, str, str], int] = {}
 
 FIND_ACCOUNT = """
 SELECT id, coalesce(xmin = pg_current_xact_id_if_assigned()::xid, false) AS ours
@@ -29,24 +28,12 @@ class Posting:
 async def account(tx: db.Tx, shop_id: int, code: str, currency: str) -> int:
     """The id of an account, opened when it is first needed."""
     key = (shop_id, code, currency)
-    if key not in _accounts:
-        found = await tx.fetchrow(FIND_ACCOUNT, *key)
-        # Neither a new account nor one this very transaction made is remembered: it may still roll back.
-        if found is not None and found["ours"]:
-            return int(found["id"])
-        if found is None:
-            return await tx.fetchval(
-                "INSERT INTO ledger_account (shop_id, code, currency) VALUES ($1, $2, $3)"
-                " ON CONFLICT (shop_id, code, currency) DO UPDATE SET code = excluded.code RETURNING id",
-                *key,
-            )
-        _accounts[key] = found["id"]
-    return _accounts[key]
-
-
-def forget() -> None:
-    """Know no account any more; for a process that turns to another database."""
-    _accounts.clear()
+    found = await tx.fetchval("SELECT id FROM ledger_account WHERE shop_id = $1 AND code = $2 AND currency = $3", *key)
+    return found or await tx.fetchval(
+        "INSERT INTO ledger_account (shop_id, code, currency) VALUES ($1, $2, $3)"
+        " ON CONFLICT (shop_id, code, currency) DO UPDATE SET code = excluded.code RETURNING id",
+        *key,
+    )
 
 
 async def move(

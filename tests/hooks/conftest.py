@@ -27,7 +27,7 @@ def broken_plugins_can_be_imported() -> Iterator[None]:
     sys.path.remove(str(TESTS))
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def vault_key() -> None:
     keys.use(keys.MasterKey(b"k" * 32))
 

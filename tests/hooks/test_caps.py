@@ -13,8 +13,9 @@ from core.hooks.runtime import ROOT, Runtime
 
 ORDER = """
 INSERT INTO orders_order (shop_id, ref, key, contact, contact_kind, locale, currency, total, token_hash, token_sealed,
-                          ip, expires_at, created_at)
-VALUES (1, $1, $1, $2, 'email', 'en', 'CNY', 1990, sha256('x'), 'x', $3, now(), $4)
+                          ip, contact_slot, expires_at, created_at)
+SELECT 1, $1, $1, $2, 'email', 'en', 'CNY', 1990, sha256('x'), 'x', $3,
+       1 + (SELECT count(*) FROM orders_order WHERE contact = $2), now(), $4
 """
 TOLD = "too many orders in a short time"
 

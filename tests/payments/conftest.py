@@ -32,7 +32,7 @@ def gateway(the_gateway: FakeEpay) -> FakeEpay:
     return the_gateway
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def master_key() -> None:
     keys.use(keys.MasterKey(os.urandom(keys.KEY_BYTES)))
 
