@@ -402,7 +402,7 @@ def _sku_draft(form: SkuForm, currency: str) -> SkuDraft:
     return SkuDraft(
         code=form.code,
         title=title_of(form.title_zh, form.title_en),
-        price=_amount(form.price, currency, "price"),
+        price=_price(form.price, currency),
         currency=currency,
         face_value=_amount(form.face_value, currency, "face_value") if form.face_value else None,
         period=form.period,
@@ -413,6 +413,13 @@ def _sku_draft(form: SkuForm, currency: str) -> SkuDraft:
         listed=form.listed,
         position=form.position,
     )
+
+
+def _price(text: str, currency: str) -> int:
+    price = _amount(text, currency, "price")
+    if price == 0:
+        raise Refused(_("A price must be above zero: nobody can pay nothing."), "price")
+    return price
 
 
 def _amount(text: str, currency: str, field: str) -> int:

@@ -188,9 +188,9 @@ async def test_a_sku_is_added_and_changed(staff):
     assert (row["price"], row["face_value"], row["currency"]) == (1990, 10000, "CNY")
     assert (row["period"], row["max_per_buyer"], row["max_per_order"], row["listed"]) == ("month", 2, 5, True)
     form = {key: value for key, value in SKU.items() if key != "listed"} | {"code": row["code"], "version": "1"}
-    await staff.post(f"/admin/products/{product_id}/skus/{row['id']}", **{**form, "price": "0"})
+    await staff.post(f"/admin/products/{product_id}/skus/{row['id']}", **{**form, "price": "0.01"})
     row = await db.fetchrow("SELECT price, listed, version FROM catalog_sku WHERE id = $1", row["id"])
-    assert tuple(row.values()) == (0, False, 2)
+    assert tuple(row.values()) == (1, False, 2)
 
 
 @pytest.mark.parametrize(
@@ -202,6 +202,7 @@ async def test_a_sku_is_added_and_changed(staff):
         ("code", "' OR 1=1"),
         ("code", ""),
         ("code", "TAKEN-1"),
+        ("price", "0"),
         ("price", "-1"),
         ("price", "1.999"),
         ("price", "1e9"),
