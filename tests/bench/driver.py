@@ -169,8 +169,10 @@ async def _together(people: int, act: Callable[[aiohttp.ClientSession], Coroutin
             async with asyncio.TaskGroup() as group:
                 for _ in range(people):
                     group.create_task(act(http))
-        except* (WrongShop, aiohttp.ClientError, TimeoutError) as failures:
+        except ExceptionGroup as failures:
             first = failures.exceptions[0]
+            if not isinstance(first, WrongShop | aiohttp.ClientError | TimeoutError):
+                raise
             raise WrongShop(str(first) or repr(first)) from first
         return time.perf_counter() - started
 
