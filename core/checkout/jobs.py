@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from datetime import timedelta
 
@@ -19,6 +20,7 @@ from core.payments.method import PaymentMethod
 
 log = logging.getLogger("vouchsafe.checkout")
 
+ASKED_AT_ONCE = 8
 STUCK_AFTER = timedelta(minutes=2)
 
 
@@ -31,16 +33,27 @@ async def expire(lease: Lease) -> None:
 @every(3, "checkout.ask_gateways")
 async def ask_gateways(lease: Lease) -> None:
     """Settle what a gateway knows as paid although its callback never came."""
-    for attempt in await payments.attempts_to_query(Config.from_env().base_url):
-        method = runtime.current().payment_methods.get(attempt.method)
-        if not isinstance(method, PaymentMethod):
-            await payments.stop_asking(attempt)
-            continue
-        claim = await payments.ask(method, attempt)
-        if claim is not None:
-            settled = await settle(attempt.method, claim, "query")
-            await ring(*settled.jobs)
-            await bell.ring(f"order:{attempt.view.order_ref}", settled.outcome)
+    at_once = asyncio.Semaphore(ASKED_AT_ONCE)
+
+    async def one(attempt: payments.StoredAttempt) -> None:
+        async with at_once:
+            await _ask_about(attempt)
+
+    async with asyncio.TaskGroup() as asking:
+        for attempt in await payments.attempts_to_query(Config.from_env().base_url):
+            asking.create_task(one(attempt))
+
+
+async def _ask_about(attempt: payments.StoredAttempt) -> None:
+    method = runtime.current().payment_methods.get(attempt.method)
+    if not isinstance(method, PaymentMethod):
+        await payments.ask_later(attempt)
+        return
+    claim = await payments.ask(method, attempt)
+    if claim is not None:
+        settled = await settle(attempt.method, claim, "query")
+        await ring(*settled.jobs)
+        await bell.ring(f"order:{attempt.view.order_ref}", settled.outcome)
 
 
 @every(30, "checkout.finish_stuck")

@@ -1,7 +1,7 @@
 """The ordinary sale in one statement: an unpaid order, its exact amount, every code still reserved.
 
 It writes just what the step-by-step road in ``settle.py`` writes, or nothing at all; then that road is taken.
-Measured, one statement instead of seven is the difference between the shop's speed and half of it.
+The callback waits for this: one round trip to the database instead of seven.
 Codes are found by an array of lines, never by a join: after an import no code has a line, the planner takes
 "codes with a line" for one row and would walk over every code ever sold. The order's states are looked at after
 it is found by its id: beside it, they would lead the planner over all open orders.

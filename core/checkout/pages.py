@@ -34,10 +34,11 @@ from core.orders import service as orders
 from core.orders.contact import read_contact
 from core.payments import offer
 from core.payments import service as payments
-from core.payments.method import Answer, CallbackRequest, Forged, GatewayRefused, GatewayUnavailable
+from core.payments.method import Answer, CallbackRequest, Forged, GatewayUnavailable
 from core.people import sessions
 from core.pricing.quote import Item, Quote, quote
 from core.refused import Refused
+from core.web import limits
 from core.web import visit as visits
 from core.web.errors import FormError, NotFound, Unavailable
 from core.web.flash import flash
@@ -202,9 +203,8 @@ def _preparing(request: AnyRequest, way: offer.Offer, priced: Quote, buyer: Buye
             created_at=now,
             expires_at=expires_at,
         )
-        try:
-            started = await way.method.start(attempt)
-        except (GatewayRefused, GatewayUnavailable):
+        started = await payments.try_start(way.method, attempt)
+        if isinstance(started, str):
             return None  # tried again, and written down, after the order is placed
         return Prepared(payments.step_to_json(started.step), payments.next_query_time(way.method, now, 0))
 
@@ -286,7 +286,8 @@ async def notify(request: AnyRequest, key: FromPath[str]) -> Response[bytes]:
     try:
         claim = await method.parse_callback(call)
     except Forged as forged:
-        await db.transaction(_alarm, key, source(forged), visit)
+        if await limits.below("forged", visit.ip):
+            await db.transaction(_alarm, key, source(forged), visit)
         return _answer(method.refused)
     except GatewayUnavailable as error:
         raise Unavailable() from error

@@ -189,8 +189,10 @@ async def place(shop: Shop, quote: Quote, answers: dict[str, str], buyer: Buyer,
             await asyncio.sleep(0.02 * (LOOKS_BEFORE_SOLD_OUT - looks))
         except asyncpg.UniqueViolationError as error:
             # Another request of the same buyer took that place among the open orders; look for the next one.
+            if error.constraint_name not in PLACES:
+                raise
             races -= 1
-            if not races or error.constraint_name not in PLACES:
+            if not races:
                 raise TooManyOpen from None
 
 

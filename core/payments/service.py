@@ -23,6 +23,7 @@ from core.payments.method import (
     PostForm,
     QrCode,
     Redirect,
+    Started,
     Step,
 )
 from core.refused import Refused
@@ -31,6 +32,8 @@ from core.web.i18n import _
 log = logging.getLogger("vouchsafe.payments")
 
 START_SECONDS = 12
+PLUGIN_MAY_BE_BACK = timedelta(minutes=1)
+PLUGIN_STAYS_AWAY = timedelta(days=3)
 MOST_ATTEMPTS = 10
 
 ATTEMPT = """
@@ -175,16 +178,9 @@ async def start(method: PaymentMethod, attempt: StoredAttempt) -> str:
     """Let the method prepare the payment and keep the buyer's next step. Gives the error for people, or ``""``."""
     if db.inside_transaction():
         raise RuntimeError("a gateway is never called inside a transaction")
-    try:
-        async with asyncio.timeout(START_SECONDS):
-            started = await method.start(attempt.view)
-    except (GatewayUnavailable, TimeoutError) as error:
-        return await _not_started(attempt, f"unavailable: {error}")
-    except GatewayRefused as error:
-        return await _not_started(attempt, f"refused: {error}")
-    except Exception as error:
-        log.exception("method %s broke", attempt.method)
-        return await _not_started(attempt, f"broke: {type(error).__name__}")
+    started = await try_start(method, attempt.view)
+    if isinstance(started, str):
+        return await _not_started(attempt, started)
     await db.execute(
         "UPDATE payments_attempt SET state = 'waiting', started = $2, gateway_ref = coalesce($3, gateway_ref),"
         " error = '', next_query_at = $4 WHERE id = $1 AND state IN ('created', 'waiting', 'failed')",
@@ -194,6 +190,20 @@ async def start(method: PaymentMethod, attempt: StoredAttempt) -> str:
         next_query_time(method, attempt.view.created_at, 0),
     )
     return ""
+
+
+async def try_start(method: PaymentMethod, view: Attempt) -> Started | str:
+    """The method's answer, or why there is none; a method that hangs or breaks takes nothing down with it."""
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            return await method.start(view)
+    except (GatewayUnavailable, TimeoutError) as error:
+        return f"unavailable: {error}"
+    except GatewayRefused as error:
+        return f"refused: {error}"
+    except Exception as error:
+        log.exception("method %s broke", method.key)
+        return f"broke: {type(error).__name__}"
 
 
 async def _not_started(attempt: StoredAttempt, error: str) -> str:
@@ -228,6 +238,9 @@ async def ask(method: PaymentMethod, attempt: StoredAttempt) -> Claim | None:
             claim = await method.query(attempt.view)
     except (GatewayUnavailable, GatewayRefused, TimeoutError) as error:
         log.warning("attempt %s could not be asked about: %s", attempt.view.ref, error)
+    except Exception:
+        # One method's mistake must not keep the timer from asking about the payments of all others.
+        log.exception("method %s broke when asked about attempt %s", attempt.method, attempt.view.ref)
     await db.execute(
         "UPDATE payments_attempt SET queries = queries + 1, next_query_at = $2 WHERE id = $1 AND state <> 'paid'",
         attempt.id,
@@ -251,9 +264,15 @@ async def ask_soon(order_ref: str, method: str, session_hash: bytes) -> None:
     )
 
 
-async def stop_asking(attempt: StoredAttempt) -> None:
-    """Its plugin is gone: nobody can be asked."""
-    await db.execute("UPDATE payments_attempt SET next_query_at = NULL WHERE id = $1", attempt.id)
+async def ask_later(attempt: StoredAttempt) -> None:
+    """Its plugin is off or broken now: look again in a while, for the days in which it may come back."""
+    again = clock.now() + PLUGIN_MAY_BE_BACK
+    gives_up = attempt.view.created_at + PLUGIN_STAYS_AWAY < again
+    await db.execute(
+        "UPDATE payments_attempt SET next_query_at = $2 WHERE id = $1 AND state <> 'paid'",
+        attempt.id,
+        None if gives_up else again,
+    )
 
 
 # -- the buyer's next step as stored -----------------------------------------------------

@@ -35,6 +35,7 @@ LIMITS: dict[str, Limit] = {
     "reveal": Limit(60, 300, by="session", strict=True),
     "staff-reveal": Limit(120, 3600, by="session", strict=True),
     "resend": Limit(5, 3600, strict=True),
+    "forged": Limit(600, 3600),
     "api": Limit(1200, 60),
 }
 
@@ -59,6 +60,15 @@ async def hit(name: str, who: str) -> None:
         return
     if hits > limit.hits:
         raise TooMany(start + limit.seconds - now)
+
+
+async def below(name: str, who: str) -> bool:
+    """Count one try and say whether it was within the limit."""
+    try:
+        await hit(name, who)
+    except TooMany:
+        return False
+    return True
 
 
 async def sweep() -> None:

@@ -118,3 +118,18 @@ async def test_a_stranger_cannot_make_us_ask_the_gateway(buyer: Buyer, client: h
 async def test_coming_back_leads_nowhere_else(client: httpx.AsyncClient, order: str) -> None:
     answer = await client.get(f"/pay/sandbox/return?order={order}")
     assert (answer.status_code, answer.headers["location"]) == (303, "/lookup")
+
+
+async def test_a_flood_of_forgeries_does_not_fill_the_alarms_nor_shut_out_a_true_one(buyer: Buyer, stock: Any) -> None:
+    order = await buyer.place()
+    true = await callback(buyer, order)
+    await db.execute("UPDATE web_limit SET hits = 10000 WHERE bucket LIKE 'forged:%'")
+    await knock(buyer.http, {"sign": "first"})
+    await db.execute("UPDATE web_limit SET hits = 10000 WHERE bucket LIKE 'forged:%'")
+    before = await alarms()
+    refused = await knock(buyer.http, {"sign": "one more"})
+    assert refused.status_code == 400
+    assert await alarms() == before
+    assert (await knock(buyer.http, true)).status_code == 200
+    assert (await facts(order))["delivered"] == 1
+    await db.execute("DELETE FROM web_limit WHERE bucket LIKE 'forged:%'")

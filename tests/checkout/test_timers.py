@@ -1,0 +1,75 @@
+"""What the clock sets going: nobody's broken plugin may keep a payment from being found."""
+
+from datetime import timedelta
+
+import asyncpg
+import pytest
+
+from core import clock, db
+from core.checkout import jobs
+from core.payments import service as payments
+from core.payments.method import Attempt, Claim, PaymentMethod, Started
+from tests import stocked
+
+
+class Broken(PaymentMethod):
+    key = "epay"
+    title = {"en": "Broken"}
+    query_after = (10, 20)
+
+    async def start(self, attempt: Attempt) -> Started:
+        raise ZeroDivisionError
+
+    async def query(self, attempt: Attempt) -> Claim | None:
+        raise ZeroDivisionError
+
+
+async def due(placed):
+    await db.execute("UPDATE payments_attempt SET next_query_at = now() WHERE ref = $1", placed.attempt_ref)
+    return await payments.load_attempt(placed.attempt_ref, "http://127.0.0.1:9")
+
+
+async def next_query(placed):
+    return await db.fetchval("SELECT next_query_at FROM payments_attempt WHERE ref = $1", placed.attempt_ref)
+
+
+async def test_a_method_that_breaks_when_asked_lets_the_timer_go_on():
+    placed = await stocked.order(await stocked.sku(1))
+    attempt = await due(placed)
+    assert await payments.ask(Broken(), attempt) is None
+    assert await next_query(placed) == attempt.view.created_at + timedelta(seconds=20)
+    assert placed.attempt_ref not in [one.view.ref for one in await payments.attempts_to_query("http://127.0.0.1:9")]
+
+
+async def test_a_method_that_breaks_at_the_start_is_said_not_raised():
+    placed = await stocked.order(await stocked.sku(1))
+    attempt = await due(placed)
+    assert await payments.try_start(Broken(), attempt.view) == "broke: ZeroDivisionError"
+
+
+async def test_while_its_plugin_is_off_an_attempt_is_not_forgotten():
+    placed = await stocked.order(await stocked.sku(1))
+    await due(placed)
+    await jobs.ask_gateways(None)
+    assert await next_query(placed) > clock.now()
+
+
+async def test_after_three_days_without_its_plugin_it_is():
+    placed = await stocked.order(await stocked.sku(1))
+    await db.execute(
+        "UPDATE payments_attempt SET created_at = now() - interval '3 days' WHERE ref = $1", placed.attempt_ref
+    )
+    await due(placed)
+    await jobs.ask_gateways(None)
+    assert await next_query(placed) is None
+
+
+async def test_a_clash_that_is_no_cap_is_not_called_one():
+    """A unique key that is not about places among open orders must show itself as what it is."""
+    sku = await stocked.sku(2)
+    await db.execute(f"CREATE UNIQUE INDEX one_of_these ON orders_line (sku_code) WHERE sku_code = '{sku.code}'")
+    await stocked.order(sku)
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await stocked.order(sku)
+    await db.execute("DROP INDEX one_of_these")
+    assert await stocked.codes_by_state(sku) == {"free": 1, "reserved": 1}
