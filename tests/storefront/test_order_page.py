@@ -51,6 +51,13 @@ async def test_reveal_shows_and_writes_down(buyer: Buyer, stock: Any) -> None:
     assert not CODE.search((await buyer.get(order)).text)
 
 
+async def test_without_javascript_the_shown_codes_go_by_themselves(buyer: Buyer, stock: Any) -> None:
+    order = await buyer.bought()
+    again = f'<noscript><meta http-equiv="refresh" content="60;url={order}"></noscript>'
+    assert again not in (await buyer.get(order)).text
+    assert again in (await buyer.post(f"{order}/reveal")).text
+
+
 async def test_reveal_for_htmx_is_only_the_codes(buyer: Buyer, stock: Any) -> None:
     order = await buyer.bought()
     answer = await buyer.post(f"{order}/reveal", **{"hx-request": "true", "hx-request-type": "partial"})
