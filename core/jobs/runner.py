@@ -94,11 +94,13 @@ class Runner:
         self._stopping = True
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=FINISH_SECONDS)
-        for lease in list(self._leases):
-            if lease.task is not None:
-                lease.task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=HAND_BACK_SECONDS)
+        until = time.monotonic() + HAND_BACK_SECONDS
+        while self._tasks and time.monotonic() < until:
+            # Again until it is heard: ``asyncio.wait_for`` loses a cancellation that comes with its result.
+            for lease in list(self._leases):
+                if lease.task is not None and not lease.task.done():
+                    lease.task.cancel()
+            await asyncio.wait(self._tasks, timeout=0.2)
 
     async def beat_for_ever(self) -> None:
         while True:
