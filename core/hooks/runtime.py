@@ -16,7 +16,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from core import VERSION, clock, db
+from core import VERSION, clock, db, tasks
 from core.config import Config
 from core.hooks import specs as the_specs
 from core.hooks import store
@@ -144,8 +144,7 @@ class Runtime:
         try:
             yield self
         finally:
-            follower.cancel()
-            await asyncio.gather(follower, return_exceptions=True)
+            await tasks.end(follower)
             await self.close()
 
     async def close(self) -> None:

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
+from core import tasks
 from core.jobs import line
 
 log = logging.getLogger("vouchsafe.jobs")
@@ -50,9 +51,7 @@ class _Subscriber:
                     await self._pubsub.unsubscribe(PREFIX + channel)
 
     async def close(self) -> None:
-        self._reader.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._reader
+        await tasks.end(self._reader)
         await self._redis.aclose()
 
     async def _read_for_ever(self) -> None:

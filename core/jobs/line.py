@@ -6,7 +6,6 @@ Nothing depends on a command arriving. PostgreSQL holds every job; the sweeper f
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Coroutine
@@ -14,6 +13,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+
+from core import tasks
 
 log = logging.getLogger("vouchsafe.jobs")
 
@@ -67,9 +68,7 @@ class Line:
         return True
 
     async def close(self) -> None:
-        self._sender.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._sender
+        await tasks.end(self._sender)
         if self._waiting:
             await self.deliver(self._waiting)
         await self._redis.aclose()

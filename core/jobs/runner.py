@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from core import db
+from core import db, tasks
 from core.crash_point import crash_point
 from core.db import Tx
 from core.jobs import bell, line, registry
@@ -24,6 +24,7 @@ ERROR_LENGTH = 500
 BEAT_SECONDS = 1.0
 FINISH_SECONDS = 6.0
 HAND_BACK_SECONDS = 2.0
+WRITE_DOWN_SECONDS = 1.0
 
 TAKE = """
 UPDATE jobs_job
@@ -94,13 +95,10 @@ class Runner:
         self._stopping = True
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=FINISH_SECONDS)
-        until = time.monotonic() + HAND_BACK_SECONDS
-        while self._tasks and time.monotonic() < until:
-            # Again until it is heard: ``asyncio.wait_for`` loses a cancellation that comes with its result.
-            for lease in list(self._leases):
-                if lease.task is not None and not lease.task.done():
-                    lease.task.cancel()
-            await asyncio.wait(self._tasks, timeout=0.2)
+        attempts = [lease.task for lease in self._leases if lease.task is not None]
+        await tasks.end(*attempts, within=HAND_BACK_SECONDS)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=WRITE_DOWN_SECONDS)
 
     async def beat_for_ever(self) -> None:
         while True:

@@ -21,7 +21,7 @@ from arq.connections import ArqRedis
 from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
-from core import db
+from core import db, tasks
 from core.config import Config
 from core.jobs import bell, sweeper
 from core.jobs.queue import ARQ_FUNCTION, DAY_MS, to_json
@@ -92,26 +92,14 @@ async def _work(redis_url: str | None, stop: asyncio.Event) -> None:
     stopped = asyncio.create_task(stop.wait())
     log.info("worker %s is ready", name)
     ended, _ = await asyncio.wait({stopped, *keep, *find}, return_when=asyncio.FIRST_COMPLETED)
-    await _end(find)
+    await tasks.end(*find)
     await runner.stop()
-    await _end([*keep, stopped])
+    await tasks.end(*keep, stopped)
     with contextlib.suppress(*DATABASE_AWAY):
         await db.execute("DELETE FROM jobs_worker WHERE name = $1", name)
     for task in ended - {stopped}:
         task.result()
     log.info("worker %s has stopped", name)
-
-
-async def _end(tasks: list[asyncio.Task[Any]]) -> None:
-    """Cancel until it is heard: ``asyncio.wait_for`` loses a cancellation that comes with its result."""
-    going = set(tasks)
-    while going:
-        for task in going:
-            task.cancel()
-        done, going = await asyncio.wait(going, timeout=0.2)
-        for task in done:
-            if not task.cancelled() and task.exception():
-                log.info("ended with %s", type(task.exception()).__name__)
 
 
 async def _answer_bell_for_ever(redis_url: str, runner: Runner) -> None:
@@ -162,7 +150,7 @@ def _leave(worker: arq.worker.Worker, redis: ArqRedis) -> None:
     """Drop arq's own notes; the jobs themselves run in the runner and are not touched."""
 
     async def leave() -> None:
-        await _end(list(worker.tasks.values()))
+        await tasks.end(*worker.tasks.values())
         await redis.aclose()
 
     task = asyncio.create_task(leave())

@@ -15,6 +15,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from core import tasks
+
 CHILD = Path(__file__).with_name("import_sheet_child.py")
 READ = 1 << 18
 SECONDS = 120
@@ -55,8 +57,7 @@ async def read(file: bytes, wanted: str | None = None) -> AsyncIterator[Sheet | 
     finally:
         if child.returncode is None:
             child.kill()
-        feeding.cancel()
-        await asyncio.wait([feeding])
+        await tasks.end(feeding)
         await child.wait()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from core import clock, db
+from core import clock, db, tasks
 from core.jobs import Cancelled, GiveUp, Lease, LeaseLost, every, job
 from core.vault import import_run
 from core.vault.cipher import DecryptError
@@ -56,8 +56,7 @@ async def _metered(lease: Lease) -> AsyncIterator[Meter]:
     try:
         yield meter
     finally:
-        telling.cancel()
-        await asyncio.wait([telling])
+        await tasks.end(telling)
     await lease.progress(done=meter.total, total=meter.total)
 
 

@@ -178,6 +178,7 @@ async def test_a_stopped_worker_finishes_what_it_has(workers):
 
 
 async def test_a_stopped_worker_hands_back_what_does_not_end(workers):
+    workers.stop()
     worker = await workers.start()
     await db.execute("UPDATE test_gate SET open = false")
     job_id = await put("test.gated")
