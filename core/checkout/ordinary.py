@@ -63,16 +63,12 @@ WITH o AS (
         (2, 'delivered', 'system', jsonb_build_object('codes', fit.wanted))
     ) AS told (place, kind, actor, data) ORDER BY told.place
 ), entry AS (
-    INSERT INTO ledger_entry (shop_id, kind, source, order_id)
-    SELECT fit.shop_id, booked.kind, booked.source, fit.id FROM fit CROSS JOIN LATERAL (VALUES
-        ('payment', 'payment:' || $2 || ':' || $3), ('sale', 'sale:' || fit.ref)) AS booked (kind, source)
-    WHERE NOT fit.test AND $4 > 0 RETURNING id, kind
-), posting AS (
-    INSERT INTO ledger_posting (entry_id, account_id, amount, currency)
-    SELECT entry.id, booked.account_id, booked.amount, $5 FROM entry, fit CROSS JOIN LATERAL (VALUES
-        ('payment', fit.gateway, $4), ('payment', fit.deposits, -$4),
-        ('sale', fit.deposits, $4), ('sale', fit.revenue, -$4)) AS booked (kind, account_id, amount)
-    WHERE booked.kind = entry.kind
+    INSERT INTO ledger_entry (kind, source, order_id, debit_id, credit_id, amount, currency)
+    SELECT booked.kind, booked.source, fit.id, booked.debit_id, booked.credit_id, $4, $5
+    FROM fit CROSS JOIN LATERAL (VALUES
+        ('payment', 'payment:' || $2 || ':' || $3, fit.gateway, fit.deposits),
+        ('sale', 'sale:' || fit.ref, fit.deposits, fit.revenue)) AS booked (kind, source, debit_id, credit_id)
+    WHERE NOT fit.test AND $4 > 0
 ), message AS (
     INSERT INTO messages_message (shop_id, order_id, event, channel, recipient, locale, key, state)
     SELECT shop_id, id, $11, $12, contact, locale, $11 || ':' || $12 || ':' || ref, $13 FROM fit

@@ -94,7 +94,7 @@ async def test_the_step_by_step_road_writes_the_same_rows():
                 "SELECT account.code, posting.amount FROM ledger_posting posting"
                 " JOIN ledger_entry entry ON entry.id = posting.entry_id"
                 " JOIN ledger_account account ON account.id = posting.account_id"
-                " WHERE entry.order_id = $1 ORDER BY posting.id",
+                " WHERE entry.order_id = $1 ORDER BY entry.id, posting.amount DESC",
                 placed.order_id,
             )
         ]
@@ -493,20 +493,29 @@ async def test_a_delivered_code_can_never_move():
     assert await stocked.codes_by_state(sku) == {"delivered": 1}
 
 
-async def test_an_entry_that_does_not_sum_to_zero_is_refused():
-    async def lopsided(tx):
-        account = await ledger.account(tx, 1, "deposits", "CNY")
-        await ledger.post(tx, 1, "test", f"test:{new_token()}", "CNY", [ledger.Posting(account, 5)])
+async def test_an_entry_between_unlike_accounts_or_of_nothing_is_refused():
+    async def accounts(tx):
+        return [await ledger.account(tx, 1, "deposits", currency) for currency in ("CNY", "USD")]
 
-    with pytest.raises(asyncpg.CheckViolationError):
-        await db.transaction(lopsided)
+    yuan, dollars = await db.transaction(accounts)
+    rows = await db.fetchval("SELECT count(*) FROM ledger_entry")
+    for debit, credit, amount in ((yuan, dollars, 5), (yuan, yuan, 5), (yuan, yuan + 10_000, 5), (yuan, dollars, -5)):
+        with pytest.raises((asyncpg.CheckViolationError, asyncpg.ForeignKeyViolationError)):
+            await db.execute(
+                "INSERT INTO ledger_entry (kind, source, debit_id, credit_id, amount, currency)"
+                " VALUES ('test', $1, $2, $3, $4, 'CNY')",
+                new_token(),
+                debit,
+                credit,
+                amount,
+            )
+    assert await db.fetchval("SELECT count(*) FROM ledger_entry") == rows
 
 
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE ledger_posting SET amount = amount + 1",
-        "DELETE FROM ledger_posting",
+        "UPDATE ledger_entry SET amount = amount + 1",
         "DELETE FROM ledger_entry",
         "UPDATE audit_entry SET act = 'x'",
         "DELETE FROM audit_entry",
