@@ -19,7 +19,7 @@ from core import db
 from core.config import Config
 from core.hooks.runtime import Runtime
 from core.jobs import bell
-from core.people import sessions
+from core.people import sessions, step_up
 from core.shops import service as shops
 from core.web import errors, i18n, words
 from core.web import pages as web_pages
@@ -88,6 +88,7 @@ def create_app(
             partial(
                 Guard,
                 load_session=sessions.load,
+                prove=step_up.prove,
                 base_origin=_origin(config.base_url),
             )
         ],
@@ -142,6 +143,8 @@ def check_routes(app: Litestar) -> None:
         policy = Policy.of(handler.opt, f"{sorted(handler.http_methods)} {path}")
         if path.startswith("/admin") and policy.who == "buyer":
             raise BadRoute(f"{path}: a console page is for staff, or for anyone before the sign-in")
+        if policy.fresh and "GET" in handler.http_methods:
+            raise BadRoute(f"{path}: only a POST can ask for a fresh proof")
 
 
 @asynccontextmanager

@@ -170,7 +170,7 @@ async def _page(
 # -- on and off -------------------------------------------------------------------------
 
 
-@post("/plugins/{plugin:str}/enable", opt={"who": "staff:plugins.edit"})
+@post("/plugins/{plugin:str}/enable", opt={"who": "staff:plugins.edit", "fresh": True})
 async def enable(request: Request[Any, Any, Any], plugin: FromPath[str]) -> Response[Any]:
     _loaded(plugin)
     if runtimes.current().safe_mode:
@@ -189,7 +189,7 @@ async def enable(request: Request[Any, Any, Any], plugin: FromPath[str]) -> Resp
     return flash(see_other(_address(plugin)), after.reason, "warning")
 
 
-@post("/plugins/{plugin:str}/disable", opt={"who": "staff:plugins.edit"})
+@post("/plugins/{plugin:str}/disable", opt={"who": "staff:plugins.edit", "fresh": True})
 async def disable(request: Request[Any, Any, Any], plugin: FromPath[str]) -> Response[Any]:
     loaded = _loaded(plugin)
     await _switch(request, plugin, False)
@@ -222,7 +222,7 @@ def _address(plugin: str) -> str:
 # -- settings ---------------------------------------------------------------------------
 
 
-@post("/plugins/{plugin:str}/settings", opt={"who": "staff:plugins.edit"})
+@post("/plugins/{plugin:str}/settings", opt={"who": "staff:plugins.edit", "fresh": True})
 async def save_or_test(request: Request[Any, Any, Any], plugin: FromPath[str]) -> Response[Any]:
     loaded = _loaded(plugin)
     form = _form(loaded, await _row(plugin))

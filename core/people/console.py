@@ -11,7 +11,7 @@ from markupsafe import Markup
 from msgspec import Meta
 
 from core import db
-from core.people import rights, sessions, staff, totp
+from core.people import rights, sessions, staff, step_up, totp
 from core.people.staff import Caller, CodeNeeded
 from core.refused import Refused
 from core.vault.cipher import open_secret, seal_secret
@@ -145,6 +145,30 @@ async def sign_out(request: Request[Any, Any, Any]) -> Response[Any]:
     return finish(see_other("/admin/sign-in"))
 
 
+# -- proving again who it is ------------------------------------------------------------
+
+
+class Proof(msgspec.Struct):
+    proof_password: Password
+    proof_totp: Annotated[str, Meta(max_length=20)] = ""
+    proof_email: Line = ""
+
+
+@get("/confirm", opt={"who": "staff:any"})
+async def confirm_page(request: Request[Any, Any, Any]) -> Response[str]:
+    return page(request, "people/confirm.html", await step_up.asking(request.state.session))
+
+
+@post("/confirm", opt={"who": "staff:any"})
+async def confirm(request: Request[Any, Any, Any]) -> Response[Any]:
+    form = await read_form(request, Proof)
+    session: sessions.Session = request.state.session
+    wrong = await step_up.confirm(session, form.proof_password, form.proof_totp, caller(request))
+    if wrong:
+        return page(request, "people/confirm.html", await step_up.asking(session, wrong=wrong), status=403)
+    return flash(see_other("/admin"), _("Thank you. You can do it now."))
+
+
 # -- links of an invitation or a reset --------------------------------------------------
 
 
@@ -189,11 +213,6 @@ class NewPassword(msgspec.Struct):
 
 class SecondFactor(msgspec.Struct):
     totp: Annotated[str, Meta(max_length=20)]
-
-
-class Confirmed(msgspec.Struct):
-    password: Password
-    totp: Annotated[str, Meta(max_length=20)] = ""
 
 
 @get("/account", opt={"who": "staff:any"})
@@ -246,7 +265,7 @@ async def new_password(request: Request[Any, Any, Any]) -> Response[Any]:
     return flash(see_other("/admin/account"), _("Your password was changed. Other devices are signed out."))
 
 
-@post("/account/second-factor", opt={"who": "staff:any", "limit": "sign-in"})
+@post("/account/second-factor", opt={"who": "staff:any", "limit": "sign-in", "fresh": True})
 async def second_factor_on(request: Request[Any, Any, Any]) -> Response[Any]:
     form = await read_form(request, SecondFactor)
     session: sessions.Session = request.state.session
@@ -264,12 +283,9 @@ async def second_factor_on(request: Request[Any, Any, Any]) -> Response[Any]:
     return flash(see_other("/admin/account"), _("Two-step sign-in is on."))
 
 
-@post("/account/second-factor/off", opt={"who": "staff:any", "limit": "sign-in"})
+@post("/account/second-factor/off", opt={"who": "staff:any", "fresh": True})
 async def second_factor_off(request: Request[Any, Any, Any]) -> Response[Any]:
-    form = await read_form(request, Confirmed)
     session: sessions.Session = request.state.session
-    if not await staff.confirm_again(session, form.password, form.totp):
-        return await _account(request, {"confirm": _("Password or code is wrong. Please try again.")}, 422)
 
     async def write(tx: db.Tx) -> None:
         await totp.turn_off(tx, session.staff_id or 0)
@@ -327,7 +343,7 @@ async def _staff_list(
     return page(request, "people/staff.html", context, status=status)
 
 
-@post("/staff", opt={"who": "staff:staff.manage"})
+@post("/staff", opt={"who": "staff:staff.manage", "fresh": True})
 async def invite(request: Request[Any, Any, Any]) -> Response[Any]:
     try:
         form = await read_form(request, Invitation)
@@ -339,33 +355,33 @@ async def invite(request: Request[Any, Any, Any]) -> Response[Any]:
     return await _staff_list(request, link=_link(request, "invite", token))
 
 
-@post("/staff/{staff_id:int}/reset", opt={"who": "staff:staff.manage"})
+@post("/staff/{staff_id:int}/reset", opt={"who": "staff:staff.manage", "fresh": True})
 async def reset(request: Request[Any, Any, Any], staff_id: FromPath[int]) -> Response[str]:
     await _known(request, staff_id)
     token = await staff.reset_link(staff_id, request.state.session.staff_id)
     return await _staff_list(request, link=_link(request, "reset", token))
 
 
-@post("/staff/{staff_id:int}/role", opt={"who": "staff:staff.manage"})
+@post("/staff/{staff_id:int}/role", opt={"who": "staff:staff.manage", "fresh": True})
 async def change_role(request: Request[Any, Any, Any], staff_id: FromPath[int]) -> Response[Any]:
     await _known(request, staff_id)
     form = await read_form(request, NewRole)
     return await _then_list(request, staff.change_role(staff_id, form.role, request.state.session.staff_id))
 
 
-@post("/staff/{staff_id:int}/disable", opt={"who": "staff:staff.manage"})
+@post("/staff/{staff_id:int}/disable", opt={"who": "staff:staff.manage", "fresh": True})
 async def disable(request: Request[Any, Any, Any], staff_id: FromPath[int]) -> Response[Any]:
     await _known(request, staff_id)
     return await _then_list(request, staff.set_disabled(staff_id, True, request.state.session.staff_id))
 
 
-@post("/staff/{staff_id:int}/enable", opt={"who": "staff:staff.manage"})
+@post("/staff/{staff_id:int}/enable", opt={"who": "staff:staff.manage", "fresh": True})
 async def enable(request: Request[Any, Any, Any], staff_id: FromPath[int]) -> Response[Any]:
     await _known(request, staff_id)
     return await _then_list(request, staff.set_disabled(staff_id, False, request.state.session.staff_id))
 
 
-@post("/staff/{staff_id:int}/second-factor/off", opt={"who": "staff:staff.manage"})
+@post("/staff/{staff_id:int}/second-factor/off", opt={"who": "staff:staff.manage", "fresh": True})
 async def take_second_factor(request: Request[Any, Any, Any], staff_id: FromPath[int]) -> Response[Any]:
     await _known(request, staff_id)
     return await _then_list(request, staff.take_second_factor(staff_id, request.state.session.staff_id))
@@ -396,6 +412,8 @@ ROUTES = (
     sign_in_page,
     sign_in,
     sign_out,
+    confirm_page,
+    confirm,
     choose_password_page,
     choose_password,
     account,

@@ -98,17 +98,34 @@ async def sign_out(session: sessions.Session) -> None:
     await db.transaction(sessions.end, session.id_hash)
 
 
-async def confirm_again(session: sessions.Session, password: str, code: str) -> bool:
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How a person may prove who they are."""
+
+    password: bool
+    code: bool
+
+
+async def ways_to_confirm(session: sessions.Session) -> Ways:
+    row = await db.fetchrow(
+        "SELECT password_hash IS NOT NULL AS password, totp_secret IS NOT NULL AS code FROM people_staff WHERE id = $1",
+        session.staff_id,
+    )
+    return Ways(**row) if row else Ways(password=False, code=False)
+
+
+async def confirm_again(session: sessions.Session, password: str, code: str, caller: Caller) -> bool:
     """Ask a signed-in person for password (and code) again before a dangerous act."""
     person = await db.fetchrow("SELECT * FROM people_staff WHERE id = $1", session.staff_id)
-    if person is None or not await passwords.fits(person["password_hash"], password):
-        return False
+    known = person is not None and await passwords.fits(person["password_hash"], password)
 
     async def write(tx: Tx) -> bool:
-        sealed = person["totp_secret"]
-        if sealed is not None and not await totp.accept(tx, person["id"], sealed, code):
+        sealed = person["totp_secret"] if known else None
+        if not known or (sealed is not None and not await totp.accept(tx, person["id"], sealed, code)):
+            await record(tx, session.staff_id or 0, "staff.confirm_failed", caller)
             return False
         await sessions.confirm(tx, session.id_hash)
+        await record(tx, person["id"], "staff.confirmed", caller)
         return True
 
     return await db.transaction(write)

@@ -20,6 +20,9 @@ class ShopSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     open_orders_per_contact: int = 3
     open_orders_per_address: int = 20
     mail_codes: bool = False
+    burn_hours: int = 0  # shown codes are erased after so many hours; 0 keeps them
+    staff_codes_per_day: int = 20
+    confirm_minutes: int = 10
     show_stock: str = "band"  # exact | band | hidden
     support_contact: str = ""
     announcement: dict[str, str] = {}

@@ -5,6 +5,8 @@
 ``limit``     a name from ``core.web.limits``
 ``repeats``   query names that may stand more than once
 ``session``   True loads the session on a GET that anyone may make
+``fresh``     True on a POST of staff: the password must have been given within the last minutes, else the person is
+              asked for it and the act goes on with the same form
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from urllib.parse import quote
 
 from core.web import csrf, forms, limits
 from core.web.errors import BadRequest, Forbidden, NotFound, SignInNeeded, TooLarge, WrongContentType
-from core.web.feature import STAFF, who_may
+from core.web.feature import STAFF, BadRoute, who_may
 from core.web.i18n import _
 from core.web.visit import Visit
 
@@ -40,6 +42,8 @@ class Session(Protocol):
 
 
 LoadSession = Callable[[str], Awaitable[Session | None]]
+Prove = Callable[[Visit, forms.Form | None, str], Awaitable[forms.Form | None]]
+"""Gives the form of a dangerous act once its person has lately proven who they are, else raises the page that asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +53,23 @@ class Policy:
     limit: str | None
     repeats: tuple[str, ...]
     session: bool
+    fresh: bool
 
     @classmethod
     def of(cls, opt: dict[str, Any], name: str) -> Policy:
         limit = opt.get("limit")
         if limit is not None and limit not in limits.LIMITS:
             raise ValueError(f"{name}: there is no limit called {limit}")
+        who = who_may(opt, name)
+        if opt.get("fresh") and not who.startswith(STAFF):
+            raise BadRoute(f"{name}: only staff can be asked to prove who they are again")
         return cls(
-            who=who_may(opt, name),
+            who=who,
             max_body=opt.get("max_body", MAX_BODY),
             limit=limit,
             repeats=tuple(opt.get("repeats", ())),
             session=bool(opt.get("session")),
+            fresh=bool(opt.get("fresh")),
         )
 
     @property
@@ -69,9 +78,10 @@ class Policy:
 
 
 class Guard:
-    def __init__(self, app: App, *, load_session: LoadSession, base_origin: str) -> None:
+    def __init__(self, app: App, *, load_session: LoadSession, prove: Prove, base_origin: str) -> None:
         self.app = app
         self._load_session = load_session
+        self._prove = prove
         self._base_origin = base_origin
         self._policies: dict[int, Policy] = {}
 
@@ -113,6 +123,9 @@ class Guard:
         form = await self._read_form(headers, receive, policy)
         try:
             _check_token(headers, form, visit, origin)
+            if policy.fresh:
+                form = await self._prove(visit, form, headers.get(b"user-agent", b"").decode("latin-1"))
+                scope["state"]["session"] = visit.session
             scope["state"]["form"] = form
             await self.app(scope, receive, send)
         finally:

@@ -29,6 +29,7 @@ class Limit:
 
 LIMITS: dict[str, Limit] = {
     "sign-in": Limit(10, 300, strict=True),
+    "confirm": Limit(10, 300, strict=True),
     "setup": Limit(10, 300, strict=True),
     "lookup": Limit(10, 600, strict=True),
     "order-link": Limit(600, 60, strict=True),

@@ -89,7 +89,7 @@ def error_page(request: Request[Any, Any, Any], answer: Answer) -> Response[Any]
     if sign_in:
         return _to_sign_in(visit, sign_in, answer)
     partial = visit.htmx and request.headers.get("hx-request-type") == "partial"
-    name = "web/_error_toast.html" if partial else "web/error.html"
+    name = context.get("template") or ("web/_error_toast.html" if partial else "web/error.html")
     try:
         text = once.filled(_draw(request, visit, name, context))
     except (TemplateError, AssertionError, TypeError, ValueError, AttributeError):
@@ -97,6 +97,8 @@ def error_page(request: Request[Any, Any, Any], answer: Answer) -> Response[Any]
         log.exception("the error page could not be drawn")
         text = _plain(answer, visit)
     headers = {**answer.headers, "Vary": VARY}
+    if partial and context.get("template"):
+        headers.update({"HX-Retarget": "body", "HX-Reswap": "innerHTML"})
     return Response(text, status_code=answer.status, media_type=HTML, headers=headers)
 
 

@@ -194,9 +194,12 @@ async def test_the_second_factor_is_switched_on_asked_for_and_switched_off(brows
     browser.cookies.clear()
     assert (await enter(browser, totp=totp.at(now + 30))).status_code == 303
     me = Staff(browser, csrf.token_for(browser.cookies["vs"]))
-    await me.post("/admin/account/second-factor/off", 422, password=PASSWORD, totp="000000")
-    await me.post("/admin/account/second-factor/off", 422, password="wrong", totp=totp.at(now + 30))
+    await db.execute("UPDATE people_session SET confirmed_at = now() - interval '11 minutes'")
+    await me.post("/admin/account/second-factor/off", 403)
     assert await db.fetchval("SELECT totp_secret FROM people_staff WHERE id = $1", staff_id) is not None
+    await db.execute("UPDATE people_session SET confirmed_at = now()")
+    await me.post("/admin/account/second-factor/off")
+    assert await db.fetchval("SELECT totp_secret FROM people_staff WHERE id = $1", staff_id) is None
 
 
 async def test_a_new_password_ends_the_other_devices(browser, address):

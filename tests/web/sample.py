@@ -155,6 +155,14 @@ async def console_change(request: AnyRequest) -> Response[Any]:
     return flash(see_other("/admin/sample"), _("Saved"))
 
 
+@post("/sample/danger", opt={"who": "staff:settings.edit", "fresh": True, "max_body": 2_000_000})
+async def danger(request: AnyRequest) -> Response[Any]:
+    form = await read_form(request, Letter)
+    paper = form.paper.file.read().decode() if form.paper else ""
+    await db.execute("INSERT INTO sample_order (sku, quantity) VALUES ($1, $2)", form.subject, len(paper))
+    return flash(see_other("/admin/sample"), _("Saved"))
+
+
 @get("/sample", opt={"who": "anyone"})
 async def rest() -> Response[dict[str, Any]]:
     return Response({"ok": True})
@@ -182,7 +190,7 @@ feature = Feature(
         hx_page,
         remask,
     ],
-    console_routes=[console, console_change, console_style],
+    console_routes=[console, console_change, console_style, danger],
     rest_routes=[rest],
     nav=[
         Nav(_("Orders"), "/admin/sample", "receipt", group="sales", right="orders.read"),
