@@ -22,6 +22,8 @@ KINDS: dict[str, Text] = {
     "payment.wrong_amount": _("Wrong amount"),
     "order.wrong_link": _("Wrong link to an order"),
     "order.foreign_reveal": _("Codes of another's order asked for"),
+    "order.second_reveal": _("Codes asked for in a second browser"),
+    "staff.too_many_codes": _("Staff asked for too many codes"),
 }
 
 

@@ -90,6 +90,7 @@ class SkuForm(msgspec.Struct):
     max_per_order: Count = 10
     max_per_buyer: Count | None = None
     low_stock: Annotated[int, Meta(ge=0, le=1_000_000)] = 5
+    burn_hours: Annotated[int, Meta(ge=0, le=8760)] | None = None
     listed: bool = False
     position: Small = 0
     version: Version = 0
@@ -385,6 +386,7 @@ def _sku_as_form(row: dict[str, Any]) -> dict[str, Any]:
         "max_per_order",
         "max_per_buyer",
         "low_stock",
+        "burn_hours",
         "listed",
         "position",
         "version",
@@ -412,6 +414,7 @@ def _sku_draft(form: SkuForm, currency: str) -> SkuDraft:
         low_stock=form.low_stock,
         listed=form.listed,
         position=form.position,
+        burn_hours=form.burn_hours,
     )
 
 

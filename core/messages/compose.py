@@ -39,7 +39,8 @@ FROM orders_order o
 """
 
 MASKS = """
-SELECT code.line_id, code.mask AS text FROM vault_code code JOIN orders_line line ON line.id = code.line_id
+SELECT code.id, code.line_id, code.mask, code.burned_at FROM vault_code code
+JOIN orders_line line ON line.id = code.line_id
 WHERE line.order_id = $1 AND code.state = 'delivered' ORDER BY code.line_id, code.id
 """
 
@@ -102,9 +103,20 @@ async def _context(message: Any, shop: Shop, base_url: str, *, secret: bool) -> 
 async def _codes(message: Any, shop: Shop, secret: bool) -> list[tuple[int, str]]:
     if not (EVENTS[message["event"]].codes and shop.settings.mail_codes):
         return []
+    opened = {}
     if secret:
-        return [(code.line_id, code.text) for code in await reveal.codes_for_mail(message["order_id"])]
-    return [(row["line_id"], row["text"]) for row in await db.fetch(MASKS, message["order_id"])]
+        codes = await reveal.codes_for_mail(message["order_id"], shop.settings.burn_hours)
+        opened = {code.code_id: code.text for code in codes}
+    rows = await db.fetch(MASKS, message["order_id"])
+    with speaking(known(message["locale"]) or "en"):
+        return [(row["line_id"], opened.get(row["id"]) or _masked(row, secret)) for row in rows]
+
+
+def _masked(row: Any, secret: bool) -> str:
+    """What stands for a code that the mail does not carry."""
+    if row["burned_at"] is not None:
+        return f"{row['mask']} ({_('erased for good')})"
+    return f"{row['mask']} ({_('only on the order page')})" if secret else row["mask"]
 
 
 def order_context(shop: Shop, row: Any, locale: str, link: str, codes: list[tuple[int, str]]) -> Context:
@@ -201,7 +213,7 @@ async def of_order(shop: Shop, ref: str, locale: str, base_url: str) -> Context 
     row = await db.fetchrow(f"{ORDER} WHERE o.shop_id = $1 AND o.ref = $2", shop.id, ref)
     if row is None:
         return None
-    message = {"event": "order_delivered", "order_id": row["id"]}
+    message = {"event": "order_delivered", "order_id": row["id"], "locale": locale}
     link = _link(row, base_url, secret=False)
     return _with_itself(order_context(shop, row, locale, link, await _codes(message, shop, secret=False)))
 

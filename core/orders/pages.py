@@ -19,19 +19,20 @@ from core.catalog.markdown import to_html
 from core.catalog.service import words
 from core.ids import token_hash
 from core.jobs import bell
-from core.orders import finding
+from core.orders import finding, strangers
 from core.orders import service as orders
 from core.orders.contact import read_contact
 from core.orders.view import OrderView, order_view
 from core.people import sessions
 from core.refused import Refused
+from core.vault.burn import burn_shown
 from core.vault.reveal import RevealedCode, reveal_to_buyer
 from core.web import limits
 from core.web.errors import FormError, TooMany
 from core.web.flash import flash
 from core.web.forms import Line, read_form
 from core.web.hx import wants_fragment
-from core.web.i18n import html_lang
+from core.web.i18n import _, html_lang
 from core.web.render import fragment, page, see_other
 from core.web.sessions import begin
 from core.web.visit import Visit
@@ -82,7 +83,10 @@ def _context(visit: Visit, order: OrderView, revealed: list[RevealedCode] | None
     return {
         "order": order,
         "revealed": {code.code_id: code.text for code in revealed or []},
+        "elsewhere": revealed is not None and len(revealed) < len(order.kept_codes),
+        "burn_at": min((code.burn_at for code in revealed or [] if code.burn_at), default=order.burn_at),
         "seconds": REVEALED_SECONDS,
+        "burn_hours": order.burn_hours(visit.shop.settings.burn_hours),
         "words": lambda texts: words(texts, visit.locale),
         "markdown": to_html,
     }
@@ -189,8 +193,7 @@ async def reveal(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
     order = await _mine(visit, ref)
     if order is None:
         return await _refuse(request, ref)
-    revealed = await _reveal(request, ref)
-    context = _context(visit, order, revealed)
+    context = _context(visit, order, await _reveal(request, order))
     if wants_fragment(request):
         return fragment(request, "orders/_codes.html", context)
     return page(request, "orders/order.html", context)
@@ -202,9 +205,9 @@ async def download(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
     order = await _mine(visit, ref)
     if order is None:
         return await _refuse(request, ref)
-    texts = [code.text for code in await _reveal(request, ref)]
+    texts = [code.text for code in await _reveal(request, order)]
     if not texts:
-        return see_other(f"/o/{ref}")
+        return flash(see_other(f"/o/{ref}"), _("There is nothing to save: no code can be shown here."), "error")
     return Response(
         "\r\n".join(texts) + "\r\n",
         media_type="text/plain; charset=utf-8",
@@ -213,17 +216,38 @@ async def download(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
     )
 
 
-async def _reveal(request: AnyRequest, ref: str) -> list[RevealedCode]:
+async def _reveal(request: AnyRequest, order: OrderView) -> list[RevealedCode]:
     visit: Visit = request.scope["state"]["visit"]
-    return await reveal_to_buyer(ref, visit.session.id_hash, visit.ip, request.headers.get("user-agent", ""))
+    agent = request.headers.get("user-agent", "")
+    revealed = await reveal_to_buyer(order.ref, visit.session.id_hash, visit.ip, agent, visit.shop.settings.burn_hours)
+    if len(revealed) < len(order.kept_codes):
+        await _stranger(visit, "order.second_reveal", order.ref)
+    return revealed
+
+
+async def _stranger(visit: Visit, kind: str, ref: str) -> None:
+    await strangers.asked(kind, ref, visit.session.id_hash, shop_id=visit.shop.id, ip=visit.ip, request_id=visit.id)
 
 
 async def _refuse(request: AnyRequest, ref: str) -> Response[Any]:
     """No page of ours offers this button on an order of somebody else."""
     visit: Visit = request.scope["state"]["visit"]
     if visit.session is not None:
-        await db.transaction(_alarm, "order.foreign_reveal", ref[:40], visit)
+        await _stranger(visit, "order.foreign_reveal", ref)
     return _unknown(request)
+
+
+@post("/o/{ref:str}/burn", opt={"who": "buyer", "max_body": 4096})
+async def burn(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
+    """Erase the codes that this browser was shown, at its word."""
+    visit: Visit = request.scope["state"]["visit"]
+    if await _mine(visit, ref) is None:
+        return await _refuse(request, ref)
+    try:
+        await burn_shown(ref, visit.session.id_hash, visit.ip or None)
+    except Refused as refused:
+        return flash(see_other(f"/o/{ref}"), refused.text, "error")
+    return flash(see_other(f"/o/{ref}"), _("Erased for good."))
 
 
 # -- finding it again -------------------------------------------------------------------
@@ -270,4 +294,4 @@ async def _lookup(
     return page(request, "orders/lookup.html", context, status=status)
 
 
-routes = [order_page, cancel, events, reveal, download, lookup_page, lookup]
+routes = [order_page, cancel, events, reveal, download, burn, lookup_page, lookup]

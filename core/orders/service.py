@@ -15,7 +15,7 @@ from core.web.i18n import _
 EXPIRE_AT_ONCE = 200
 
 VIEW = """
-SELECT o.*, (SELECT max(id) FROM orders_event WHERE order_id = o.id) AS last_event,
+SELECT o.*, happened.last_event, happened.to_codes,
     (SELECT json_agg(json_build_object(
         'id', line.id, 'sku_code', line.sku_code, 'product_title', line.product_title, 'sku_title', line.sku_title,
         'quantity', line.quantity, 'unit_price', line.unit_price, 'total', line.total, 'fields', line.fields,
@@ -23,7 +23,10 @@ SELECT o.*, (SELECT max(id) FROM orders_event WHERE order_id = o.id) AS last_eve
         'labels', CASE WHEN line.fields <> '{}' THEN (
             SELECT json_object_agg(field ->> 'key', field -> 'label') FROM catalog_product product,
             jsonb_array_elements(product.buyer_fields) AS field WHERE product.id = line.product_id) END,
-        'codes', (SELECT json_agg(json_build_object('id', code.id, 'mask', code.mask) ORDER BY code.id)
+        'burn_hours', (SELECT sku.burn_hours FROM catalog_sku sku WHERE sku.id = line.sku_id),
+        'codes', (SELECT json_agg(json_build_object(
+                      'id', code.id, 'mask', code.mask, 'burn_at', code.burn_at, 'burned_at', code.burned_at)
+                      ORDER BY code.id)
                   FROM vault_code code WHERE code.line_id = line.id AND code.state = 'delivered'))
         ORDER BY line.id) FROM orders_line line WHERE line.order_id = o.id) AS lines,
     (SELECT json_agg(json_build_object(
@@ -31,6 +34,10 @@ SELECT o.*, (SELECT max(id) FROM orders_event WHERE order_id = o.id) AS last_eve
         'option', attempt.option, 'state', attempt.state, 'started', attempt.started, 'error', attempt.error)
         ORDER BY attempt.id) FROM payments_attempt attempt WHERE attempt.order_id = o.id) AS attempts
 FROM orders_order o
+CROSS JOIN LATERAL (
+    SELECT max(id) AS last_event, json_agg(json_build_object('kind', kind, 'at', at) ORDER BY id)
+        FILTER (WHERE kind IN ('staff_revealed', 'burned')) AS to_codes
+    FROM orders_event WHERE order_id = o.id) AS happened
 """
 
 FOR_SESSION = VIEW + "JOIN orders_access access ON access.order_id = o.id AND access.session_hash = $2 WHERE o.ref = $1"

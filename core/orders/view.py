@@ -15,6 +15,22 @@ from core.money import Money
 class MaskedCode:
     id: int
     mask: str
+    burn_at: datetime | None
+    """Shown already, and until then to that browser only."""
+    burned_at: datetime | None
+
+    @property
+    def burned(self) -> bool:
+        """Erased, or about to be: the timer comes by once a minute."""
+        return self.burned_at is not None or (self.burn_at is not None and self.burn_at <= clock.now())
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """Something a buyer should know of the codes: ``staff_revealed`` or ``burned``."""
+
+    kind: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +45,8 @@ class LineView:
     answers: list[tuple[Words, str]]
     """What the buyer was asked, and said."""
     delivery_note: Words
+    burn_hours: int | None
+    """How long a shown code is kept; 0 is for ever, None is what the shop says."""
     codes: list[MaskedCode]
 
 
@@ -48,6 +66,7 @@ class OrderView:
     lines: list[LineView]
     attempts: list[dict[str, Any]]
     last_event: int
+    to_codes: list[Happened]
 
     @property
     def mark(self) -> str:
@@ -80,6 +99,29 @@ class OrderView:
         return [code for line in self.lines for code in line.codes]
 
     @property
+    def kept_codes(self) -> list[MaskedCode]:
+        """Those that can still be shown to somebody."""
+        return [code for code in self.codes if not code.burned]
+
+    @property
+    def all_burned(self) -> bool:
+        return bool(self.codes) and not self.kept_codes
+
+    @property
+    def burn_at(self) -> datetime | None:
+        """When the next of the shown codes is erased."""
+        return min((code.burn_at for code in self.kept_codes if code.burn_at), default=None)
+
+    def burn_hours(self, of_shop: int) -> int:
+        """After how many hours a code that is shown now will be erased; 0 for never."""
+        hours = [
+            of_shop if line.burn_hours is None else line.burn_hours
+            for line in self.lines
+            if any(not code.burned and code.burn_at is None for code in line.codes)
+        ]
+        return min((one for one in hours if one), default=0)
+
+    @property
     def contact_hint(self) -> str:
         """Enough to recognise it, not enough to use it."""
         name, at, host = self.contact.partition("@")
@@ -105,6 +147,7 @@ def order_view(row: dict[str, Any]) -> OrderView:
         lines=[_line(line, currency) for line in row["lines"] or []],
         attempts=row["attempts"] or [],
         last_event=row["last_event"],
+        to_codes=[Happened(one["kind"], datetime.fromisoformat(one["at"])) for one in row["to_codes"] or []],
     )
 
 
@@ -119,8 +162,17 @@ def _line(line: dict[str, Any], currency: str) -> LineView:
         total=Money(line["total"], currency),
         answers=_answers(line["fields"], line["labels"] or {}),
         delivery_note=line["delivery_note"],
-        codes=[MaskedCode(**code) for code in line["codes"] or []],
+        burn_hours=line["burn_hours"],
+        codes=[_code(code) for code in line["codes"] or []],
     )
+
+
+def _code(code: dict[str, Any]) -> MaskedCode:
+    return MaskedCode(code["id"], code["mask"], _moment(code["burn_at"]), _moment(code["burned_at"]))
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def _answers(answers: dict[str, str], labels: dict[str, Words]) -> list[tuple[Words, str]]:

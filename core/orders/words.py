@@ -53,6 +53,8 @@ STEPS: dict[str, Text] = {
     "delivered": _("Codes delivered"),
     "revealed": _("Codes shown to the buyer"),
     "codes_mailed": _("Codes put into a mail"),
+    "staff_revealed": _("Codes shown to staff"),
+    "burned": _("Shown codes erased for good"),
     "opened_by_link": _("Opened by the link in a mail"),
     "needs_review": _("Waits for a decision"),
     "expired": _("Expired unpaid, codes released"),

@@ -43,6 +43,8 @@ class SellingForm(msgspec.Struct):
     open_orders_per_address: Cap
     show_stock: Literal["exact", "band", "hidden"]
     mail_codes: bool = False
+    burn_hours: Annotated[int, Meta(ge=0, le=8760)] = 0
+    staff_codes_per_day: Annotated[int, Meta(ge=0, le=10_000)] = 20
 
 
 class OpeningForm(msgspec.Struct):
@@ -93,6 +95,8 @@ def _as_form(shop: Shop) -> dict[str, Any]:
         "open_orders_per_address",
         "show_stock",
         "mail_codes",
+        "burn_hours",
+        "staff_codes_per_day",
         "support_contact",
     ):
         form[name] = getattr(given, name)

@@ -11,7 +11,7 @@ import msgspec
 
 from core import clock, db, tasks
 from core.jobs import Cancelled, GiveUp, Lease, LeaseLost, every, job
-from core.vault import import_run
+from core.vault import burn, import_run
 from core.vault.cipher import DecryptError
 from core.vault.import_run import BatchFacts, Meter
 from core.vault.import_staging import UploadError
@@ -78,3 +78,10 @@ async def tidy(lease: Lease) -> None:
     await db.execute(
         "UPDATE vault_code SET state = 'quarantined' WHERE state = 'free' AND expires_on < $1", clock.now().date()
     )
+
+
+@every(60, "vault.burn")
+async def burn_due(lease: Lease) -> None:
+    """Erase shown codes past their window, a few at a time, so that no buyer waits for a long transaction."""
+    while await lease.write(burn.burn_due, clock.now()) == burn.AT_ONCE:
+        pass

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
-from core import db
+from core import clock, db
 from core.vault.cipher import open_batch
 
 
@@ -15,53 +16,87 @@ class RevealedCode:
     line_id: int
     mask: str
     text: str = field(repr=False)
+    burn_at: datetime | None = None
+    """When it is erased for good."""
 
 
 # OFFSET 0 makes it ask for the codes of each line: freely joined, the planner may start from every code ever sold.
 CODES_OF_ORDER = """
 SELECT code.id, code.line_id, code.blob, code.mask, code.shop_id, code.sku_id, code.batch_id,
-       batch.wrapped_key, batch.key_version
+       batch.wrapped_key, batch.key_version, code.burn_at, code.shown_to, sku.burn_hours
 FROM orders_line line
 CROSS JOIN LATERAL (SELECT * FROM vault_code WHERE line_id = line.id AND state = 'delivered' OFFSET 0) AS code
-JOIN vault_batch batch ON batch.id = code.batch_id
+JOIN vault_batch batch ON batch.id = code.batch_id JOIN catalog_sku sku ON sku.id = code.sku_id
 """
 
+# Under copy-and-burn the first session that asks gets the code, and it alone gets it again until the window is over.
+# Asked by two at once, the row decides; asked twice at once by one, both answers carry it.
 REVEAL_TO_BUYER = f"""
 WITH mine AS (
     SELECT orders_order.id FROM orders_order
     JOIN orders_access ON orders_access.order_id = orders_order.id AND orders_access.session_hash = $2
     WHERE orders_order.ref = $1
 ), code AS MATERIALIZED (
-    {CODES_OF_ORDER} WHERE line.order_id = (SELECT id FROM mine)
+    {CODES_OF_ORDER} WHERE line.order_id = (SELECT id FROM mine) AND code.burned_at IS NULL
+), claimed AS (
+    UPDATE vault_code SET shown_to = $2,
+        burn_at = coalesce(vault_code.burn_at, $6::timestamptz + make_interval(hours => coalesce(code.burn_hours, $5)))
+    FROM code WHERE vault_code.id = code.id AND code.burn_at IS NULL AND coalesce(code.burn_hours, $5) > 0
+      AND vault_code.burned_at IS NULL AND (vault_code.shown_to IS NULL OR vault_code.shown_to = $2)
+    RETURNING vault_code.id, vault_code.burn_at
+), shown AS MATERIALIZED (
+    SELECT * FROM code WHERE CASE
+        WHEN burn_at IS NOT NULL THEN shown_to = $2 AND burn_at > $6
+        WHEN coalesce(burn_hours, $5) > 0 THEN id IN (SELECT id FROM claimed)
+        ELSE true END
 ), log AS (
     INSERT INTO vault_reveal (code_id, line_id, session_hash, ip, agent)
-    SELECT id, line_id, $2, $3, $4 FROM code
+    SELECT id, line_id, $2, $3, $4 FROM shown
 ), event AS (
     INSERT INTO orders_event (order_id, kind, actor, data)
-    SELECT id, 'revealed', 'buyer', jsonb_build_object('codes', (SELECT count(*) FROM code)) FROM mine
-    WHERE EXISTS (SELECT 1 FROM code)
+    SELECT id, 'revealed', 'buyer', jsonb_build_object('codes', (SELECT count(*) FROM shown)) FROM mine
+    WHERE EXISTS (SELECT 1 FROM shown)
 )
-SELECT * FROM code ORDER BY line_id, id
+SELECT shown.*, coalesce(shown.burn_at, claimed.burn_at) AS until FROM shown LEFT JOIN claimed USING (id)
+ORDER BY shown.line_id, shown.id
 """  # noqa: S608 - put together from constants
 
 
-async def reveal_to_buyer(ref: str, session_hash: bytes, ip: str | None, agent: str) -> list[RevealedCode]:
-    """The delivered codes of an order, if that session may see the order; else an empty list."""
-    return opened(await db.fetch(REVEAL_TO_BUYER, ref, session_hash, ip, agent[:300]))
+CODES_FOR_MAIL = f"""
+{CODES_OF_ORDER} WHERE line.order_id = $1 AND code.burned_at IS NULL AND code.burn_at IS NULL
+  AND coalesce(sku.burn_hours, $2) = 0
+ORDER BY code.line_id, code.id
+"""
 
 
-async def codes_for_mail(order_id: int) -> list[RevealedCode]:
-    """The codes of an order for a mail that the merchant chose to send with codes; written down as such."""
-    return await db.transaction(_codes_for_mail, order_id)
+async def reveal_to_buyer(
+    ref: str, session_hash: bytes, ip: str | None, agent: str, burn_hours: int = 0
+) -> list[RevealedCode]:
+    """The delivered codes of an order that this session may see now.
+
+    ``burn_hours`` is the shop's: so long after its first showing a code is erased; 0 is never.
+    A SKU may say otherwise.
+    """
+    rows = await db.fetch(REVEAL_TO_BUYER, ref, session_hash, ip, agent[:300], burn_hours, clock.now())
+    return [replace(code, burn_at=row["until"]) for code, row in zip(opened(rows), rows, strict=True)]
 
 
-async def _codes_for_mail(tx: db.Tx, order_id: int) -> list[RevealedCode]:
-    rows = await tx.fetch(f"{CODES_OF_ORDER} WHERE line.order_id = $1 ORDER BY code.line_id, code.id", order_id)
-    await tx.execute(
-        "INSERT INTO orders_event (order_id, kind, actor, data) VALUES ($1, 'codes_mailed', 'system', $2)",
-        order_id,
-        {"codes": len(rows)},
-    )
+async def codes_for_mail(order_id: int, burn_hours: int = 0) -> list[RevealedCode]:
+    """The codes of an order for a mail that the merchant chose to send with codes; written down as such.
+
+    A code sold as copy-and-burn goes into no mail, where it would stay for ever.
+    """
+    return await db.transaction(_codes_for_mail, order_id, burn_hours)
+
+
+async def _codes_for_mail(tx: db.Tx, order_id: int, burn_hours: int) -> list[RevealedCode]:
+    rows = await tx.fetch(CODES_FOR_MAIL, order_id, burn_hours)
+    if rows:
+        await tx.execute(
+            "INSERT INTO orders_event (order_id, kind, actor, data) VALUES ($1, 'codes_mailed', 'system', $2)",
+            order_id,
+            {"codes": len(rows)},
+        )
     return opened(rows)
 
 

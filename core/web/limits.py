@@ -37,6 +37,7 @@ LIMITS: dict[str, Limit] = {
     "staff-reveal": Limit(120, 3600, by="session", strict=True),
     "resend": Limit(5, 3600, strict=True),
     "forged": Limit(600, 3600),
+    "stranger": Limit(30, 3600),
     "api": Limit(1200, 60),
 }
 
