@@ -19,7 +19,7 @@ from core import db
 from core.config import Config
 from core.hooks.runtime import Runtime
 from core.jobs import bell
-from core.people import sessions, step_up
+from core.people import rights, sessions, step_up
 from core.shops import service as shops
 from core.web import errors, i18n, words
 from core.web import pages as web_pages
@@ -141,6 +141,8 @@ def handlers(app: Litestar) -> list[tuple[str, HTTPRouteHandler]]:
 def check_routes(app: Litestar) -> None:
     for path, handler in handlers(app):
         policy = Policy.of(handler.opt, f"{sorted(handler.http_methods)} {path}")
+        if policy.right is not None and not rights.known(policy.right):
+            raise BadRoute(f"{path}: core/people/rights.py does not know the act {policy.right}")
         if path.startswith("/admin") and policy.who == "buyer":
             raise BadRoute(f"{path}: a console page is for staff, or for anyone before the sign-in")
         if policy.fresh and "GET" in handler.http_methods:

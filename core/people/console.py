@@ -19,7 +19,7 @@ from core.web import hx
 from core.web.errors import FormError, NotFound
 from core.web.flash import flash
 from core.web.forms import Line, read_form
-from core.web.i18n import Text, _
+from core.web.i18n import _
 from core.web.render import page, see_other
 from core.web.sessions import begin, finish
 from core.web.visit import Visit
@@ -27,14 +27,6 @@ from core.web.visit import Visit
 Password = Annotated[str, Meta(max_length=1000)]
 Token = Annotated[str, Meta(max_length=100)]
 
-ROLE_NAMES: dict[str, Text] = {
-    "owner": _("Owner"),
-    "manager": _("Manager"),
-    "stock": _("Stock clerk"),
-    "support": _("Support"),
-    "finance": _("Finance"),
-    "readonly": _("Read only"),
-}
 TOTP_OFFER = "totp-offer"
 
 
@@ -334,8 +326,8 @@ async def _staff_list(
     people = await db.fetch("SELECT * FROM people_staff WHERE shop_id = $1 ORDER BY created_at", shop_id(request))
     context = {
         "people": people,
-        "roles": [(role, ROLE_NAMES[role]) for role in rights.ROLES],
-        "role_names": ROLE_NAMES,
+        "roles": [(role, rights.ROLE_NAMES[role]) for role in rights.ROLES],
+        "role_names": rights.ROLE_NAMES,
         "errors": errors or {},
         "kept": kept or {},
         "link": link,

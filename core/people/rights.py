@@ -1,47 +1,77 @@
-"""What each role may do. A right is ``area.act``; ``*`` stands for everything, ``area.*`` for all of an area."""
+"""The one table of what staff may do: every act, in words, with the roles it is given to.
+
+A route says ``staff:<act>`` and does not start when the act is not here; tests and the staff page read it too.
+"""
 
 from __future__ import annotations
 
-RIGHTS: dict[str, frozenset[str]] = {
-    "owner": frozenset({"*"}),
-    "manager": frozenset(
-        {
-            "dashboard.*",
-            "orders.*",
-            "products.*",
-            "stock.*",
-            "codes.reveal",
-            "payments.*",
-            "messages.*",
-            "review.*",
-            "audit.read",
-            "settings.*",
-            "plugins.read",
-        }
-    ),
-    "stock": frozenset({"dashboard.read", "products.read", "products.edit", "stock.*"}),
-    "support": frozenset(
-        {"dashboard.read", "orders.*", "products.read", "stock.read", "payments.read", "messages.*", "review.*"}
-    ),
-    "finance": frozenset({"dashboard.read", "orders.read", "payments.*", "review.*", "audit.read"}),
-    "readonly": frozenset(
-        {
-            "dashboard.read",
-            "orders.read",
-            "products.read",
-            "stock.read",
-            "payments.read",
-            "messages.read",
-            "review.read",
-        }
-    ),
+from dataclasses import dataclass
+
+from core.web.i18n import Text, _
+
+ROLES = ("owner", "manager", "stock", "support", "finance", "readonly")
+
+ROLE_NAMES: dict[str, Text] = {
+    "owner": _("Owner"),
+    "manager": _("Manager"),
+    "stock": _("Stock clerk"),
+    "support": _("Support"),
+    "finance": _("Finance"),
+    "readonly": _("Read only"),
+}
+
+ANY = "any"
+"""What everybody on the staff may: their own account."""
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    act: str
+    words: Text
+    roles: frozenset[str]
+
+
+def _right(act: str, words: Text, *others: str) -> Right:
+    """The owner may everything; ``others`` name who else may."""
+    return Right(act, words, frozenset({"owner", *others}))
+
+
+RIGHTS: dict[str, Right] = {
+    right.act: right
+    for right in (
+        _right("dashboard.read", _("See the start page"), *ROLES),
+        _right("orders.read", _("See orders"), "manager", "support", "finance", "readonly"),
+        _right("orders.cancel", _("Cancel unpaid orders"), "manager", "support"),
+        _right("orders.confirm_paid", _("Confirm a payment by hand"), "manager", "support"),
+        _right("orders.note", _("Write notes on orders"), "manager", "support"),
+        _right("orders.resend", _("Send order mails again"), "manager", "support"),
+        _right("payments.read", _("See payments"), "manager", "support", "finance", "readonly"),
+        _right("review.read", _("See what waits for a decision"), "manager", "support", "finance", "readonly"),
+        _right("review.decide", _("Decide what waits"), "manager", "support", "finance"),
+        _right("products.read", _("See products"), "manager", "stock", "support", "readonly"),
+        _right("products.edit", _("Change products and prices"), "manager", "stock"),
+        _right("stock.read", _("See how many codes are in stock"), "manager", "stock", "support", "readonly"),
+        _right("stock.import", _("Bring in codes"), "manager", "stock"),
+        _right("stock.undo", _("Take a batch of codes out again"), "manager", "stock"),
+        _right("codes.reveal", _("Look at a code in plain text"), "manager"),
+        _right("messages.read", _("See messages"), "manager", "support", "readonly"),
+        _right("messages.send", _("Send messages again"), "manager", "support"),
+        _right("messages.edit", _("Change the texts of messages"), "manager", "support"),
+        _right("audit.read", _("See the audit log and alarms"), "manager", "finance"),
+        _right("settings.read", _("See settings and jobs"), "manager"),
+        _right("settings.edit", _("Change settings"), "manager"),
+        _right("plugins.read", _("See plugins"), "manager"),
+        _right("plugins.edit", _("Switch plugins on, change their settings")),
+        _right("staff.manage", _("Invite staff, change roles, end sessions")),
+    )
 }
 
 
-def may(role: str | None, right: str) -> bool:
-    granted = RIGHTS.get(role or "", frozenset())
-    area, dot, _act = right.partition(".")
-    return bool(dot) and (right in granted or f"{area}.*" in granted or "*" in granted)
+def may(role: str | None, act: str) -> bool:
+    """Whether the role may do the act; nobody may what the table does not know."""
+    right = RIGHTS.get(act)
+    return right is not None and role in right.roles
 
 
-ROLES = tuple(RIGHTS)
+def known(act: str) -> bool:
+    return act == ANY or act in RIGHTS

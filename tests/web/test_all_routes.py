@@ -77,7 +77,7 @@ async def _first_part(client: httpx.AsyncClient, method: str, path: str, **more:
 
 async def test_no_right_no_entrance(site: str, whole: Litestar):
     """Staff routes: strangers go to the sign-in, roles without the right are told so, and nothing changes."""
-    cookies = {role: await staff_cookie(role) for role in rights.RIGHTS}
+    cookies = {role: await staff_cookie(role) for role in rights.ROLES}
     before = await rows_of_everything()
     refused = 0
     async with httpx.AsyncClient(base_url=site) as client:
@@ -183,7 +183,12 @@ async def no_such_limit() -> str:
     return ""
 
 
-@pytest.mark.parametrize("route", [unclear, unsaid, no_right, no_such_limit])
+@get("/open", opt={"who": "staff:orders.eat"})
+async def no_such_act() -> str:
+    return ""
+
+
+@pytest.mark.parametrize("route", [unclear, unsaid, no_right, no_such_limit, no_such_act])
 def test_a_route_that_does_not_say_who_stops_the_start(environment: dict[str, str], route: Any):
     bad = Feature(name="bad", buyer_routes=[route])
     with pytest.raises((BadRoute, ValueError)):
