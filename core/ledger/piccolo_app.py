@@ -6,5 +6,5 @@ APP_CONFIG = AppConfig(
     app_name="ledger",
     migrations_folder_path=str(Path(__file__).parent / "piccolo_migrations"),
     table_classes=[],
-    migration_dependencies=["core.shops.piccolo_app"],
+    migration_dependencies=["core.shops.piccolo_app", "core.people.piccolo_app"],
 )

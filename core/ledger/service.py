@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from core import db
+from core.ledger.chart import CUSTOMER, DEPOSITS, GATEWAY, REVENUE, heading
 from core.money import Money
 
-# Accounts a sale needs. Money a gateway took for us is an asset there; until goods are delivered it is owed.
-GATEWAY = "gateway:{}"
-DEPOSITS = "deposits"
-REVENUE = "revenue"
+__all__ = ["DEPOSITS", "GATEWAY", "REVENUE", "account", "balance", "move"]
+
+CUSTOMER_ACCOUNTS = CUSTOMER.format("")
 
 
 async def account(tx: db.Tx, shop_id: int, code: str, currency: str) -> int:
-    """The id of an account, opened when it is first needed."""
+    """The id of an account of the chart, opened when it is first needed."""
     key = (shop_id, code, currency)
     found = await tx.fetchval("SELECT id FROM ledger_account WHERE shop_id = $1 AND code = $2 AND currency = $3", *key)
-    return found or await tx.fetchval(
+    if found is not None:
+        return found
+    heading(code)
+    return await tx.fetchval(
         "INSERT INTO ledger_account (shop_id, code, currency) VALUES ($1, $2, $3)"
         " ON CONFLICT (shop_id, code, currency) DO UPDATE SET code = excluded.code RETURNING id",
         *key,
@@ -28,7 +31,10 @@ async def move(
     """Post an entry: ``money`` into the account ``debit``, out of the account ``credit``.
 
     ``source`` is unique: the same thing is never booked twice. Nothing is posted for an amount of zero.
+    A buyer's balance is moved by ``core.ledger.customers``, which keeps its guarded row in step.
     """
+    if debit.startswith(CUSTOMER_ACCOUNTS) or credit.startswith(CUSTOMER_ACCOUNTS):
+        raise ValueError("a buyer's balance is moved by core.ledger.customers")
     if money.amount == 0:
         return
     await tx.execute(

@@ -20,7 +20,11 @@ NOON = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
 
 @pytest.fixture
 async def what(address, real):
-    await db.execute("TRUNCATE audit_alarm, ledger_entry, vault_code, orders_order CASCADE")
+    await db.execute(
+        "ALTER TABLE ledger_entry DISABLE TRIGGER USER;"
+        " TRUNCATE audit_alarm, ledger_entry, vault_code, orders_order CASCADE;"
+        " ALTER TABLE ledger_entry ENABLE TRIGGER USER"
+    )
     await db.execute("UPDATE shops_shop SET currency = 'CNY', timezone = 'Asia/Shanghai'")
     shops.forget()
     return await stocked.sku(20)
