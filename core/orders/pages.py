@@ -26,7 +26,7 @@ from core.orders.view import OrderView, order_view
 from core.people import sessions
 from core.refused import Refused
 from core.vault.burn import burn_shown
-from core.vault.reveal import RevealedCode, reveal_to_buyer
+from core.vault.reveal import RevealedCode
 from core.web import limits
 from core.web.errors import FormError, TooMany
 from core.web.flash import flash
@@ -190,10 +190,10 @@ async def _listen(ref: str, rung: asyncio.Event) -> None:
 @post("/o/{ref:str}/reveal", opt={"who": "buyer", "limit": "reveal", "max_body": 4096})
 async def reveal(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
     visit: Visit = request.scope["state"]["visit"]
-    order = await _mine(visit, ref)
-    if order is None:
+    shown = await _reveal(request, ref)
+    if shown is None:
         return await _refuse(request, ref)
-    context = _context(visit, order, await _reveal(request, order))
+    context = _context(visit, *shown)
     if wants_fragment(request):
         return fragment(request, "orders/_codes.html", context)
     return page(request, "orders/order.html", context)
@@ -201,11 +201,11 @@ async def reveal(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
 
 @post("/o/{ref:str}/codes.txt", opt={"who": "buyer", "limit": "reveal", "max_body": 4096})
 async def download(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
-    visit: Visit = request.scope["state"]["visit"]
-    order = await _mine(visit, ref)
-    if order is None:
+    shown = await _reveal(request, ref)
+    if shown is None:
         return await _refuse(request, ref)
-    texts = [code.text for code in await _reveal(request, order)]
+    order, revealed = shown
+    texts = [code.text for code in revealed]
     if not texts:
         return flash(see_other(f"/o/{ref}"), _("There is nothing to save: no code can be shown here."), "error")
     return Response(
@@ -216,13 +216,18 @@ async def download(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
     )
 
 
-async def _reveal(request: AnyRequest, order: OrderView) -> list[RevealedCode]:
+async def _reveal(request: AnyRequest, ref: str) -> tuple[OrderView, list[RevealedCode]] | None:
     visit: Visit = request.scope["state"]["visit"]
+    if visit.session is None:
+        return None
     agent = request.headers.get("user-agent", "")
-    revealed = await reveal_to_buyer(order.ref, visit.session.id_hash, visit.ip, agent, visit.shop.settings.burn_hours)
+    shown = await orders.reveal(ref, visit.session.id_hash, visit.ip, agent, visit.shop.settings.burn_hours)
+    if shown is None:
+        return None
+    order, revealed = order_view(shown[0]), shown[1]
     if len(revealed) < len(order.kept_codes):
-        await _stranger(visit, "order.second_reveal", order.ref)
-    return revealed
+        await _stranger(visit, "order.second_reveal", ref)
+    return order, revealed
 
 
 async def _stranger(visit: Visit, kind: str, ref: str) -> None:

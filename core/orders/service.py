@@ -10,6 +10,7 @@ from core.ids import token_hash
 from core.orders import timeline
 from core.refused import Refused
 from core.vault import stock
+from core.vault.reveal import SHOWING, SHOWN, RevealedCode, shown_codes
 from core.web.i18n import _
 
 EXPIRE_AT_ONCE = 200
@@ -42,11 +43,32 @@ CROSS JOIN LATERAL (
 
 FOR_SESSION = VIEW + "JOIN orders_access access ON access.order_id = o.id AND access.session_hash = $2 WHERE o.ref = $1"
 
+# The button "Show my code" in one statement: the order, its codes, and the note that they were shown.
+REVEAL = f"""
+WITH {SHOWING}
+SELECT view.*, {SHOWN} AS shown FROM ({VIEW} WHERE o.id = (SELECT id FROM mine)) AS view
+"""  # noqa: S608 - put together from constants
+
 
 async def for_session(ref: str, session_hash: bytes) -> dict[str, Any] | None:
     """The order with its lines, masked codes and attempts, if that session may see it."""
     row = await db.fetchrow(FOR_SESSION, ref, session_hash)
     return dict(row) if row else None
+
+
+async def reveal(
+    ref: str, session_hash: bytes, ip: str | None, agent: str, burn_hours: int = 0
+) -> tuple[dict[str, Any], list[RevealedCode]] | None:
+    """The order, if that session may see it, and the codes it may see now; that it saw them is written down.
+
+    ``burn_hours`` is the shop's: so long after its first showing a code is erased; 0 is never.
+    A SKU may say otherwise.
+    """
+    row = await db.fetchrow(REVEAL, ref, session_hash, ip, agent[:300], burn_hours, clock.now())
+    if row is None:
+        return None
+    order = dict(row)
+    return order, shown_codes(order.pop("shown"))
 
 
 async def for_staff(shop_id: int, ref: str) -> dict[str, Any] | None:

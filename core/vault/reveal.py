@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from core import clock, db
-from core.vault.cipher import open_batch
+from core import db
+from core.vault.cipher import Secret, open_batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,10 @@ JOIN vault_batch batch ON batch.id = code.batch_id JOIN catalog_sku sku ON sku.i
 
 # Under copy-and-burn the first session that asks gets the code, and it alone gets it again until the window is over.
 # Asked by two at once, the row decides; asked twice at once by one, both answers carry it.
-REVEAL_TO_BUYER = f"""
-WITH mine AS (
+# These are the parts of a WITH: the order ($1) shown to a session ($2, its $3 address and $4 agent) now ($6), where
+# $5 is the shop's burn_hours: so long after its first showing a code is erased, 0 for never; a SKU may say otherwise.
+SHOWING = f"""
+mine AS (
     SELECT orders_order.id FROM orders_order
     JOIN orders_access ON orders_access.order_id = orders_order.id AND orders_access.session_hash = $2
     WHERE orders_order.ref = $1
@@ -57,8 +59,13 @@ WITH mine AS (
     SELECT id, 'revealed', 'buyer', jsonb_build_object('codes', (SELECT count(*) FROM shown)) FROM mine
     WHERE EXISTS (SELECT 1 FROM shown)
 )
-SELECT shown.*, coalesce(shown.burn_at, claimed.burn_at) AS until FROM shown LEFT JOIN claimed USING (id)
-ORDER BY shown.line_id, shown.id
+"""  # noqa: S608 - put together from constants
+
+# An array of rows comes without their names.
+SEALED = ("id", "line_id", "mask", "blob", "shop_id", "sku_id", "batch_id", "wrapped_key", "key_version")
+SHOWN = f"""
+ARRAY(SELECT ROW({", ".join(SEALED)}, coalesce(shown.burn_at, claimed.burn_at))
+      FROM shown LEFT JOIN claimed USING (id) ORDER BY line_id, id)
 """  # noqa: S608 - put together from constants
 
 
@@ -69,16 +76,10 @@ ORDER BY code.line_id, code.id
 """
 
 
-async def reveal_to_buyer(
-    ref: str, session_hash: bytes, ip: str | None, agent: str, burn_hours: int = 0
-) -> list[RevealedCode]:
-    """The delivered codes of an order that this session may see now.
-
-    ``burn_hours`` is the shop's: so long after its first showing a code is erased; 0 is never.
-    A SKU may say otherwise.
-    """
-    rows = await db.fetch(REVEAL_TO_BUYER, ref, session_hash, ip, agent[:300], burn_hours, clock.now())
-    return [replace(code, burn_at=row["until"]) for code, row in zip(opened(rows), rows, strict=True)]
+def shown_codes(rows: list[Any]) -> list[RevealedCode]:
+    """The codes in the clear, from what ``SHOWN`` gave."""
+    codes = opened([dict(zip(SEALED, row, strict=False)) for row in rows])
+    return [replace(code, burn_at=row[len(SEALED)]) for code, row in zip(codes, rows, strict=True)]
 
 
 async def codes_for_mail(order_id: int, burn_hours: int = 0) -> list[RevealedCode]:
@@ -101,14 +102,10 @@ async def _codes_for_mail(tx: db.Tx, order_id: int, burn_hours: int) -> list[Rev
 
 
 def opened(rows: list[Any]) -> list[RevealedCode]:
-    return [
-        RevealedCode(
-            code_id=row["id"],
-            line_id=row["line_id"],
-            mask=row["mask"],
-            text=open_batch(row["wrapped_key"], row["key_version"], row["shop_id"], row["sku_id"], row["batch_id"])
-            .open(row["id"], row["blob"])
-            .reveal(),
-        )
-        for row in rows
-    ]
+    return [RevealedCode(row["id"], row["line_id"], row["mask"], open_row(row).reveal()) for row in rows]
+
+
+def open_row(row: Any) -> Secret:
+    """The code of one row of ``vault_code`` that also has the key of its batch."""
+    batch = open_batch(row["wrapped_key"], row["key_version"], row["shop_id"], row["sku_id"], row["batch_id"])
+    return batch.open(row["id"], row["blob"])

@@ -17,7 +17,6 @@ from core.orders import service as orders
 from core.payments.method import Claim, ClaimState
 from core.refused import Refused
 from core.shops import service as shops
-from core.vault.reveal import reveal_to_buyer
 from tests import stocked
 
 
@@ -61,7 +60,7 @@ async def test_paid_order_gives_its_buyer_a_code_and_books_the_money():
     assert (settled.outcome, settled.order_ref) == (Outcome.DELIVERED, placed.ref)
     assert await stocked.states(placed) == ("paid", "delivered")
     assert await stocked.codes_by_state(sku) == {"free": 1, "delivered": 2}
-    shown = await reveal_to_buyer(placed.ref, token_hash(session), "203.0.113.9", "test")
+    _order, shown = await orders.reveal(placed.ref, token_hash(session), "203.0.113.9", "test")
     assert len({code.text for code in shown}) == 2
     assert {code.text for code in shown} <= set(sku.codes)
     assert await moved(before) == {"gateway:epay": 3980, "deposits": 0, "revenue": -3980}
@@ -562,7 +561,7 @@ async def test_a_stranger_sees_neither_order_nor_code():
     await settle("epay", stocked.paid(placed), "callback")
     stranger = token_hash(new_token())
     assert await orders.for_session(placed.ref, stranger) is None
-    assert await reveal_to_buyer(placed.ref, stranger, None, "") == []
+    assert await orders.reveal(placed.ref, stranger, None, "") is None
     assert await db.fetchval("SELECT count(*) FROM vault_reveal WHERE session_hash = $1", stranger) == 0
     assert (await orders.for_session(placed.ref, token_hash(session)))["ref"] == placed.ref
 
@@ -571,7 +570,8 @@ async def test_an_unpaid_order_reveals_nothing_to_its_own_buyer():
     sku = await stocked.sku(1)
     session = new_token()
     placed = await stocked.order(sku, who=stocked.buyer(session=session))
-    assert await reveal_to_buyer(placed.ref, token_hash(session), None, "") == []
+    _order, shown = await orders.reveal(placed.ref, token_hash(session), None, "")
+    assert shown == []
 
 
 async def test_the_link_of_the_mail_lets_its_holder_in_and_a_wrong_one_does_not():
