@@ -19,13 +19,14 @@ from core import db
 from core.config import Config
 from core.hooks.runtime import Runtime
 from core.jobs import bell
-from core.people import rights, sessions, step_up
+from core.people import api_keys, rights, sessions, step_up
 from core.shops import service as shops
-from core.web import errors, i18n, words
+from core.web import errors, i18n, openapi, words
 from core.web import pages as web_pages
 from core.web.door import Door, Shops
 from core.web.feature import BadRoute, Feature
 from core.web.guard import Guard, Policy
+from core.web.json_request import JsonRequest
 from core.web.page_cache import PageCache
 from core.web.render import Slots
 from core.web.themes import Themes
@@ -41,10 +42,12 @@ FEATURES = (
     "messages",
     "jobs",
     "vault",
+    "redemption",
     "people",
     "shops",
     "review",
     "audit",
+    "ledger",
     "admin",
     "hooks",
 )
@@ -88,14 +91,15 @@ def create_app(
             partial(
                 Guard,
                 load_session=sessions.load,
-                prove=step_up.prove,
+                load_key=api_keys.load,
+                prove=partial(step_up.prove, config.base_url),
                 base_origin=_origin(config.base_url),
             )
         ],
         exception_handlers={Exception: errors.handle, 500: errors.handle},
         lifespan=[partial(_lifespan, config, features, load_plugins)],
         state=State({"config": config, "features": features, "pages": PageCache(), "gateway_hosts": tuple}),
-        openapi_config=None,
+        openapi_config=openapi.described(),
         logging_config=None,
         request_max_body_size=None,
         debug=False,
@@ -122,9 +126,11 @@ def routers(feature: Feature) -> list[Router]:
     places = (
         (feature.prefix or "/", feature.buyer_routes),
         ("/admin" + feature.prefix, feature.console_routes),
-        ("/api/v1" + feature.prefix, feature.rest_routes),
     )
-    return [Router(path, route_handlers=list(routes)) for path, routes in places if routes]
+    pages = [Router(path, route_handlers=list(routes), include_in_schema=False) for path, routes in places if routes]
+    path = "/api/v1" + feature.prefix
+    programs = Router(path, route_handlers=list(feature.rest_routes), request_class=JsonRequest)
+    return [*pages, programs] if feature.rest_routes else pages
 
 
 def handlers(app: Litestar) -> list[tuple[str, HTTPRouteHandler]]:
@@ -143,6 +149,8 @@ def check_routes(app: Litestar) -> None:
         policy = Policy.of(handler.opt, f"{sorted(handler.http_methods)} {path}")
         if policy.right is not None and not rights.known(policy.right):
             raise BadRoute(f"{path}: core/people/rights.py does not know the act {policy.right}")
+        if policy.scope is not None and policy.scope not in api_keys.SCOPES:
+            raise BadRoute(f"{path}: core/people/api_keys.py does not know the scope {policy.scope}")
         if path.startswith("/admin") and policy.who == "buyer":
             raise BadRoute(f"{path}: a console page is for staff, or for anyone before the sign-in")
         if policy.fresh and "GET" in handler.http_methods:

@@ -17,6 +17,7 @@ APP_REGISTRY = AppRegistry(
         "core.orders.piccolo_app",
         "core.payments.piccolo_app",
         "core.people.piccolo_app",
+        "core.redemption.piccolo_app",
         "core.review.piccolo_app",
         "core.shops.piccolo_app",
         "core.vault.piccolo_app",

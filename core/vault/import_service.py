@@ -323,9 +323,12 @@ async def undo(tx: db.Tx, shop_id: int, batch_id: int) -> int:
     if state == "undone":
         raise UploadError("undone")
     await tx.execute("SET LOCAL statement_timeout = '10min'")
-    done = await tx.execute(
-        "DELETE FROM vault_code WHERE batch_id = $1 AND state NOT IN ('reserved', 'delivered')", batch_id
-    )
+    try:
+        done = await tx.execute(
+            "DELETE FROM vault_code WHERE batch_id = $1 AND state NOT IN ('reserved', 'delivered')", batch_id
+        )
+    except asyncpg.ForeignKeyViolationError:
+        raise UploadError("in_use") from None
     left = await tx.fetchrow(
         "SELECT count(*) FILTER (WHERE state = 'reserved') AS reserved,"
         " count(*) FILTER (WHERE state = 'delivered') AS delivered FROM vault_code WHERE batch_id = $1",

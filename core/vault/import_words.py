@@ -36,6 +36,7 @@ REFUSALS: dict[str, Text] = {
     "busy": _("This import is being worked on. Wait until it is done."),
     "no_such_batch": _("There is no such batch in this shop."),
     "undone": _("This batch was undone already."),
+    "in_use": _("This batch cannot be undone: some of its codes were redeemed."),
 }
 
 

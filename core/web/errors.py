@@ -10,6 +10,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 from core import db
+from core.refused import NotNow
 from core.web import visit as visits
 from core.web.i18n import Text, _
 
@@ -177,6 +178,8 @@ def answer_for(error: Exception) -> Answer:
         status = 422 if error.status_code == 400 and error.extra else error.status_code
         kept = {name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
         return _worded(status, kept)
+    if isinstance(error, NotNow):
+        return _worded(503, {"Retry-After": "60"}, why=error.text)
     if isinstance(error, db.AWAY):
         return _worded(503, {"Retry-After": "10"})
     return _worded(500)
@@ -210,15 +213,34 @@ def respond(request: Request[Any, Any, Any], answer: Answer) -> Response[Any]:
     return error_page(request, answer)
 
 
+CODES = {
+    400: "bad_request",
+    401: "no_key",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    409: "conflict",
+    413: "too_large",
+    415: "wrong_content_type",
+    422: "invalid_fields",
+    429: "too_many",
+    500: "internal",
+    503: "unavailable",
+}
+"""What a program reads instead of the words; an error may bring a more exact one as ``code`` in its context."""
+
+
 def problem(answer: Answer, request_id: str) -> Response[Any]:
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": str(answer.title),
         "status": answer.status,
+        "code": answer.context.get("code") or CODES.get(answer.status, "bad_request"),
         "detail": f"{answer.why} {answer.action}",
         "request_id": request_id,
     }
     fields = answer.context.get("fields")
     if fields:
         body["errors"] = {name: str(message) for name, message in fields.items()}
+    body.update(answer.context.get("more", {}))
     return Response(body, status_code=answer.status, headers=answer.headers, media_type="application/problem+json")

@@ -11,6 +11,7 @@ from core.web.i18n import Text
 
 WHO = ("anyone", "buyer", "gateway")
 STAFF = "staff:"
+KEY = "key:"
 
 Slot = Callable[[Any], "tuple[str, dict[str, Any]] | None"]
 
@@ -62,9 +63,11 @@ class BadRoute(Exception):
 
 def who_may(opt: Mapping[str, Any], name: str) -> str:
     who = opt.get("who")
-    if who in WHO or (isinstance(who, str) and who.startswith(STAFF) and len(who) > len(STAFF)):
+    named = isinstance(who, str) and any(who.startswith(kind) and len(who) > len(kind) for kind in (STAFF, KEY))
+    if who in WHO or named:
         return str(who)
-    raise BadRoute(f'{name}: say who may use it: opt={{"who": "anyone" | "buyer" | "staff:<right>" | "gateway"}}')
+    known = '"anyone" | "buyer" | "staff:<right>" | "key:<scope>" | "gateway"'
+    raise BadRoute(f'{name}: say who may use it: opt={{"who": {known}}}')
 
 
 def nav_for(features: Iterable[Feature], rights: Callable[[str], bool]) -> dict[str, list[Nav]]:

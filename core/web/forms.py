@@ -182,6 +182,8 @@ async def read_json(request: Request[Any, Any, Any], kind: type[S]) -> S:
         value = json.loads(await request.body(), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise BadRequest() from error
+    if _unstorable(value):
+        raise BadRequest(why=_("This contains signs that cannot be used."))
     try:
         return msgspec.convert(value, kind, strict=True)
     except msgspec.ValidationError as error:
@@ -194,6 +196,15 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("repeated key")
     return found
+
+
+def _unstorable(value: Any) -> bool:
+    """PostgreSQL keeps neither NUL nor half a sign of a pair."""
+    if isinstance(value, str):
+        return "\0" in value or (not value.isascii() and any("\ud800" <= sign <= "\udfff" for sign in value))
+    if isinstance(value, dict):
+        return any(_unstorable(name) or _unstorable(one) for name, one in value.items())
+    return isinstance(value, list) and any(map(_unstorable, value))
 
 
 def repeated(query: bytes, allowed: tuple[str, ...] = ()) -> bool:

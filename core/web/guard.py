@@ -1,6 +1,6 @@
 """Stands before every route: may this request come in at all? What a route allows it says in its ``opt``:
 
-``who``       anyone | buyer | staff:<right> | staff:any | gateway; required
+``who``       anyone | buyer | staff:<right> | staff:any | key:<scope> | gateway; required
 ``max_body``  bytes, 1 MB when not said
 ``limit``     a name from ``core.web.limits``
 ``repeats``   query names that may stand more than once
@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from core.web import csrf, forms, limits
 from core.web.errors import BadRequest, Forbidden, NotFound, SignInNeeded, TooLarge, WrongContentType
-from core.web.feature import STAFF, BadRoute, who_may
+from core.web.feature import KEY, STAFF, BadRoute, who_may
 from core.web.i18n import _
 from core.web.visit import Visit
 
@@ -41,7 +41,17 @@ class Session(Protocol):
     def may(self, right: str) -> bool: ...
 
 
+class Key(Protocol):
+    @property
+    def id(self) -> int: ...
+    @property
+    def shop_id(self) -> int: ...
+
+    def may(self, scope: str) -> bool: ...
+
+
 LoadSession = Callable[[str], Awaitable[Session | None]]
+LoadKey = Callable[[str], Awaitable[Key | None]]
 Prove = Callable[[Visit, forms.Form | None, str], Awaitable[forms.Form | None]]
 """Gives the form of a dangerous act once its person has lately proven who they are, else raises the page that asks."""
 
@@ -76,11 +86,18 @@ class Policy:
     def right(self) -> str | None:
         return self.who.removeprefix(STAFF) if self.who.startswith(STAFF) else None
 
+    @property
+    def scope(self) -> str | None:
+        return self.who.removeprefix(KEY) if self.who.startswith(KEY) else None
+
 
 class Guard:
-    def __init__(self, app: App, *, load_session: LoadSession, prove: Prove, base_origin: str) -> None:
+    def __init__(
+        self, app: App, *, load_session: LoadSession, load_key: LoadKey, prove: Prove, base_origin: str
+    ) -> None:
         self.app = app
         self._load_session = load_session
+        self._load_key = load_key
         self._prove = prove
         self._base_origin = base_origin
         self._policies: dict[int, Policy] = {}
@@ -100,6 +117,10 @@ class Guard:
             raise NotFound()
         if forms.repeated(scope["query_string"], policy.repeats):
             raise BadRequest(why=_("Something stands twice in the address."))
+        if policy.scope is not None:
+            await self._admit_key(policy, policy.scope, scope, visit)
+            await self.app(scope, _limited(scope, receive, policy.max_body), send)
+            return
         if visit.method in SAFE:
             await self._admit(policy, scope, visit)
             await self.app(scope, receive, send)
@@ -112,6 +133,24 @@ class Guard:
             opt = handler.opt if "OPTIONS" not in handler.http_methods else {"who": "anyone"}
             policy = self._policies[id(handler)] = Policy.of(opt, handler.handler_name)
         return policy
+
+    async def _admit_key(self, policy: Policy, wanted: str, scope: Any, visit: Visit) -> None:
+        """A program shows its key in each request; cookies count for nothing here, so nobody can be tricked."""
+        kind, _blank, token = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1").partition(" ")
+        key = await self._load_key(token.strip()) if kind.lower() == "bearer" else None
+        if key is None or key.shop_id != visit.shop.id:
+            await limits.hit("bad-key", visit.ip)
+            raise SignInNeeded(
+                _("This needs an API key"),
+                _("There was no key, or it is not known in this shop, was withdrawn or is over."),
+                _("Send it as: Authorization: Bearer <key>"),
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        scope["state"]["key"] = key
+        if policy.limit:
+            await limits.hit(policy.limit, f"key:{key.id}")
+        if not key.may(wanted):
+            raise Forbidden(why=_("The API key does not have the scope %(scope)s.", scope=wanted))
 
     async def _unsafe(self, policy: Policy, scope: Any, receive: Any, send: Any, visit: Visit) -> None:
         headers = dict(scope["headers"])

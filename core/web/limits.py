@@ -14,7 +14,7 @@ from core.web.errors import TooMany, Unavailable
 
 log = logging.getLogger("vouchsafe.web.limits")
 
-By = Literal["ip", "session", "everyone"]
+By = Literal["ip", "session", "key", "everyone"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,10 @@ LIMITS: dict[str, Limit] = {
     "reveal": Limit(60, 300, by="session", strict=True),
     "staff-reveal": Limit(120, 3600, by="session", strict=True),
     "resend": Limit(5, 3600, strict=True),
+    "till": Limit(120, 60, by="session", strict=True),
+    "redeem": Limit(600, 60, by="key", strict=True),
+    "code-misses": Limit(30, 600, by="key", strict=True),
+    "bad-key": Limit(30, 300, strict=True),
     "forged": Limit(600, 3600),
     "stranger": Limit(30, 3600),
     "api": Limit(1200, 60),
@@ -48,19 +52,31 @@ RETURNING hits
 """
 
 
+SO_FAR = "SELECT hits FROM web_limit WHERE bucket = $1 AND window_start = $2"
+
+
 async def hit(name: str, who: str) -> None:
     """Count one try of ``name`` by ``who``. Raises TooMany when it is one too many."""
+    await _compare(COUNT, name, who, LIMITS[name].hits)
+
+
+async def check(name: str, who: str) -> None:
+    """Count nothing; raise TooMany when all tries are used up."""
+    await _compare(SO_FAR, name, who, LIMITS[name].hits - 1)
+
+
+async def _compare(sql: str, name: str, who: str, most: int) -> None:
     limit = LIMITS[name]
     now = int(clock.now().timestamp())
     start = now - now % limit.seconds
     try:
-        hits = await db.fetchval(COUNT, f"{name}:{who}", datetime.fromtimestamp(start, UTC))
+        hits = await db.fetchval(sql, f"{name}:{who}", datetime.fromtimestamp(start, UTC)) or 0
     except (asyncpg.PostgresError, *db.AWAY) as error:
         if limit.strict:
             raise Unavailable() from error
         log.warning("limit %s could not be counted: %s", name, type(error).__name__)
         return
-    if hits > limit.hits:
+    if hits > most:
         raise TooMany(start + limit.seconds - now)
 
 
