@@ -130,8 +130,6 @@ async def test_a_voided_code_in_stock_is_not_sold_any_more():
     acts = await db.fetch(
         "SELECT actor, act, detail FROM audit_entry WHERE act = 'code.voided' ORDER BY id DESC LIMIT 1"
     )
-        "SELECT actor, act, detail FROM audit_entry WHERE act = 'code.voided' ORDER BY id DESC LIMIT 1"
-    )
     assert [tuple(row) for row in acts] == [("staff:1", "code.voided", {"reason": "misprint", "balance": 1})]
 
 
