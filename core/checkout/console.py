@@ -126,8 +126,9 @@ async def _payment_events(order_id: int) -> list[dict[str, Any]]:
 
 async def _reveals(order_id: int) -> list[Any]:
     return await db.fetch(
-        "SELECT reveal.at, reveal.ip, reveal.agent, code.mask FROM vault_reveal reveal"
-        " JOIN vault_code code ON code.id = reveal.code_id JOIN orders_line line ON line.id = reveal.line_id"
+        "SELECT reveal.at, reveal.ip, reveal.agent, reveal.staff_id, reveal.export_id, code.mask"
+        " FROM vault_reveal reveal JOIN vault_code code ON code.id = reveal.code_id"
+        " JOIN orders_line line ON line.id = reveal.line_id"
         " WHERE line.order_id = $1 ORDER BY reveal.id DESC LIMIT 50",
         order_id,
     )
