@@ -58,6 +58,9 @@ def parser() -> argparse.ArgumentParser:
     add("--batch", metavar="NAME", help="how the batch is called in the admin")
     flag(add, "--dry-run", "say what would happen and change nothing")
     flag(add, "--json", "print the facts as JSON")
+    add = command("rotate-keys", admin("rotate_keys"), "Bring codes and secrets under a new key while the shop sells.")
+    flag(add, "--master", "renew the master key instead, or move the keyring to the provider that is set up now")
+    flag(add, "--json", "print the facts as JSON")
     add = command("create-admin", admin("create_admin"), "Make an administrator.")
     add("email", metavar="EMAIL")
     flag(add, "--password-stdin", "read the password from standard input", required=True)
@@ -94,14 +97,13 @@ def worker(config: Config, args: argparse.Namespace) -> int:
 
 @asynccontextmanager
 async def with_plugins(config: Config) -> AsyncIterator[Any]:
-    """The vault unlocked and the plugins loaded, as the web and the worker both need them."""
+    """The keys of the vault and the plugins, as the web and the worker both need them."""
     from core.hooks import runtime
-    from core.vault import keys
+    from core.vault import keyring
 
-    keys.use(keys.load_or_create(config)[0])
     plugins = runtime.Runtime.from_config(config)
     runtime.use(plugins)
-    async with plugins.following():
+    async with keyring.following(config), plugins.following():
         yield plugins
 
 

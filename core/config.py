@@ -17,6 +17,19 @@ class ConfigError(SetupProblem):
 
 
 @dataclass(frozen=True)
+class Transit:
+    """The transit engine of an OpenBao or Vault server that holds the master key instead of a file."""
+
+    url: str
+    mount: str
+    key: str
+    token: str | None = field(repr=False)
+    token_file: Path | None
+    namespace: str | None
+    ca_file: Path | None
+
+
+@dataclass(frozen=True)
 class Config:
     home: Path
     host: str
@@ -30,6 +43,8 @@ class Config:
     trusted_proxies: tuple[str, ...]
     web_processes: int
     allow_private_hosts: tuple[str, ...] = ()
+    transit: "Transit | None" = None
+    key_seconds: int = 300
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Config":
@@ -49,6 +64,8 @@ class Config:
             trusted_proxies=_networks(environ.get("VOUCHSAFE_TRUSTED_PROXIES", "")),
             web_processes=_number(environ, "VOUCHSAFE_WEB_PROCESSES", 1, 1, 64),
             allow_private_hosts=_names(environ.get("VOUCHSAFE_ALLOW_PRIVATE_HOSTS", "")),
+            transit=_transit(environ),
+            key_seconds=_number(environ, "VOUCHSAFE_KEY_SECONDS", 300, 2, 3600),
         )
 
 
@@ -73,6 +90,31 @@ def _url(environ: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> str
     if urlsplit(text).scheme not in schemes:
         raise ConfigError(f"{name} must start with {' or '.join(f'{scheme}://' for scheme in schemes)}.")
     return text
+
+
+def _transit(environ: Mapping[str, str]) -> Transit | None:
+    url = _url(environ, "VOUCHSAFE_TRANSIT_URL", ("http", "https"))
+    if url is None:
+        return None
+    parts = urlsplit(url)
+    if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
+        raise ConfigError("VOUCHSAFE_TRANSIT_URL must be https://: keys travel over it.")
+    mount, _, key = (environ.get("VOUCHSAFE_TRANSIT_KEY") or "transit/vouchsafe").strip("/").rpartition("/")
+    if not mount or not key:
+        raise ConfigError("VOUCHSAFE_TRANSIT_KEY must look like transit/vouchsafe: mount, slash, name of the key.")
+    token, token_file = environ.get("VOUCHSAFE_TRANSIT_TOKEN"), environ.get("VOUCHSAFE_TRANSIT_TOKEN_FILE")
+    if bool(token) == bool(token_file):
+        raise ConfigError("Set either VOUCHSAFE_TRANSIT_TOKEN_FILE or VOUCHSAFE_TRANSIT_TOKEN.")
+    ca_file = environ.get("VOUCHSAFE_TRANSIT_CA_FILE")
+    return Transit(
+        url=url.rstrip("/"),
+        mount=mount,
+        key=key,
+        token=token or None,
+        token_file=Path(token_file).absolute() if token_file else None,
+        namespace=environ.get("VOUCHSAFE_TRANSIT_NAMESPACE") or None,
+        ca_file=Path(ca_file).absolute() if ca_file else None,
+    )
 
 
 def _base_url(text: str) -> str:

@@ -240,6 +240,8 @@ def greet(config: Config, facts: dict[str, Any]) -> None:
             f"\n  !!! BACK UP {config.master_key_file} NOW, in another place than the database.\n"
             "  !!! Without this key no stored card code can ever be read again."
         )
+    if facts.get("key_problem"):
+        say(f"\n  !!! The vault has no key: {facts['key_problem']}.\n  !!! No code is shown until it is back.")
     say("")
 
 

@@ -17,7 +17,8 @@ from core import db, embedded
 from core.admin import doctor as checks
 from core.config import Config, SetupProblem
 from core.refused import Refused
-from core.vault import keys
+from core.vault import keyring
+from core.vault.providers import KeyAway
 
 Facts = dict[str, Any]
 
@@ -32,10 +33,15 @@ async def _prepare(config: Config, *, demo: bool) -> Facts:
     from core.people.setup import new_setup_link
 
     await db.migrate()
-    key_made = await _load_key(config)
-    if demo:
+    made, problem = False, ""
+    try:
+        made = await keyring.unlock(config, create=True)
+    except KeyAway as away:
+        problem = str(away)
+        _say(f"The vault has no key: {problem}. Orders and payments go on, no code is shown until it is back.")
+    if demo and not problem:
         await _seed_on_first_start()
-    return {"setup_link": await new_setup_link(config.base_url), "key_made": key_made}
+    return {"setup_link": await new_setup_link(config.base_url), "key_made": made, "key_problem": problem}
 
 
 async def _seed_on_first_start() -> None:
@@ -45,18 +51,12 @@ async def _seed_on_first_start() -> None:
         await demo_shop.seed()
 
 
-async def _load_key(config: Config) -> bool:
-    """Load the master key, making it in a new shop only: a new key beside old stock would hide the loss."""
-    master, made = keys.load_or_create(config)
-    keys.use(master)
-    if not await checks.key_opens_stock():
-        if made:
-            config.master_key_file.unlink()
-        raise SetupProblem(
-            f"The stock of this shop was sealed with another master key. Put the right one back into "
-            f"{config.master_key_file}: nothing else can open the codes."
-        )
-    return made
+async def _load_key(config: Config) -> None:
+    """For a command that cannot do without the vault."""
+    try:
+        await keyring.unlock(config, create=True)
+    except KeyAway as away:
+        raise SetupProblem(f"The vault has no key: {away}.") from None
 
 
 def migrate(config: Config, args: argparse.Namespace) -> int:
@@ -108,6 +108,21 @@ def import_codes(config: Config, args: argparse.Namespace) -> int:
 
     facts = _on_database(config, act)
     return _tell(args, facts, import_command.summary(facts))
+
+
+def rotate_keys(config: Config, args: argparse.Namespace) -> int:
+    from core.vault import keys, rotate
+
+    async def act(config: Config) -> Facts:
+        await db.migrate()
+        await _load_key(config)
+        async with keyring.following(config):
+            keys.current().check_opens_codes()
+            work = rotate.rotate_master if args.master else rotate.rotate
+            return await work(config, _say)
+
+    facts = _on_database(config, act)
+    return _tell(args, facts, rotate.summary(facts))
 
 
 def doctor(config: Config, args: argparse.Namespace) -> int:

@@ -17,8 +17,10 @@ from piccolo.apps.migrations.commands.base import BaseMigrationManager
 from piccolo.apps.migrations.tables import Migration
 
 from core import clock, db
-from core.config import Config, SetupProblem
-from core.vault import cipher, keys
+from core.config import Config, SetupProblem, Transit
+from core.vault import cipher, keyring, keys, rotate
+from core.vault.providers import KeyAway
+from core.vault.ring import MOST_SEALS
 
 State = Literal["ok", "warn", "fail"]
 MEGABYTE = 1 << 20
@@ -45,19 +47,22 @@ async def examine(config: Config) -> list[Check]:
     except (OSError, asyncpg.PostgresError) as error:
         return [*checks, Check("database", "fail", f"PostgreSQL does not answer: {error}", "Is DATABASE_URL right?")]
     try:
-        return [*checks, *[check async for check in _in_database(checks)]]
+        return [*checks, *[check async for check in _in_database(config)]]
     finally:
         await db.close_pool()
 
 
-async def _in_database(before: list[Check]) -> AsyncIterator[Check]:
+async def _in_database(config: Config) -> AsyncIterator[Check]:
     yield await _postgres()
     yield await _clock()
     tables = await _tables()
     yield tables
     if tables.state == "ok":
-        if all(check.state == "ok" for check in before if check.name == "key"):
+        ring = await _keyring(config)
+        yield ring
+        if ring.state != "fail":
             yield await _stock()
+            yield await _holders()
         yield await _worker()
         yield await _queue()
         yield await _mail()
@@ -82,18 +87,31 @@ def _address(config: Config) -> Check:
 
 
 def _key(config: Config) -> Check:
-    if config.master_key:
-        return Check("key", "ok", "the master key comes from the environment")
+    if config.transit:
+        return _transit(config.transit)
     file = config.master_key_file
-    if not file.exists():
+    if not config.master_key and not file.exists():
         return Check("key", "fail", f"there is no {file}", "Put your backup back; only a new shop makes a new key.")
-    mode = stat.S_IMODE(file.stat().st_mode)
+    mode = stat.S_IMODE(file.stat().st_mode) if not config.master_key else 0
     try:
-        keys.use(keys.load_or_create(config)[0])
+        masters = keys.load(config)
     except SetupProblem as problem:
         return Check("key", "fail", str(problem), f"chmod 600 {file}" if mode & 0o077 else "Put your backup back.")
+    if config.master_key:
+        return Check("key", "ok", "the master key comes from the environment")
+    if len(masters) > 1:
+        return Check("key", "warn", f"{file} holds {len(masters)} keys", "Run `server.py rotate-keys --master` again.")
     owner = "yours" if file.stat().st_uid == os.geteuid() else "root's"
     return Check("key", "ok", f"{file} has mode {mode:04o} and is {owner}; keep a copy in another place")
+
+
+def _transit(transit: Transit) -> Check:
+    """Whether it answers is shown by the keyring below."""
+    text = f"the master key is {transit.mount}/{transit.key} of {transit.url}"
+    file = transit.token_file
+    if file is not None and file.exists() and stat.S_IMODE(file.stat().st_mode) & 0o077:
+        return Check("key", "fail", f"{file} can be read by other users", f"chmod 600 {file}")
+    return Check("key", "ok", text)
 
 
 async def _valkey(url: str | None) -> Check:
@@ -151,25 +169,62 @@ async def missing_migrations() -> set[tuple[str, str]]:
     return known - {(row["app_name"], row["name"]) for row in await db.fetch("SELECT app_name, name FROM migration")}
 
 
-NEWEST_BATCH = "SELECT id, shop_id, sku_id, wrapped_key, key_version FROM vault_batch ORDER BY id DESC LIMIT 1"
+KEYRING = """
+SELECT version, seals, (SELECT count(*) FROM vault_key WHERE state = 'old') AS old,
+       EXISTS (SELECT 1 FROM vault_rotation WHERE finished_at IS NULL) AS rotating,
+       (SELECT max(unopened) FROM vault_rotation WHERE to_version = version) AS unopened
+FROM vault_key WHERE state = 'active'
+"""
 
 
-async def key_opens_stock() -> bool:
-    """Does the master key of this process open the newest batch? True also where there is none yet."""
-    batch = await db.fetchrow(NEWEST_BATCH)
-    if batch is None:
-        return True
+async def _keyring(config: Config) -> Check:
+    """Does the master key open the keys of the shop, and are those well?"""
     try:
-        cipher.open_batch(batch["wrapped_key"], batch["key_version"], batch["shop_id"], batch["sku_id"], batch["id"])
-    except cipher.DecryptError:
-        return False
-    return True
+        await keyring.unlock(config)
+    except KeyAway as away:
+        advice = "Orders and payments go on; no code is shown until it is back."
+        return Check("keyring", "fail", str(away), advice)
+    row: Any = await db.fetchrow(KEYRING)
+    if row["rotating"]:
+        return Check("keyring", "warn", "a rotation of keys is not finished", "Run `server.py rotate-keys` to go on.")
+    if row["seals"] > rotate.NEW_KEY_AT:
+        return Check("keyring", "warn", "the key in use has sealed a lot", "Run `server.py rotate-keys`.")
+    if row["unopened"]:
+        text = f"{row['unopened']} stored secrets open with no key"
+        return Check("keyring", "warn", text, "Enter the settings of plugins again.")
+    old = f", {row['old']} older still kept" if row["old"] else ""
+    return Check("keyring", "ok", f"version {row['version']} is in use{old}, {row['seals'] * 100 // MOST_SEALS} % worn")
+
+
+NEWEST_BATCHES = """
+SELECT DISTINCT ON (key_version) id, shop_id, sku_id, wrapped_key, key_version FROM vault_batch
+WHERE wrapped_key <> '' ORDER BY key_version, id DESC
+"""
 
 
 async def _stock() -> Check:
-    if await key_opens_stock():
-        return Check("stock", "ok", "the master key opens the stock")
-    return Check("stock", "fail", "the master key does not open the stock", "Put the right master.key back.")
+    """The newest batch of every version of the keys."""
+    closed = []
+    for batch in await db.fetch(NEWEST_BATCHES):
+        try:
+            cipher.open_batch(
+                batch["wrapped_key"], batch["key_version"], batch["shop_id"], batch["sku_id"], batch["id"]
+            )
+        except (cipher.DecryptError, cipher.VaultLocked):
+            closed.append(str(batch["id"]))
+    if not closed:
+        return Check("stock", "ok", "the keys open the stock")
+    return Check("stock", "fail", f"the keys do not open batch {', '.join(closed)}", "Put the right master.key back.")
+
+
+async def _holders() -> Check:
+    """What the living processes say; they may run on other machines with other files."""
+    without = await keyring.problems()
+    if without:
+        words = "; ".join(f"{row['name']}: {row['problem']}" for row in without)
+        advice = "Orders and payments go on; no code is shown until the key is back."
+        return Check("unlocked", "fail", f"without a key: {words}", advice)
+    return Check("unlocked", "ok", "every process that runs has its key")
 
 
 async def _worker() -> Check:

@@ -30,7 +30,8 @@ from core.hooks.store import Facts, Row
 from core.jobs import NewJob, Retry
 from core.jobs.runner import DATABASE_AWAY
 from core.refused import Refused
-from core.vault.cipher import DecryptError
+from core.vault import keys
+from core.vault.cipher import DecryptError, VaultLocked
 from core.web.feature import Feature
 from core.web.i18n import Text, _
 
@@ -63,7 +64,7 @@ class Missing:
     async def _refuse(self, *_args: Any, **_values: Any) -> Any:
         raise PluginGone
 
-    start = parse_callback = query = send = _refuse
+    start = parse_callback = query = refund = query_refund = send = _refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,7 @@ class Runtime:
         self._clients: dict[str, PluginHttp] = {}
         self._looking = asyncio.Lock()
         self._refused: Facts | None = None
+        self._without_key = False
         self._ask_seconds = ask_seconds
         self._now = _Working(None, self._new_manager(), {})
 
@@ -126,8 +128,10 @@ class Runtime:
         """Load anew when a plugin, its settings or the shop changed anywhere. True when it did."""
         async with self._looking:
             facts = await store.facts()
-            if facts in (self._now.facts, self._refused):
+            key_is_back = self._without_key and keys.current().is_unlocked()
+            if facts in (self._now.facts, self._refused) and not key_is_back:
                 return False
+            self._without_key = False
             try:
                 self._now = await self._load(facts, await store.rows())
             except TwoOwners as clash:
@@ -201,6 +205,9 @@ class Runtime:
             fields = fields_of(plugin.Settings)
             try:
                 settings = built(plugin.Settings, self.values(id, fields, row, facts.currency))
+            except VaultLocked:
+                self._without_key = True
+                raise NotReady(_("The vault has no key now. It starts by itself when the key is back.")) from None
             except DecryptError:
                 raise NotReady(_("Its secrets do not open with this master key. Enter them again.")) from None
             except SettingsWrong as wrong:

@@ -16,6 +16,7 @@ from core.jobs import bell, line, registry
 from core.jobs.lease import Cancelled, GiveUp, Lease, LeaseLost, Retry
 from core.jobs.queue import ring_commands
 from core.jobs.registry import Job
+from core.refused import NotNow
 
 log = logging.getLogger("vouchsafe.jobs")
 
@@ -25,6 +26,7 @@ BEAT_SECONDS = 1.0
 FINISH_SECONDS = 6.0
 HAND_BACK_SECONDS = 2.0
 WRITE_DOWN_SECONDS = 1.0
+NOT_NOW_SECONDS = 15.0
 
 TAKE = """
 UPDATE jobs_job
@@ -201,6 +203,8 @@ async def _attempt(job: Job, args: dict[str, Any], lease: Lease) -> Ending:
         return _again_or(job, lease, Ending("failed", _text(error)))
     except Retry as error:
         return _after_error(job, lease, _text(error), error.after)
+    except NotNow as error:
+        return Ending("queued", _text(error), job.every or NOT_NOW_SECONDS, count_try=False)
     except Exception as error:
         log.warning("job %s %s broke on try %s", lease.job_id, job.name, lease.tries, exc_info=True)
         return _after_error(job, lease, f"{type(error).__name__}: {_text(error)}", None)

@@ -13,6 +13,7 @@ from core.jobs import GiveUp, Lease, Retry, job, ring
 from core.jobs.registry import Args
 from core.messages import compose, service
 from core.messages.notifier import NotifierRefused, NotifierUnavailable
+from core.refused import NotNow
 from core.shops import service as shops
 from core.web.i18n import speaking
 
@@ -38,6 +39,9 @@ async def send(args: Args, lease: Lease) -> None:
         outgoing = await compose.outgoing(message, lease.job_id, runtime.current().base_url)
     except ValueError as error:
         raise GiveUp(str(error)) from None
+    except NotNow as error:
+        await lease.write(service.wait, message["id"], str(error))
+        raise
     try:
         # what goes wrong is told to the merchant
         shop = await shops.by_id(message["shop_id"])
@@ -62,3 +66,8 @@ async def send(args: Args, lease: Lease) -> None:
 @job("orders.mail_links")
 async def mail_links(args: Args, lease: Lease) -> None:
     await ring(*await service.links_asked(args["shop_id"], args["contact"], args["ref"], args["locale"]))
+
+
+@job("ledger.mail_link")
+async def mail_balance_link(args: Args, lease: Lease) -> None:
+    await ring(*await service.balance_link_asked(args["shop_id"], args["contact"], args["locale"]))

@@ -9,7 +9,7 @@ from core.db import Tx
 from core.ids import token_hash
 from core.orders import timeline
 from core.refused import Refused
-from core.vault import stock
+from core.vault import keys, stock
 from core.vault.reveal import SHOWING, SHOWN, RevealedCode, shown_codes
 from core.web.i18n import _
 
@@ -64,6 +64,7 @@ async def reveal(
     ``burn_hours`` is the shop's: so long after its first showing a code is erased; 0 is never.
     A SKU may say otherwise.
     """
+    keys.current().check_opens_codes()
     row = await db.fetchrow(REVEAL, ref, session_hash, ip, agent[:300], burn_hours, clock.now())
     if row is None:
         return None

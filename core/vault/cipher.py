@@ -1,30 +1,27 @@
-"""Every use of a cipher in the vault. Nothing else in it imports ``cryptography``.
+"""What the vault seals and opens: codes with the data key of their batch, other secrets with a key of the ring.
 
-A sealed blob is: format ‖ algorithm ‖ nonce (12) ‖ ciphertext and tag. What it belongs to is bound to it as
-associated data, so a blob moved to another row, batch, SKU or shop does not open.
+What a blob belongs to is bound to it as associated data, so one moved to another row, batch, SKU or shop does not open.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import NoReturn
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
-from core.vault import keys
+from core.vault import aead, keys
+from core.vault.aead import AES_256_GCM, NONCE, DecryptError, fields, version_of
 from core.vault.code_text import mask, masks, normalise
+from core.vault.ring import MOST_SEALS, KeyWorn, VaultLocked
 
 __all__ = [
     "BatchCipher",
     "DecryptError",
+    "KeyWorn",
     "OneKey",
     "Secret",
+    "VaultLocked",
     "derive",
     "fingerprint",
     "fingerprints",
@@ -34,24 +31,17 @@ __all__ = [
     "new_key",
     "open_batch",
     "open_secret",
+    "rewrap_batch_key",
     "seal_secret",
 ]
 
-FORMAT = 1
-AES_256_GCM = 1
-HEADER = bytes([FORMAT, AES_256_GCM])
-NONCE = 12
-TAG = 16
+FIRST_VERSION = 1
 BUCKET = 32
 MAX_BYTES = 65_535
 FINGERPRINT_VERSION = 1
-
-
-class DecryptError(Exception):
-    """A sealed value does not open. Always the same text: the reason would help only an attacker."""
-
-    def __init__(self) -> None:
-        super().__init__("this sealed value cannot be opened")
+# What a process without a key may seal all the same: orders go on. Whoever can write to the database can forge
+# such a blob, so it must be of no use to them.
+DROPPED = frozenset({"order-token"})
 
 
 class Secret:
@@ -85,72 +75,54 @@ def new_key() -> bytes:
 
 
 def derive(purpose: str) -> bytes:
-    """32 bytes for one purpose, always the same under the same master key."""
-    return _derived(keys.current(), "app/" + purpose)
-
-
-@lru_cache(maxsize=128)
-def _derived(master: keys.MasterKey, purpose: str) -> bytes:
-    return HKDF(hashes.SHA256(), keys.KEY_BYTES, salt=None, info=b"vouchsafe/" + purpose.encode()).derive(master.secret)
-
-
-@lru_cache(maxsize=8)
-def _vault_key(master: keys.MasterKey, purpose: str) -> AESGCM:
-    return AESGCM(_derived(master, "vault/" + purpose))
-
-
-# -- the one shape of a sealed value ----------------------------------------------------
-
-
-def _fields(*values: bytes | int | str) -> bytes:
-    """Values in a fixed order, each with its length in front, so that no two lists look alike."""
-    raw = (v.to_bytes(8, "big") if isinstance(v, int) else v.encode() if isinstance(v, str) else v for v in values)
-    return b"".join(len(v).to_bytes(4, "big") + v for v in raw)
-
-
-def _seal(key: AESGCM, data: bytes, aad: bytes) -> bytes:
-    nonce = os.urandom(NONCE)
-    return HEADER + nonce + key.encrypt(nonce, data, aad)
-
-
-def _open(key: AESGCM, blob: bytes, aad: bytes) -> bytes:
-    if len(blob) < len(HEADER) + NONCE + TAG or blob[:2] != HEADER:
-        raise DecryptError
-    try:
-        return key.decrypt(blob[2:14], blob[14:], aad)
-    except InvalidTag:
-        raise DecryptError from None
+    """32 bytes for one purpose, always the same, however often keys are rotated."""
+    return keys.current().derive(purpose)
 
 
 # -- codes ------------------------------------------------------------------------------
 
 
 class BatchCipher:
-    """Seals and opens the codes of one import batch with the data key of that batch."""
+    """Seals and opens the codes of one import batch with the data key of that batch.
 
-    __slots__ = ("_aad", "_key")
+    ``sealed`` counts what this key has sealed; a batch that is added to later must go on counting.
+    """
 
-    def __init__(self, data_key: bytes, shop_id: int, sku_id: int, batch_id: int) -> None:
-        self._key = AESGCM(data_key)
+    __slots__ = ("_aads", "_ciphers", "_encrypt", "_header", "sealed")
+
+    def __init__(
+        self, data_key: bytes, shop_id: int, sku_id: int, batch_id: int, algorithm: int = AES_256_GCM, sealed: int = 0
+    ) -> None:
+        self._ciphers = {number: cipher(data_key) for number, cipher in aead.CIPHERS.items()}
         # The id of the code follows as the last field.
-        self._aad = _fields(HEADER[:1], HEADER[1:], shop_id, sku_id, batch_id) + (8).to_bytes(4, "big")
+        self._aads = {
+            number: fields(bytes([aead.FORMAT_1]), bytes([number]), shop_id, sku_id, batch_id) + (8).to_bytes(4, "big")
+            for number in self._ciphers
+        }
+        self._header = bytes([aead.FORMAT_1, algorithm])
+        self._encrypt = self._ciphers[algorithm].encrypt
+        self.sealed = sealed
 
     def seal(self, code_id: int, code: str) -> bytes:
         return self.seal_many([code_id], [code])[0]
 
     def seal_many(self, code_ids: Iterable[int], codes: list[str]) -> list[bytes]:
-        encrypt, aad = self._key.encrypt, self._aad
+        encrypt, header, aad = self._encrypt, self._header, self._aads[self._header[1]]
         texts = _utf8(codes)
+        if self.sealed + len(texts) > MOST_SEALS:
+            raise KeyWorn
+        self.sealed += len(texts)
         nonces = os.urandom(NONCE * len(texts))
         nonce_at = (nonces[at : at + NONCE] for at in range(0, len(nonces), NONCE))
         blobs = []
         for code_id, text, nonce in zip(code_ids, texts, nonce_at, strict=True):
             before, after = _frame(len(text))
-            blobs.append(HEADER + nonce + encrypt(nonce, before + text + after, aad + code_id.to_bytes(8, "big")))
+            blobs.append(header + nonce + encrypt(nonce, before + text + after, aad + code_id.to_bytes(8, "big")))
         return blobs
 
     def open(self, code_id: int, blob: bytes) -> Secret:
-        padded = _open(self._key, blob, self._aad + code_id.to_bytes(8, "big"))
+        aad = self._aads.get(blob[1] if len(blob) > 1 else 0, b"")
+        padded = aead.open_format_1(self._ciphers, blob, aad + code_id.to_bytes(8, "big"))
         return Secret(padded[2 : 2 + int.from_bytes(padded[:2], "big")].decode())
 
 
@@ -169,37 +141,50 @@ def _utf8(codes: list[str]) -> list[bytes]:
 
 
 def new_batch_key(shop_id: int, sku_id: int, batch_id: int) -> tuple[bytes, int]:
-    """A fresh data key, wrapped by the master key, and the version of that master key."""
-    master = keys.current()
-    aad = _batch_aad(shop_id, sku_id, batch_id, master.version)
-    return _seal(_vault_key(master, "wrap"), new_key(), aad), master.version
+    """A fresh data key, wrapped by the active key of the vault, and the version of that key."""
+    return _wrapped(new_key(), shop_id, sku_id, batch_id)
 
 
-@lru_cache(maxsize=1024)
-def _opened_batch(
-    master: keys.MasterKey, wrapped_key: bytes, key_version: int, shop_id: int, sku_id: int, batch_id: int
+def open_batch(
+    wrapped_key: bytes, key_version: int, shop_id: int, sku_id: int, batch_id: int, sealed: int = 0
 ) -> BatchCipher:
-    aad = _batch_aad(shop_id, sku_id, batch_id, key_version)
-    return BatchCipher(_open(_vault_key(master, "wrap"), wrapped_key, aad), shop_id, sku_id, batch_id)
+    """:raises VaultLocked: the key of the vault is away, or this process has not learned of that version yet."""
+    wrapped_key = bytes(wrapped_key)
+
+    def make() -> BatchCipher:
+        data_key = _unwrapped(wrapped_key, key_version, shop_id, sku_id, batch_id)
+        return BatchCipher(data_key, shop_id, sku_id, batch_id, sealed=sealed)
+
+    if sealed:
+        return make()
+    return keys.current().batch((wrapped_key, key_version, shop_id, sku_id, batch_id), make)
 
 
-def open_batch(wrapped_key: bytes, key_version: int, shop_id: int, sku_id: int, batch_id: int) -> BatchCipher:
-    return _opened_batch(keys.current(), bytes(wrapped_key), key_version, shop_id, sku_id, batch_id)
+def rewrap_batch_key(
+    wrapped_key: bytes, key_version: int, shop_id: int, sku_id: int, batch_id: int
+) -> tuple[bytes, int]:
+    """The same data key under the active key of the vault. No code is touched."""
+    data_key = _unwrapped(bytes(wrapped_key), key_version, shop_id, sku_id, batch_id)
+    return _wrapped(data_key, shop_id, sku_id, batch_id)
 
 
-def _batch_aad(shop_id: int, sku_id: int, batch_id: int, key_version: int) -> bytes:
-    return _fields("data key", shop_id, sku_id, batch_id, key_version)
+def _wrapped(data_key: bytes, shop_id: int, sku_id: int, batch_id: int) -> tuple[bytes, int]:
+    ring = keys.current()
+    key = ring.wrap_key(ring.active)
+    ring.spend()
+    return key.seal(data_key, batch_aad(shop_id, sku_id, batch_id, ring.active)), ring.active
+
+
+def _unwrapped(wrapped_key: bytes, key_version: int, shop_id: int, sku_id: int, batch_id: int) -> bytes:
+    key = keys.current().wrap_key(key_version)
+    return key.open(wrapped_key, batch_aad(shop_id, sku_id, batch_id, key_version))
+
+
+def batch_aad(shop_id: int, sku_id: int, batch_id: int, key_version: int) -> bytes:
+    return fields("data key", shop_id, sku_id, batch_id, key_version)
 
 
 # -- fingerprints -----------------------------------------------------------------------
-
-
-@lru_cache(maxsize=8)
-def _hmac_states(master: keys.MasterKey) -> tuple[hashlib._Hash, hashlib._Hash]:
-    """HMAC-SHA256 with its two key blocks already hashed: copying them halves the time per code."""
-    block = _derived(master, "vault/code index").ljust(64, b"\0")
-    inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
-    return inner, hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
 
 
 def fingerprint(shop_id: int, code: str) -> bytes:
@@ -208,7 +193,7 @@ def fingerprint(shop_id: int, code: str) -> bytes:
 
 
 def fingerprints(shop_id: int, codes: Iterable[str]) -> list[bytes]:
-    inner_key, outer_key = _hmac_states(keys.current())
+    inner_key, outer_key = keys.current().index()
     inner_key = inner_key.copy()
     inner_key.update(bytes([FINGERPRINT_VERSION]) + shop_id.to_bytes(8, "big"))
     found = []
@@ -225,23 +210,40 @@ def fingerprints(shop_id: int, codes: Iterable[str]) -> list[bytes]:
 
 def seal_secret(purpose: str, data: bytes) -> bytes:
     """Seal a setting, a second-factor key and the like. It opens only under the same purpose."""
-    return _seal(_vault_key(keys.current(), "secrets"), data, _fields("secret", purpose))
+    ring, aad = keys.current(), fields("secret", purpose)
+    if purpose in DROPPED and ring.public_key and not ring.can_seal():
+        return aead.drop(ring.public_key, ring.active, data, aad)
+    ring.spend()
+    return ring.secrets_key(ring.active).seal(data, aad)
 
 
 def open_secret(purpose: str, blob: bytes) -> bytes:
-    return _open(_vault_key(keys.current(), "secrets"), blob, _fields("secret", purpose))
+    """:raises VaultLocked: the key of the vault is away, or this process has not learned of that version yet."""
+    ring, aad = keys.current(), fields("secret", purpose)
+    version = version_of(blob)
+    if version is None:
+        return ring.secrets_key(FIRST_VERSION).open(blob, aad)
+    if blob[1:2] == bytes([aead.TO_PUBLIC_KEY]) and purpose in DROPPED:
+        return ring.box(version).open(blob, aad)
+    return ring.secrets_key(version).open(blob, aad)
 
 
 class OneKey:
     """Seals numbered pieces of one thing, such as a file, with a key made for it alone."""
 
-    __slots__ = ("_key",)
+    __slots__ = ("_ciphers", "_sealed")
 
     def __init__(self, key: bytes) -> None:
-        self._key = AESGCM(key)
+        self._ciphers = {number: cipher(key) for number, cipher in aead.CIPHERS.items()}
+        self._sealed = 0
 
     def seal(self, place: str, number: int, data: bytes) -> bytes:
-        return _seal(self._key, data, _fields(place, number))
+        if self._sealed >= MOST_SEALS:
+            raise KeyWorn
+        self._sealed += 1
+        nonce = os.urandom(NONCE)
+        header = bytes([aead.FORMAT_1, AES_256_GCM])
+        return header + nonce + self._ciphers[AES_256_GCM].encrypt(nonce, data, fields(place, number))
 
     def open(self, place: str, number: int, blob: bytes) -> bytes:
-        return _open(self._key, blob, _fields(place, number))
+        return aead.open_format_1(self._ciphers, blob, fields(place, number))

@@ -263,9 +263,10 @@ async def store(
         await tx.execute("DELETE FROM vault_batch WHERE id = $1", batch_id)
         return None, findings
     await tx.execute(
-        "UPDATE vault_batch SET state = 'ready', counts = $2 WHERE id = $1",
+        "UPDATE vault_batch SET state = 'ready', counts = $2, seals = seals + $3 WHERE id = $1",
         batch_id,
         {"imported": stock.stored, "refused": sum(findings.reasons.values())},
+        batch.sealed,
     )
     return batch_id, findings
 

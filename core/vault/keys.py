@@ -1,4 +1,4 @@
-"""The master key: where it comes from, and the one this process uses."""
+"""The master key in its file or in the environment, and the keys this process uses."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import binascii
 import os
 import re
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from core.config import SetupProblem
+from core.vault.ring import Ring
 
 KEY_BYTES = 32
 HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
@@ -46,41 +48,42 @@ class KeyConfig(Protocol):
     def master_key_file(self) -> Path: ...
 
 
-_current: MasterKey | None = None
+_current = Ring.locked("no master key was loaded")
 
 
-def use(master: MasterKey) -> None:
-    """Make ``master`` the key of this process; done once at start."""
+def use(keys: MasterKey | Ring) -> None:
+    """Make these the keys of this process. A single key stands for all of them, as in a shop that never rotated."""
     global _current
-    _current = master
+    _current = Ring(keys.secret, {keys.version: keys.secret}, keys.version) if isinstance(keys, MasterKey) else keys
 
 
-def current() -> MasterKey:
-    if _current is None:
-        raise KeyFileError("the vault is locked: no master key was loaded")
+def current() -> Ring:
     return _current
 
 
 def load_or_create(config: KeyConfig) -> tuple[MasterKey, bool]:
     """The master key, and whether it was made just now (then its owner must be told to back it up)."""
+    created = not config.master_key and create(config.master_key_file)
+    return load(config)[0], created
+
+
+def load(config: KeyConfig) -> list[MasterKey]:
+    """The master keys that are there: the first seals, all of them open.
+
+    :raises KeyFileError: there is none, or it cannot be used.
+    """
     if config.master_key:
-        return MasterKey(_decode(config.master_key, "VOUCHSAFE_MASTER_KEY")), False
-    created = _create(config.master_key_file)
-    return MasterKey(_read(config.master_key_file)), created
+        return [MasterKey(_decode(text.strip(), "VOUCHSAFE_MASTER_KEY")) for text in config.master_key.split(",")]
+    return [MasterKey(_decode(line, str(config.master_key_file))) for line in _read(config.master_key_file)]
 
 
-def _create(path: Path) -> bool:
+def create(path: Path) -> bool:
     """Write a new key unless the file is there. Several processes may try at once: the link decides."""
     if path.exists():
         return False
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    draft = _draft(path, [secrets.token_bytes(KEY_BYTES)])
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
         os.link(draft, path)
     except FileExistsError:
         return False
@@ -88,6 +91,22 @@ def _create(path: Path) -> bool:
         draft.unlink()
     _keep(path.parent)
     return True
+
+
+def write(path: Path, masters: Sequence[MasterKey]) -> None:
+    """Put these keys in place of those in the file; at every moment it holds either the old or the new ones."""
+    _draft(path, [master.secret for master in masters]).rename(path)
+    _keep(path.parent)
+
+
+def _draft(path: Path, secret_keys: Sequence[bytes]) -> Path:
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.writelines(base64.b64encode(secret) + b"\n" for secret in secret_keys)
+        file.flush()
+        os.fsync(file.fileno())
+    return draft
 
 
 def _keep(folder: Path) -> None:
@@ -98,14 +117,14 @@ def _keep(folder: Path) -> None:
         os.close(handle)
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path) -> list[str]:
     try:
         with path.open("rb") as file:
             _check_access(path, os.fstat(file.fileno()))
             text = file.read(1024).decode("ascii", "replace")
     except OSError as error:
         raise KeyFileError(f"the master key file {path} cannot be read: {error.strerror}") from None
-    return _decode(text.strip(), str(path))
+    return text.split() or [""]
 
 
 def _check_access(path: Path, facts: os.stat_result) -> None:

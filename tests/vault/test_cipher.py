@@ -4,48 +4,13 @@ import pickle
 import random
 
 import pytest
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.vault import cipher, keys
-from core.vault.cipher import BatchCipher, DecryptError, OneKey, Secret
-
-# AES-256-GCM, 96-bit IV, from "The Galois/Counter Mode of Operation" (McGrew, Viega), test cases 13 to 16.
-VECTORS = [
-    ("00" * 32, "00" * 12, "", "", "530f8afbc74536b9a963b4f1c4cb738b"),
-    ("00" * 32, "00" * 12, "00" * 16, "", "cea7403d4d606b6e074ec5d3baf39d18d0d1c8a799996bf0265b98b5d48ab919"),
-    (
-        "feffe9928665731c6d6a8f9467308308" * 2,
-        "cafebabefacedbaddecaf888",
-        "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a721c3c0c95956809532fcf0e2449a6b525"
-        "b16aedf5aa0de657ba637b391aafd255",
-        "",
-        "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa8cb08e48590dbb3da7b08b1056828838"
-        "c5f61e6393ba7a0abcc9f662898015adb094dac5d93471bdec1a502270e3cc6c",
-    ),
-    (
-        "feffe9928665731c6d6a8f9467308308" * 2,
-        "cafebabefacedbaddecaf888",
-        "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a721c3c0c95956809532fcf0e2449a6b525"
-        "b16aedf5aa0de657ba637b39",
-        "feedfacedeadbeeffeedfacedeadbeefabaddad2",
-        "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa8cb08e48590dbb3da7b08b1056828838"
-        "c5f61e6393ba7a0abcc9f66276fc6ece0f4e1768cddf8853bb2d551b",
-    ),
-]
-
-
-@pytest.mark.parametrize(("key", "nonce", "text", "aad", "sealed"), VECTORS)
-def test_published_vectors_open_through_our_wrapper(key: str, nonce: str, text: str, aad: str, sealed: str) -> None:
-    blob = cipher.HEADER + bytes.fromhex(nonce) + bytes.fromhex(sealed)
-    aes = AESGCM(bytes.fromhex(key))
-    assert cipher._open(aes, blob, bytes.fromhex(aad)) == bytes.fromhex(text)
-    broken = blob[:-1] + bytes([blob[-1] ^ 1])
-    with pytest.raises(DecryptError):
-        cipher._open(aes, broken, bytes.fromhex(aad))
+from core.vault import aead, cipher, keys
+from core.vault.cipher import BatchCipher, DecryptError, OneKey, Secret, VaultLocked
 
 
 def test_hkdf_is_that_of_rfc_5869() -> None:
@@ -102,9 +67,11 @@ def test_a_blob_moved_anywhere_else_fails() -> None:
 def test_a_data_key_opens_only_for_its_own_batch() -> None:
     wrapped, version = cipher.new_batch_key(1, 2, 3)
     cipher.open_batch(wrapped, version, 1, 2, 3)
-    for where in ((version + 1, 1, 2, 3), (version, 9, 2, 3), (version, 1, 9, 3), (version, 1, 2, 9)):
+    for where in ((0, 1, 2, 3), (version, 9, 2, 3), (version, 1, 9, 3), (version, 1, 2, 9)):
         with pytest.raises(DecryptError):
             cipher.open_batch(wrapped, *where)
+    with pytest.raises(VaultLocked, match="has not learned of version 2"):
+        cipher.open_batch(wrapped, version + 1, 1, 2, 3)
     assert cipher.new_batch_key(1, 2, 3)[0] != wrapped
 
 
@@ -146,7 +113,7 @@ def test_nonces_never_repeat(batch: BatchCipher) -> None:
 
 
 def test_the_fingerprint_is_hmac_sha256() -> None:
-    key = cipher._derived(keys.current(), "vault/code index")
+    key = aead.derived(bytes(range(32)), "vault/code index")
     for code in ("", "A", "卡密-1234", "x" * 5000):
         message = bytes([1]) + (7).to_bytes(8, "big") + code.encode()
         assert cipher.fingerprint(7, code) == hmac.digest(key, message, hashlib.sha256)
