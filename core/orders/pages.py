@@ -28,7 +28,7 @@ from core.refused import Refused
 from core.vault.burn import burn_shown
 from core.vault.reveal import RevealedCode
 from core.web import limits
-from core.web.errors import FormError, TooMany
+from core.web.errors import FormError, TooMany, UnknownDevice
 from core.web.flash import flash
 from core.web.forms import Line, read_form
 from core.web.hx import wants_fragment
@@ -187,7 +187,7 @@ async def _listen(ref: str, rung: asyncio.Event) -> None:
 # -- the codes --------------------------------------------------------------------------
 
 
-@post("/o/{ref:str}/reveal", opt={"who": "buyer", "limit": "reveal", "max_body": 4096})
+@post("/o/{ref:str}/reveal", opt={"who": "buyer", "session": "late", "max_body": 4096})
 async def reveal(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
     visit: Visit = request.scope["state"]["visit"]
     shown = await _reveal(request, ref)
@@ -199,7 +199,7 @@ async def reveal(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
     return page(request, "orders/order.html", context)
 
 
-@post("/o/{ref:str}/codes.txt", opt={"who": "buyer", "limit": "reveal", "max_body": 4096})
+@post("/o/{ref:str}/codes.txt", opt={"who": "buyer", "session": "late", "max_body": 4096})
 async def download(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
     shown = await _reveal(request, ref)
     if shown is None:
@@ -218,27 +218,28 @@ async def download(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
 
 async def _reveal(request: AnyRequest, ref: str) -> tuple[OrderView, list[RevealedCode]] | None:
     visit: Visit = request.scope["state"]["visit"]
-    if visit.session is None:
-        return None
+    session_hash = token_hash(visit.cookie or "")
     agent = request.headers.get("user-agent", "")
-    shown = await orders.reveal(ref, visit.session.id_hash, visit.ip, agent, visit.shop.settings.burn_hours)
+    shown = await orders.reveal(ref, session_hash, visit.ip, agent, visit.shop.settings.burn_hours)
     if shown is None:
         return None
     order, revealed = order_view(shown[0]), shown[1]
     if len(revealed) < len(order.kept_codes):
-        await _stranger(visit, "order.second_reveal", ref)
+        await _stranger(visit, "order.second_reveal", ref, session_hash)
     return order, revealed
 
 
-async def _stranger(visit: Visit, kind: str, ref: str) -> None:
-    await strangers.asked(kind, ref, visit.session.id_hash, shop_id=visit.shop.id, ip=visit.ip, request_id=visit.id)
+async def _stranger(visit: Visit, kind: str, ref: str, session_hash: bytes) -> None:
+    await strangers.asked(kind, ref, session_hash, shop_id=visit.shop.id, ip=visit.ip, request_id=visit.id)
 
 
 async def _refuse(request: AnyRequest, ref: str) -> Response[Any]:
     """No page of ours offers this button on an order of somebody else."""
     visit: Visit = request.scope["state"]["visit"]
-    if visit.session is not None:
-        await _stranger(visit, "order.foreign_reveal", ref)
+    session = visit.session or (await sessions.load(visit.cookie) if visit.cookie else None)
+    if session is None:
+        raise UnknownDevice()
+    await _stranger(visit, "order.foreign_reveal", ref, session.id_hash)
     return _unknown(request)
 
 

@@ -11,6 +11,8 @@ from core.orders import timeline
 from core.refused import Refused
 from core.vault import keys, stock
 from core.vault.reveal import SHOWING, SHOWN, RevealedCode, shown_codes
+from core.web import limits
+from core.web.errors import TooMany
 from core.web.i18n import _
 
 EXPIRE_AT_ONCE = 200
@@ -46,7 +48,8 @@ FOR_SESSION = VIEW + "JOIN orders_access access ON access.order_id = o.id AND ac
 # The button "Show my code" in one statement: the order, its codes, and the note that they were shown.
 REVEAL = f"""
 WITH {SHOWING}
-SELECT view.*, {SHOWN} AS shown FROM ({VIEW} WHERE o.id = (SELECT id FROM mine)) AS view
+SELECT view.*, (SELECT hits FROM tried) > $9 AS too_many, {SHOWN} AS shown
+FROM ({VIEW} WHERE o.id = (SELECT id FROM mine)) AS view
 """  # noqa: S608 - put together from constants
 
 
@@ -63,12 +66,19 @@ async def reveal(
 
     ``burn_hours`` is the shop's: so long after its first showing a code is erased; 0 is never.
     A SKU may say otherwise.
+
+    :raises TooMany: this session asked too often; nothing was shown.
     """
     keys.current().check_opens_codes()
-    row = await db.fetchrow(REVEAL, ref, session_hash, ip, agent[:300], burn_hours, clock.now())
+    this = limits.one("reveal", session_hash.hex()[:32])
+    counted = (this.bucket, this.window_start, this.most)
+    row = await db.fetchrow(REVEAL, ref, session_hash, ip, agent[:300], burn_hours, clock.now(), *counted)
     if row is None:
         return None
+    if row["too_many"]:
+        raise TooMany(this.retry_after)
     order = dict(row)
+    del order["too_many"]
     return order, shown_codes(order.pop("shown"))
 
 

@@ -49,6 +49,17 @@ class SignInNeeded(WebError):
     status = 401
 
 
+class UnknownDevice(SignInNeeded):
+    """A page of a buyer, asked for by a browser that holds no session."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            _("We do not know this device any more"),
+            _("The page belongs to an order, and this browser no longer holds its key."),
+            _("Open the link in your order mail again, or find the order with the order search."),
+        )
+
+
 class Forbidden(WebError):
     status = 403
 

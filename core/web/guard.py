@@ -4,7 +4,8 @@
 ``max_body``  bytes, 1 MB when not said
 ``limit``     a name from ``core.web.limits``
 ``repeats``   query names that may stand more than once
-``session``   True loads the session on a GET that anyone may make
+``session``   True loads the session on a GET that anyone may make; "late" leaves it to a buyer's route, whose own
+              statement looks at the cookie's session
 ``fresh``     True on a POST of staff: the password must have been given within the last minutes, else the person is
               asked for it and the act goes on with the same form
 """
@@ -18,7 +19,7 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from core.web import csrf, forms, limits
-from core.web.errors import BadRequest, Forbidden, NotFound, SignInNeeded, TooLarge, WrongContentType
+from core.web.errors import BadRequest, Forbidden, NotFound, SignInNeeded, TooLarge, UnknownDevice, WrongContentType
 from core.web.feature import KEY, STAFF, BadRoute, who_may
 from core.web.i18n import _
 from core.web.visit import Visit
@@ -63,6 +64,7 @@ class Policy:
     limit: str | None
     repeats: tuple[str, ...]
     session: bool
+    late: bool
     fresh: bool
 
     @classmethod
@@ -78,7 +80,8 @@ class Policy:
             max_body=opt.get("max_body", MAX_BODY),
             limit=limit,
             repeats=tuple(opt.get("repeats", ())),
-            session=bool(opt.get("session")),
+            session=opt.get("session") is True,
+            late=opt.get("session") == "late",
             fresh=bool(opt.get("fresh")),
         )
 
@@ -161,7 +164,7 @@ class Guard:
         receive = _limited(scope, receive, policy.max_body)
         form = await self._read_form(headers, receive, policy)
         try:
-            _check_token(headers, form, visit, origin)
+            _check_token(headers, form, visit, origin, holds_session=policy.late or visit.session is not None)
             if policy.fresh:
                 form = await self._prove(visit, form, headers.get(b"user-agent", b"").decode("latin-1"))
                 scope["state"]["session"] = visit.session
@@ -182,19 +185,16 @@ class Guard:
         raise WrongContentType()
 
     async def _admit(self, policy: Policy, scope: Any, visit: Visit) -> None:
-        wants_session = policy.who != "anyone" or policy.session or visit.method not in SAFE
+        wants_session = not policy.late and (policy.who != "anyone" or policy.session or visit.method not in SAFE)
         if wants_session and visit.cookie:
             visit.session = scope["state"]["session"] = await self._load_session(visit.cookie)
         if policy.limit:
             await limits.hit(policy.limit, _counted_as(limits.LIMITS[policy.limit], visit))
         if policy.right is not None:
             _check_staff(policy.right, visit)
-        elif policy.who == "buyer" and visit.session is None and visit.method not in SAFE:
-            raise SignInNeeded(
-                _("We do not know this device any more"),
-                _("The page belongs to an order, and this browser no longer holds its key."),
-                _("Open the link in your order mail again, or find the order with the order search."),
-            )
+        elif policy.who == "buyer" and visit.method not in SAFE:
+            if not (visit.cookie if policy.late else visit.session):
+                raise UnknownDevice()
 
 
 def _counted_as(limit: limits.Limit, visit: Visit) -> str:
@@ -222,13 +222,15 @@ def _sign_in_path(visit: Visit) -> str:
     return f"{SIGN_IN}?next={quote(visit.address, safe='/')}"
 
 
-def _check_token(headers: dict[bytes, bytes], form: forms.Form | None, visit: Visit, origin: csrf.Source) -> None:
+def _check_token(
+    headers: dict[bytes, bytes], form: forms.Form | None, visit: Visit, origin: csrf.Source, *, holds_session: bool
+) -> None:
     """A browser that holds a session must show its token; one without must at least come from our own pages."""
     given = headers.get(csrf.HEADER, b"").decode("latin-1") or (form.first(csrf.FIELD) if form else "")
     if visit.cookie and csrf.matches(visit.cookie, given):
         return
     hidden_origin = headers.get(b"origin") == b"null" and origin is csrf.Source.UNKNOWN
-    if visit.session is None and not hidden_origin:
+    if not holds_session and not hidden_origin:
         return
     raise Forbidden(
         _("This page was open for too long"),

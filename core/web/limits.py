@@ -55,6 +55,24 @@ RETURNING hits
 SO_FAR = "SELECT hits FROM web_limit WHERE bucket = $1 AND window_start = $2"
 
 
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One try as it is counted: in which bucket and window, and how many may be made."""
+
+    bucket: str
+    window_start: datetime
+    most: int
+    retry_after: int
+
+
+def one(name: str, who: str) -> Try:
+    """A try of ``name`` by ``who``, for a statement that counts it itself as ``COUNT`` does."""
+    limit = LIMITS[name]
+    now = int(clock.now().timestamp())
+    start = now - now % limit.seconds
+    return Try(f"{name}:{who}", datetime.fromtimestamp(start, UTC), limit.hits, start + limit.seconds - now)
+
+
 async def hit(name: str, who: str) -> None:
     """Count one try of ``name`` by ``who``. Raises TooMany when it is one too many."""
     await _compare(COUNT, name, who, LIMITS[name].hits)
@@ -66,18 +84,16 @@ async def check(name: str, who: str) -> None:
 
 
 async def _compare(sql: str, name: str, who: str, most: int) -> None:
-    limit = LIMITS[name]
-    now = int(clock.now().timestamp())
-    start = now - now % limit.seconds
+    this = one(name, who)
     try:
-        hits = await db.fetchval(sql, f"{name}:{who}", datetime.fromtimestamp(start, UTC)) or 0
+        hits = await db.fetchval(sql, this.bucket, this.window_start) or 0
     except (asyncpg.PostgresError, *db.AWAY) as error:
-        if limit.strict:
+        if LIMITS[name].strict:
             raise Unavailable() from error
         log.warning("limit %s could not be counted: %s", name, type(error).__name__)
         return
     if hits > most:
-        raise TooMany(start + limit.seconds - now)
+        raise TooMany(this.retry_after)
 
 
 async def below(name: str, who: str) -> bool:
