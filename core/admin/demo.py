@@ -13,7 +13,7 @@ from core.catalog.service import Words
 from core.db import Tx
 from core.hooks import store
 from core.ids import ALPHABET
-from core.vault import cipher
+from core.vault import cipher, stock
 from core.vault.import_run import BatchFacts, open_new_batch
 
 PICTURES = Path(__file__).parent / "demo_pictures"
@@ -225,7 +225,7 @@ async def _stock_up(tx: Tx, shop_id: int, sku_id: int) -> None:
     await tx.executemany(
         CODE,
         [
-            (id, shop_id, sku_id, batch_id, int.from_bytes(mark[:4], "big", signed=True), blob, mark, cipher.mask(code))
+            (id, shop_id, sku_id, batch_id, stock.slot(mark, None), blob, mark, cipher.mask(code))
             for id, code, mark, blob in zip(ids, codes, marks, batch.seal_many(ids, codes), strict=True)
         ],
     )

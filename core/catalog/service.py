@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,7 @@ class SkuFacts:
     min_per_order: int
     max_per_order: int
     max_per_buyer: int | None
+    min_days_left: int
     on_sale: bool
 
 
@@ -45,10 +47,30 @@ WHERE sku.shop_id = $1 AND sku.code = ANY($2)
 """
 
 
+FACTS_SECONDS = 1.0
+FACTS_MOST = 5_000
+
+_facts: dict[tuple[int, str], tuple[float, SkuFacts]] = {}
+
+
 async def sku_facts(shop_id: int, codes: list[str]) -> dict[str, SkuFacts]:
-    """Facts of these SKU codes; unknown ones are missing."""
-    rows = await db.fetch(SKU_FACTS, shop_id, codes)
-    return {row["code"]: _sku_facts(row) for row in rows}
+    """Facts of these SKU codes; unknown ones are missing. What an editor changes is seen a second later everywhere."""
+    now = time.monotonic()
+    known = {code: _facts.get((shop_id, code), (0.0, None)) for code in codes}
+    fresh = {code: facts for code, (until, facts) in known.items() if facts is not None and until > now}
+    if len(fresh) < len(codes):
+        rows = await db.fetch(SKU_FACTS, shop_id, [code for code in codes if code not in fresh])
+        read = {row["code"]: _sku_facts(row) for row in rows}
+        if len(_facts) > FACTS_MOST:
+            _facts.clear()
+        _facts.update({(shop_id, code): (now + FACTS_SECONDS, facts) for code, facts in read.items()})
+        fresh |= read
+    return fresh
+
+
+def forget() -> None:
+    """Something was changed here: the next reader looks into the database."""
+    _facts.clear()
 
 
 def _sku_facts(row: Any) -> SkuFacts:
@@ -66,5 +88,6 @@ def _sku_facts(row: Any) -> SkuFacts:
         min_per_order=row["min_per_order"],
         max_per_order=row["max_per_order"],
         max_per_buyer=row["max_per_buyer"],
+        min_days_left=row["min_days_left"],
         on_sale=row["on_sale"],
     )

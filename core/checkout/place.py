@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from ipaddress import ip_address
 from typing import Any
 
@@ -99,16 +99,24 @@ class Placed:
 # and the key is new. The claim is the one of core.vault.stock, once for each line.
 PLACE = """
 WITH item AS (
-    SELECT * FROM jsonb_to_recordset($1) AS item (
+    SELECT asked.*, coalesce(nearest.bucket + ($2 & 131071), $2) AS low,
+           coalesce(nearest.bucket + 131071, 2147483647) AS high
+    FROM jsonb_to_recordset($1) AS asked (
         sku_id bigint, product_id bigint, product_title jsonb, sku_title jsonb, sku_code text, delivery_note jsonb,
-        quantity int, unit_price bigint, total bigint, fields jsonb)
+        quantity int, unit_price bigint, total bigint, fields jsonb, first_slot int)
+    LEFT JOIN LATERAL (
+        SELECT slot >> 17 << 17 AS bucket FROM vault_code
+        WHERE sku_id = asked.sku_id AND state = 'free' AND slot >= asked.first_slot AND slot < 0
+        ORDER BY slot LIMIT 1) AS nearest ON true
 ), claimed AS MATERIALIZED (
     SELECT item.sku_id, code.id FROM item CROSS JOIN LATERAL (
         WITH first AS MATERIALIZED (
-            SELECT id FROM vault_code WHERE sku_id = item.sku_id AND state = 'free' AND slot >= $2
+            SELECT id FROM vault_code WHERE sku_id = item.sku_id AND state = 'free'
+                AND slot >= item.low AND slot <= item.high
             ORDER BY slot LIMIT item.quantity FOR UPDATE SKIP LOCKED
         ), rest AS MATERIALIZED (
-            SELECT id FROM vault_code WHERE sku_id = item.sku_id AND state = 'free' AND slot < $2
+            SELECT id FROM vault_code WHERE sku_id = item.sku_id AND state = 'free' AND slot >= item.first_slot
+                AND NOT (slot >= item.low AND slot <= item.high)
             ORDER BY slot LIMIT item.quantity - (SELECT count(*) FROM first) FOR UPDATE SKIP LOCKED
         )
         SELECT id FROM first UNION ALL SELECT id FROM rest
@@ -142,7 +150,9 @@ WITH item AS (
 ), line AS (
     INSERT INTO orders_line (order_id, sku_id, product_id, product_title, sku_title, sku_code, delivery_note,
                              quantity, unit_price, total, fields)
-    SELECT placed.id, item.* FROM placed, item RETURNING id, sku_id
+    SELECT placed.id, item.sku_id, item.product_id, item.product_title, item.sku_title, item.sku_code,
+           item.delivery_note, item.quantity, item.unit_price, item.total, item.fields
+    FROM placed, item RETURNING id, sku_id
 ), reserved AS (
     -- by array and not by join: the planner expects a million claims and would read the whole stock to join them
     UPDATE vault_code SET state = 'reserved', reserved_until = $21, line_id = (
@@ -207,7 +217,7 @@ async def _place(shop: Shop, quote: Quote, answers: dict[str, str], buyer: Buyer
     expires_at = now + timedelta(minutes=shop.settings.reservation_minutes)
     step = await chosen.prepare(ref, now, expires_at) if chosen.prepare else None
     values = (
-        [_line(line, answers) for line in quote.lines],
+        [_line(line, answers, stock.today(shop.timezone, now)) for line in quote.lines],
         stock.random_slot(),
         shop.settings.open_orders_per_contact,
         shop.settings.open_orders_per_address,
@@ -248,7 +258,7 @@ async def _place(shop: Shop, quote: Quote, answers: dict[str, str], buyer: Buyer
     return Placed(placed["id"], ref, f"{ref}-1", expires_at, is_new=True, started=step is not None, token=token)
 
 
-def _line(line: QuoteLine, answers: dict[str, str]) -> dict[str, Any]:
+def _line(line: QuoteLine, answers: dict[str, str], today: date) -> dict[str, Any]:
     sku = line.sku
     return {
         "sku_id": sku.id,
@@ -261,6 +271,7 @@ def _line(line: QuoteLine, answers: dict[str, str]) -> dict[str, Any]:
         "unit_price": line.unit_price.amount,
         "total": line.total.amount,
         "fields": answers,
+        "first_slot": stock.first_slot(today + timedelta(days=sku.min_days_left)),
     }
 
 

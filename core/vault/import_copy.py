@@ -16,6 +16,7 @@ from itertools import repeat
 
 from core.db import Tx
 from core.vault.import_rows import Extra
+from core.vault.stock import slot
 
 START = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 END = b"\xff\xff"
@@ -25,6 +26,7 @@ EPOCH = date(2000, 1, 1)
 COLUMNS = ["id", "shop_id", "sku_id", "batch_id", "slot", "blob", "fingerprint", "mask"]
 EXTRA_COLUMNS = ["note", "expires_on"]
 SIZE = struct.Struct(">i")
+MARK = struct.Struct(">I28x")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,27 +59,33 @@ class SealedCodes:
 @lru_cache(maxsize=4096)
 def _row(blob_size: int, mask_size: int) -> Callable[..., bytes]:
     """Packs the number of columns, then each column with its size before it."""
-    return struct.Struct(f">h iq iq iq iq i4s i{blob_size}s i32s i{mask_size}s").pack
+    return struct.Struct(f">h iq iq iq iq ii i{blob_size}s i32s i{mask_size}s").pack
 
 
 def packed(codes: SealedCodes) -> bytes:
-    """The codes as the input of ``copy_in``. The slot is the beginning of the fingerprint: it is random, and
-    both indexes are filled in one order."""
+    """The codes as the input of ``copy_in``."""
     width = len(COLUMNS) + len(EXTRA_COLUMNS) * (codes.extras is not None)
     shop, sku, batch = codes.shop_id, codes.sku_id, codes.batch_id
     extras = map(_extra, codes.extras) if codes.extras is not None else repeat(b"")
     parts = [START]
-    for code_id, blob, mark, shown, extra in zip(
-        codes.ids, codes.blobs, codes.marks, codes.masks, extras, strict=False
+    for code_id, place, blob, mark, shown, extra in zip(
+        codes.ids, _slots(codes), codes.blobs, codes.marks, codes.masks, extras, strict=False
     ):
         text = shown.encode()
         size, shown_size = len(blob), len(text)
         row = _row(size, shown_size)(
-            width, 8, code_id, 8, shop, 8, sku, 8, batch, 4, mark, size, blob, 32, mark, shown_size, text
+            width, 8, code_id, 8, shop, 8, sku, 8, batch, 4, place, size, blob, 32, mark, shown_size, text
         )
         parts.append(row + extra)
     parts.append(END)
     return b"".join(parts)
+
+
+def _slots(codes: SealedCodes) -> list[int]:
+    if codes.extras is None:
+        # what slot() gives for a code without a date, three times as fast
+        return [number >> 1 for (number,) in MARK.iter_unpack(b"".join(codes.marks))]
+    return [slot(mark, extra.expires_on) for mark, extra in zip(codes.marks, codes.extras, strict=True)]
 
 
 def _extra(extra: Extra) -> bytes:

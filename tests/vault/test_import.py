@@ -18,7 +18,7 @@ import pytest
 from core import db
 from core.jobs import Cancelled, LeaseLost
 from core.jobs.runner import Runner
-from core.vault import cipher, import_command, import_run, import_service, jobs
+from core.vault import cipher, import_command, import_run, import_service, jobs, stock
 from core.vault.import_run import BatchFacts, Counts, Meter
 from core.vault.import_service import Mapping, Report, UndoRefused, UploadError
 from tests.vault.conftest import in_pieces, new_sku
@@ -66,7 +66,7 @@ async def opened(sku_id: int) -> list[str]:
         texts.append(batch.open(row["id"], row["blob"]).reveal())
         assert row["mask"] == cipher.mask(texts[-1])
         assert row["fingerprint"] == cipher.fingerprint(1, texts[-1])
-        assert row["slot"] == int.from_bytes(row["fingerprint"][:4], "big", signed=True)
+        assert row["slot"] == stock.slot(row["fingerprint"], row["expires_on"])
         assert row["state"] == "free"
     return sorted(texts)
 
@@ -217,7 +217,10 @@ async def test_codes_past_their_date_leave_the_shelf(sku_id: int) -> None:
         sku_id, "KEEP-0001,2099-01-01\nGONE-0001,2099-01-01\n", Mapping(separator=",", width=2, expiry_column=1)
     )
     gone = cipher.fingerprint(1, "GONE-0001")
-    await db.execute("UPDATE vault_code SET expires_on = '2020-01-01' WHERE fingerprint = $1", gone)
+    await db.execute(
+        "UPDATE vault_code SET expires_on = '2020-01-01', slot = vault_first_slot('2020-01-01') WHERE fingerprint = $1",
+        gone,
+    )
     await jobs.tidy(None)  # type: ignore[arg-type]
     rows = await db.fetch("SELECT fingerprint, state FROM vault_code WHERE sku_id = $1", sku_id)
     assert {row["fingerprint"]: row["state"] for row in rows} == {
