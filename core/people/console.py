@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated, Any
 
 import msgspec
@@ -11,10 +12,10 @@ from markupsafe import Markup
 from msgspec import Meta
 
 from core import db
-from core.people import rights, sessions, staff, step_up, totp
-from core.people.staff import Caller, CodeNeeded
+from core.people import passkeys, recovery, rights, sessions, staff, step_up, totp
+from core.people.staff import Caller, CodeNeeded, SignInRefused
 from core.refused import Refused
-from core.vault.cipher import open_secret, seal_secret
+from core.vault.cipher import DecryptError, open_secret, seal_secret
 from core.web import hx
 from core.web.errors import FormError, NotFound
 from core.web.flash import flash
@@ -38,6 +39,10 @@ def caller(request: Request[Any, Any, Any]) -> Caller:
 def shop_id(request: Request[Any, Any, Any]) -> int:
     visit: Visit = request.scope["state"]["visit"]
     return visit.shop.id
+
+
+def passkey_site(request: Request[Any, Any, Any]) -> passkeys.Site | None:
+    return passkeys.site(request.scope["state"]["visit"], request.app.state.config.base_url)
 
 
 def fields_of(refused: Refused) -> dict[str, Any]:
@@ -82,10 +87,20 @@ def _setup_again(request: Request[Any, Any, Any], errors: dict[str, Any], kept: 
 # -- in and out -------------------------------------------------------------------------
 
 
+Code = Annotated[str, Meta(max_length=40)]
+PasskeyAnswer = Annotated[str, Meta(max_length=passkeys.LONGEST_ANSWER)]
+
+
 class SignIn(msgspec.Struct):
     email: Line
     password: Password
-    totp: Annotated[str, Meta(max_length=20)] = ""
+    totp: Code = ""
+    recovery: Code = ""
+    next: Line = ""
+
+
+class SignInByPasskey(msgspec.Struct):
+    passkey: PasskeyAnswer
     next: Line = ""
 
 
@@ -94,8 +109,26 @@ async def sign_in_page(request: Request[Any, Any, Any], next: FromQuery[str] = "
     session = request.state.session
     if session is not None and session.kind == "staff":
         return see_other(hx.safe_next(next, "/admin"))
-    context = {"errors": {}, "kept": {}, "next": next, "code_needed": False, "empty": not await staff.anyone_there()}
-    return page(request, "people/sign_in.html", context)
+    return await _sign_in_page(request, {}, {"next": next})
+
+
+async def _sign_in_page(
+    request: Request[Any, Any, Any],
+    errors: dict[str, Any],
+    kept: dict[str, Any],
+    code_needed: bool = False,
+    status: int = 200,
+) -> Response[str]:
+    where = passkey_site(request)
+    context = {
+        "errors": errors,
+        "kept": kept,
+        "next": kept.get("next", ""),
+        "code_needed": code_needed,
+        "empty": not await staff.anyone_there(),
+        "passkey_options": await passkeys.options_to_sign_in(where) if where else "",
+    }
+    return page(request, "people/sign_in.html", context, status=status)
 
 
 @post("/sign-in", opt={"who": "anyone", "limit": "sign-in"})
@@ -103,32 +136,31 @@ async def sign_in(request: Request[Any, Any, Any]) -> Response[Any]:
     try:
         form = await read_form(request, SignIn)
     except FormError as error:
-        return _sign_in_again(request, error.fields, error.kept)
+        return await _sign_in_page(request, error.fields, error.kept, status=422)
+    kept, code = {"email": form.email, "next": form.next}, form.recovery or form.totp
     try:
         cookie = await staff.sign_in(
-            shop_id(request), form.email, form.password, form.totp, caller(request), request.state.session
+            shop_id(request), form.email, form.password, code, caller(request), request.state.session
         )
     except CodeNeeded as needed:
-        kept = {"email": form.email, "next": form.next}
-        return _sign_in_again(request, {"totp": needed.text}, kept, code_needed=True)
+        return await _sign_in_page(request, {"totp": needed.text}, kept, True, 422)
     except Refused as refused:
-        return _sign_in_again(
-            request, fields_of(refused), {"email": form.email, "next": form.next}, code_needed=bool(form.totp)
-        )
+        return await _sign_in_page(request, fields_of(refused), kept, bool(code), 422)
     return begin(see_other(hx.safe_next(form.next, "/admin")), cookie)
 
 
-def _sign_in_again(
-    request: Request[Any, Any, Any], errors: dict[str, Any], kept: dict[str, Any], code_needed: bool = False
-) -> Response[str]:
-    context = {
-        "errors": errors,
-        "kept": kept,
-        "next": kept.get("next", ""),
-        "code_needed": code_needed,
-        "empty": False,
-    }
-    return page(request, "people/sign_in.html", context, status=422)
+@post("/sign-in/passkey", opt={"who": "anyone", "limit": "sign-in"})
+async def sign_in_by_passkey(request: Request[Any, Any, Any]) -> Response[Any]:
+    form = await read_form(request, SignInByPasskey)
+    where = passkey_site(request)
+    if where is None:
+        raise NotFound()
+    try:
+        cookie = await passkeys.sign_in(where, shop_id(request), form.passkey, caller(request), request.state.session)
+    except SignInRefused:
+        wrong = {"form": _("This passkey does not fit. Please try again.")}
+        return await _sign_in_page(request, wrong, {"next": form.next}, status=422)
+    return begin(see_other(hx.safe_next(form.next, "/admin")), cookie)
 
 
 @post("/sign-out", opt={"who": "staff:any"})
@@ -141,23 +173,26 @@ async def sign_out(request: Request[Any, Any, Any]) -> Response[Any]:
 
 
 class Proof(msgspec.Struct):
-    proof_password: Password
-    proof_totp: Annotated[str, Meta(max_length=20)] = ""
-    proof_email: Line = ""
+    proof_password: Password = ""
+    proof_totp: Code = ""
+    proof_passkey: PasskeyAnswer = ""
 
 
 @get("/confirm", opt={"who": "staff:any"})
 async def confirm_page(request: Request[Any, Any, Any]) -> Response[str]:
-    return page(request, "people/confirm.html", await step_up.asking(request.state.session))
+    visit: Visit = request.scope["state"]["visit"]
+    return page(request, "people/confirm.html", await step_up.asking(request.app.state.config.base_url, visit))
 
 
 @post("/confirm", opt={"who": "staff:any"})
 async def confirm(request: Request[Any, Any, Any]) -> Response[Any]:
     form = await read_form(request, Proof)
-    session: sessions.Session = request.state.session
-    wrong = await step_up.confirm(session, form.proof_password, form.proof_totp, caller(request))
+    visit: Visit = request.scope["state"]["visit"]
+    base_url = request.app.state.config.base_url
+    proof = step_up.Proof(form.proof_password, form.proof_totp, form.proof_passkey)
+    wrong = await step_up.confirm(base_url, visit, proof, caller(request))
     if wrong:
-        return page(request, "people/confirm.html", await step_up.asking(session, wrong=wrong), status=403)
+        return page(request, "people/confirm.html", await step_up.asking(base_url, visit, wrong=wrong), status=403)
     return flash(see_other("/admin"), _("Thank you. You can do it now."))
 
 
@@ -207,6 +242,15 @@ class SecondFactor(msgspec.Struct):
     totp: Annotated[str, Meta(max_length=20)]
 
 
+class NewPasskey(msgspec.Struct):
+    name: Annotated[str, Meta(min_length=1, max_length=60, extra={"strip": True})]
+    passkey: PasskeyAnswer
+
+
+class OneSession(msgspec.Struct):
+    session: Line = ""
+
+
 @get("/account", opt={"who": "staff:any"})
 async def account(request: Request[Any, Any, Any]) -> Response[str]:
     return await _account(request)
@@ -216,21 +260,21 @@ async def _account(
     request: Request[Any, Any, Any], errors: dict[str, Any] | None = None, status: int = 200
 ) -> Response[str]:
     session: sessions.Session = request.state.session
+    visit: Visit = request.scope["state"]["visit"]
     person = await db.fetchrow("SELECT * FROM people_staff WHERE id = $1", session.staff_id)
     assert person is not None  # noqa: S101 - the guard let this person in
     offer = None
     if person["totp_secret"] is None:
-        offer = totp.offer(person["email"], request.scope["state"]["visit"].shop.name, await _offered_secret(session))
-    mine = await db.fetch(
-        "SELECT id_hash, created_at, seen_at, ip, agent FROM people_session WHERE staff_id = $1 ORDER BY seen_at DESC",
-        session.staff_id,
-    )
+        offer = totp.offer(person["email"], visit.shop.name, await _offered_secret(session))
+    where = passkey_site(request)
     context = {
         "person": person,
         "offer": offer,
         "picture": Markup(offer.svg) if offer else "",  # noqa: S704 - drawn by segno from our own address
-        "sessions": mine,
-        "mine": session.id_hash,
+        "codes_left": await recovery.left(person["id"]),
+        "passkeys": await passkeys.of(person["id"]),
+        "passkey_options": await passkeys.options_to_add(where, session, visit.shop.name) if where else "",
+        "sessions": await sessions.of_staff(person["id"], session.id_hash),
         "errors": errors or {},
     }
     return page(request, "people/account.html", context, status=status)
@@ -240,7 +284,8 @@ async def _offered_secret(session: sessions.Session) -> str:
     """The key on offer stays the same while its owner types the first code; it is kept sealed."""
     kept = session.data.get("totp_offer")
     if kept:
-        return open_secret(TOTP_OFFER, bytes.fromhex(kept)).decode()
+        with contextlib.suppress(DecryptError):  # the key it was sealed with may be gone meanwhile
+            return open_secret(TOTP_OFFER, bytes.fromhex(kept)).decode()
     secret = totp.offer("", "").secret
     sealed = seal_secret(TOTP_OFFER, secret.encode()).hex()
     await db.transaction(sessions.remember, session.id_hash, {"totp_offer": sealed})
@@ -261,30 +306,57 @@ async def new_password(request: Request[Any, Any, Any]) -> Response[Any]:
 async def second_factor_on(request: Request[Any, Any, Any]) -> Response[Any]:
     form = await read_form(request, SecondFactor)
     session: sessions.Session = request.state.session
-    secret = await _offered_secret(session)
-
-    async def write(tx: db.Tx) -> bool:
-        done = await totp.turn_on(tx, session.staff_id or 0, secret, form.totp)
-        if done:
-            await sessions.remember(tx, session.id_hash, {"totp_offer": None})
-            await staff.record(tx, session.staff_id or 0, "staff.second_factor_on", caller(request))
-        return done
-
-    if not await db.transaction(write):
+    codes = await staff.turn_on_factor(session, await _offered_secret(session), form.totp, caller(request))
+    if codes is None:
         return await _account(request, {"totp": _("This code does not fit. Check the clock of your phone.")}, 422)
-    return flash(see_other("/admin/account"), _("Two-step sign-in is on."))
+    return page(request, "people/recovery_codes.html", {"codes": codes})
 
 
 @post("/account/second-factor/off", opt={"who": "staff:any", "fresh": True})
 async def second_factor_off(request: Request[Any, Any, Any]) -> Response[Any]:
-    session: sessions.Session = request.state.session
-
-    async def write(tx: db.Tx) -> None:
-        await totp.turn_off(tx, session.staff_id or 0)
-        await staff.record(tx, session.staff_id or 0, "staff.second_factor_off", caller(request))
-
-    await db.transaction(write)
+    await staff.turn_off_factor(request.state.session, caller(request))
     return flash(see_other("/admin/account"), _("Two-step sign-in is off."), "warning")
+
+
+@post("/account/recovery-codes", opt={"who": "staff:any", "fresh": True})
+async def new_recovery_codes(request: Request[Any, Any, Any]) -> Response[Any]:
+    try:
+        codes = await staff.new_recovery_codes(request.state.session, caller(request))
+    except Refused as refused:
+        return flash(see_other("/admin/account"), refused.text, "error")
+    return page(request, "people/recovery_codes.html", {"codes": codes})
+
+
+@post("/account/passkeys", opt={"who": "staff:any", "fresh": True})
+async def add_passkey(request: Request[Any, Any, Any]) -> Response[Any]:
+    where = passkey_site(request)
+    if where is None:
+        raise NotFound()
+    try:
+        form = await read_form(request, NewPasskey)
+        await passkeys.add(where, request.state.session, form.name, form.passkey, caller(request))
+    except FormError as error:
+        return await _account(request, {f"passkey_{name}": text for name, text in error.fields.items()}, 422)
+    except Refused as refused:
+        return await _account(request, fields_of(refused), 422)
+    return flash(see_other("/admin/account"), _("Your passkey is ready."))
+
+
+@post("/account/passkeys/{passkey_id:int}/remove", opt={"who": "staff:any", "fresh": True})
+async def remove_passkey(request: Request[Any, Any, Any], passkey_id: FromPath[int]) -> Response[Any]:
+    try:
+        await passkeys.remove(request.state.session, passkey_id, caller(request))
+    except Refused as refused:
+        return flash(see_other("/admin/account"), refused.text, "error")
+    return flash(see_other("/admin/account"), _("The passkey was removed."))
+
+
+@post("/account/sessions/end", opt={"who": "staff:any"})
+async def end_session(request: Request[Any, Any, Any]) -> Response[Any]:
+    form = await read_form(request, OneSession)
+    session: sessions.Session = request.state.session
+    await staff.end_sessions(session.staff_id or 0, session.staff_id or 0, form.session or "-")
+    return flash(see_other("/admin/account"), _("That device is signed out."))
 
 
 @post("/account/sign-out-others", opt={"who": "staff:any"})
@@ -323,11 +395,16 @@ async def _staff_list(
     link: str = "",
     status: int = 200,
 ) -> Response[str]:
-    people = await db.fetch("SELECT * FROM people_staff WHERE shop_id = $1 ORDER BY created_at", shop_id(request))
+    people = await db.fetch(
+        "SELECT person.*, EXISTS (SELECT 1 FROM people_passkey WHERE staff_id = person.id) AS has_passkey"
+        " FROM people_staff person WHERE shop_id = $1 ORDER BY created_at",
+        shop_id(request),
+    )
     context = {
         "people": people,
         "roles": [(role, rights.ROLE_NAMES[role]) for role in rights.ROLES],
         "role_names": rights.ROLE_NAMES,
+        "rights": list(rights.RIGHTS.values()),
         "errors": errors or {},
         "kept": kept or {},
         "link": link,
@@ -379,6 +456,27 @@ async def take_second_factor(request: Request[Any, Any, Any], staff_id: FromPath
     return await _then_list(request, staff.take_second_factor(staff_id, request.state.session.staff_id))
 
 
+@get("/staff/{staff_id:int}", opt={"who": "staff:staff.manage"})
+async def person_page(request: Request[Any, Any, Any], staff_id: FromPath[int]) -> Response[str]:
+    await _known(request, staff_id)
+    context = {
+        "person": await db.fetchrow("SELECT * FROM people_staff WHERE id = $1", staff_id),
+        "role_names": rights.ROLE_NAMES,
+        "passkeys": await passkeys.of(staff_id),
+        "sessions": await sessions.of_staff(staff_id, request.state.session.id_hash),
+    }
+    return page(request, "people/person.html", context)
+
+
+@post("/staff/{staff_id:int}/sessions/end", opt={"who": "staff:staff.manage", "fresh": True})
+async def end_sessions_of(request: Request[Any, Any, Any], staff_id: FromPath[int]) -> Response[Any]:
+    """One session of a person, or all when none is named."""
+    await _known(request, staff_id)
+    form = await read_form(request, OneSession)
+    await staff.end_sessions(staff_id, request.state.session.staff_id, form.session)
+    return flash(see_other(f"/admin/staff/{staff_id}"), _("Signed out there."))
+
+
 async def _then_list(request: Request[Any, Any, Any], act: Any) -> Response[Any]:
     try:
         await act
@@ -403,6 +501,7 @@ ROUTES = (
     make_first_admin,
     sign_in_page,
     sign_in,
+    sign_in_by_passkey,
     sign_out,
     confirm_page,
     confirm,
@@ -412,8 +511,14 @@ ROUTES = (
     new_password,
     second_factor_on,
     second_factor_off,
+    new_recovery_codes,
+    add_passkey,
+    remove_passkey,
+    end_session,
     sign_out_others,
     staff_list,
+    person_page,
+    end_sessions_of,
     invite,
     reset,
     change_role,

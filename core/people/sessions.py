@@ -130,6 +130,47 @@ async def end_all(tx: db.Tx, staff_id: int, *, but: bytes | None = None) -> int:
     return int(done.rpartition(" ")[2])
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A living session as its owner sees it in a list."""
+
+    handle: str
+    ip: str | None
+    agent: str
+    created_at: datetime
+    seen_at: datetime
+    here: bool
+
+
+HANDLE = "left(encode(id_hash, 'hex'), 24)"
+"""Names a session on a page without saying anything that would let somebody in."""
+
+
+async def of_staff(staff_id: int, here: bytes | None = None) -> list[Seen]:
+    """Where a person is signed in, the latest first; ``here`` is the session that asks."""
+    now = clock.now()
+    rows = await db.fetch(
+        f"SELECT {HANDLE} AS handle, host(ip) AS ip, agent, created_at, seen_at,"  # noqa: S608 - a constant
+        " id_hash IS NOT DISTINCT FROM $2 AS here FROM people_session"
+        " WHERE staff_id = $1 AND expires_at > $3 AND seen_at > $4 ORDER BY seen_at DESC, id_hash",
+        staff_id,
+        here,
+        now,
+        now - IDLE["staff"],
+    )
+    return [Seen(**row) for row in rows]
+
+
+async def end_one(tx: db.Tx, staff_id: int, handle: str) -> int:
+    """End one session of this person; 0 when it is not theirs or over."""
+    done = await tx.execute(
+        f"DELETE FROM people_session WHERE staff_id = $1 AND {HANDLE} = $2",  # noqa: S608 - a constant
+        staff_id,
+        handle,
+    )
+    return int(done.rpartition(" ")[2])
+
+
 async def sweep() -> None:
     """Forget sessions that are over; for a timer."""
     await db.execute("DELETE FROM people_session WHERE expires_at <= $1", clock.now())

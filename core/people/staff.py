@@ -12,7 +12,7 @@ from core import clock, db
 from core.audit import service as audit
 from core.db import Tx
 from core.ids import new_token, token_hash
-from core.people import passwords, rights, sessions, totp
+from core.people import passwords, recovery, rights, sessions, totp
 from core.people.email import read_email
 from core.refused import Refused
 from core.web.i18n import _
@@ -77,12 +77,26 @@ async def sign_in(
 
 
 async def _let_in(tx: Tx, person: Any, code: str, caller: Caller, old: sessions.Session | None) -> str | None:
-    sealed = person["totp_secret"]
-    if sealed is not None and not await totp.accept(tx, person["id"], sealed, code):
-        return None
-    await tx.execute("UPDATE people_staff SET last_sign_in_at = $2 WHERE id = $1", person["id"], clock.now())
-    await record(tx, person["id"], "staff.signed_in", caller)
-    return await sessions.rotate(tx, old, "staff", staff_id=person["id"], ip=caller.ip, agent=caller.agent)
+    return await let_in(tx, person["id"], caller, old) if await _factor_fits(tx, person, code, caller) else None
+
+
+async def _factor_fits(tx: Tx, person: Any, code: str, caller: Caller) -> bool:
+    """Whether the person has no second factor, or this is a code from their app or a recovery code."""
+    if person["totp_secret"] is None:
+        return True
+    if not recovery.looks_like_one(code):
+        return await totp.accept(tx, person["id"], person["totp_secret"], code)
+    used = await recovery.accept(tx, person["id"], code)
+    if used:
+        await record(tx, person["id"], "staff.recovery_code_used", caller)
+    return used
+
+
+async def let_in(tx: Tx, staff_id: int, caller: Caller, old: sessions.Session | None) -> str:
+    """Start the session of a person who has proven who they are; gives its cookie."""
+    await tx.execute("UPDATE people_staff SET last_sign_in_at = $2 WHERE id = $1", staff_id, clock.now())
+    await record(tx, staff_id, "staff.signed_in", caller)
+    return await sessions.rotate(tx, old, "staff", staff_id=staff_id, ip=caller.ip, agent=caller.agent)
 
 
 async def _write_failure(shop_id: int, address: str, caller: Caller) -> None:
@@ -98,35 +112,65 @@ async def sign_out(session: sessions.Session) -> None:
     await db.transaction(sessions.end, session.id_hash)
 
 
-@dataclass(frozen=True, slots=True)
-class Ways:
-    """How a person may prove who they are."""
-
-    password: bool
-    code: bool
-
-
-async def ways_to_confirm(session: sessions.Session) -> Ways:
-    row = await db.fetchrow(
-        "SELECT password_hash IS NOT NULL AS password, totp_secret IS NOT NULL AS code FROM people_staff WHERE id = $1",
-        session.staff_id,
-    )
-    return Ways(**row) if row else Ways(password=False, code=False)
-
-
 async def confirm_again(session: sessions.Session, password: str, code: str, caller: Caller) -> bool:
     """Ask a signed-in person for password (and code) again before a dangerous act."""
     person = await db.fetchrow("SELECT * FROM people_staff WHERE id = $1", session.staff_id)
     known = person is not None and await passwords.fits(person["password_hash"], password)
 
     async def write(tx: Tx) -> bool:
-        sealed = person["totp_secret"] if known else None
-        if not known or (sealed is not None and not await totp.accept(tx, person["id"], sealed, code)):
+        if not known or not await _factor_fits(tx, person, code, caller):
             await record(tx, session.staff_id or 0, "staff.confirm_failed", caller)
             return False
-        await sessions.confirm(tx, session.id_hash)
-        await record(tx, person["id"], "staff.confirmed", caller)
+        await confirmed(tx, session, caller)
         return True
+
+    return await db.transaction(write)
+
+
+async def confirmed(tx: Tx, session: sessions.Session, caller: Caller) -> None:
+    """The person behind a session has proven again who they are."""
+    await sessions.confirm(tx, session.id_hash)
+    await record(tx, session.staff_id or 0, "staff.confirmed", caller)
+
+
+# -- the second factor ------------------------------------------------------------------
+
+
+async def turn_on_factor(session: sessions.Session, secret: str, code: str, caller: Caller) -> list[str] | None:
+    """Keep the authenticator key whose first code this is; gives recovery codes to show once, None if it misfits."""
+
+    async def write(tx: Tx) -> list[str] | None:
+        staff_id = session.staff_id or 0
+        if not await totp.turn_on(tx, staff_id, secret, code):
+            return None
+        await sessions.remember(tx, session.id_hash, {"totp_offer": None})
+        await record(tx, staff_id, "staff.second_factor_on", caller)
+        return await recovery.renew(tx, staff_id)
+
+    return await db.transaction(write)
+
+
+async def turn_off_factor(session: sessions.Session, caller: Caller) -> None:
+    async def write(tx: Tx) -> None:
+        await totp.turn_off(tx, session.staff_id or 0)
+        await recovery.forget(tx, session.staff_id or 0)
+        await record(tx, session.staff_id or 0, "staff.second_factor_off", caller)
+
+    await db.transaction(write)
+
+
+async def new_recovery_codes(session: sessions.Session, caller: Caller) -> list[str]:
+    """Ten new recovery codes to show once; the former ones stop working.
+
+    :raises Refused: there is no second factor they could stand in for.
+    """
+
+    async def write(tx: Tx) -> list[str]:
+        secret = await tx.fetchval("SELECT totp_secret FROM people_staff WHERE id = $1 FOR UPDATE", session.staff_id)
+        if secret is None:
+            raise Refused(_("Switch on two-step sign-in first."))
+        await record(tx, session.staff_id or 0, "staff.recovery_codes_renewed", caller)
+        return await recovery.renew(tx, session.staff_id or 0)
 
     return await db.transaction(write)
 
@@ -215,10 +259,12 @@ async def change_role(staff_id: int, role: str, by: int) -> None:
 
 
 async def take_second_factor(staff_id: int, by: int) -> None:
-    """Take a lost second factor from a person; their sessions end. It is in the audit log."""
+    """Take lost second factors and passkeys from a person; their sessions end. It is in the audit log."""
 
     async def write(tx: Tx) -> None:
         await totp.turn_off(tx, staff_id)
+        await recovery.forget(tx, staff_id)
+        await tx.execute("DELETE FROM people_passkey WHERE staff_id = $1", staff_id)
         await sessions.end_all(tx, staff_id)
         await audit.record(tx, f"staff:{by}", "staff.second_factor_taken", f"staff:{staff_id}")
 
@@ -235,6 +281,18 @@ async def set_disabled(staff_id: int, disabled: bool, by: int) -> None:
         await audit.record(tx, f"staff:{by}", "staff.disabled" if disabled else "staff.enabled", f"staff:{staff_id}")
 
     await db.transaction(write)
+
+
+async def end_sessions(staff_id: int, by: int, handle: str = "") -> int:
+    """End the sessions of a person, or the one with this handle; gives how many ended."""
+
+    async def write(tx: Tx) -> int:
+        ended = await (sessions.end_one(tx, staff_id, handle) if handle else sessions.end_all(tx, staff_id))
+        if ended:
+            await audit.record(tx, f"staff:{by}", "staff.sessions_ended", f"staff:{staff_id}", {"sessions": ended})
+        return ended
+
+    return await db.transaction(write)
 
 
 async def _refuse_without_owner(tx: Tx) -> None:

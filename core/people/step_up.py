@@ -1,4 +1,4 @@
-"""Dangerous acts ask again who it is: password and code, given within the last minutes, or the act waits.
+"""Dangerous acts ask again who it is: password and code or a passkey, given within the last minutes, or the act waits.
 
 What was sent with the act waits in the page that asks, sealed for this session and this address, and goes on
 from there once the answer is right. So nothing is stored, no secret stands in the page, and it needs no script.
@@ -11,13 +11,14 @@ import binascii
 import dataclasses
 import io
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import msgspec
 
-from core import clock
-from core.people import sessions, staff
+from core import clock, db
+from core.people import passkeys, sessions, staff
 from core.people.staff import Caller
 from core.vault.cipher import DecryptError, open_secret, seal_secret
 from core.web import limits
@@ -26,7 +27,7 @@ from core.web.forms import Form, Upload
 from core.web.i18n import Text, _
 from core.web.visit import Visit
 
-HELD, PASSWORD, CODE = "proof_held", "proof_password", "proof_totp"
+HELD = "proof_held"
 MOST_HELD = 300_000
 HELD_FOR = timedelta(hours=1)
 CONFIRM_PATH = "/admin/confirm"
@@ -58,7 +59,16 @@ def is_fresh(session: sessions.Session, minutes: int) -> bool:
     return session.confirmed_at is not None and clock.now() - session.confirmed_at <= timedelta(minutes=minutes)
 
 
-async def prove(visit: Visit, form: Form | None, agent: str) -> Form | None:
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a person shows to confirm that it is them: password and code, or a passkey's answer."""
+
+    password: str = ""
+    code: str = ""
+    passkey: str = ""
+
+
+async def prove(base_url: str, visit: Visit, form: Form | None, agent: str) -> Form | None:
     """The form of the act, once the person has said lately who they are.
 
     :raises ProofNeeded: they have not, or what they said is wrong.
@@ -66,34 +76,47 @@ async def prove(visit: Visit, form: Form | None, agent: str) -> Form | None:
     session: sessions.Session = visit.session
     fresh = is_fresh(session, visit.shop.settings.confirm_minutes)
     held = form.first(HELD) if form else ""
-    if not held:
+    if form is None or not held:
         if not fresh:
-            raise ProofNeeded(await asking(session, *_hold(visit, form or Form())))
+            raise ProofNeeded(await asking(base_url, visit, *_hold(visit, form or Form())))
         return form
     act = _open(visit, held)
     if not fresh:
-        assert form is not None  # noqa: S101 - it held the act
-        wrong = await confirm(session, form.first(PASSWORD), form.first(CODE), Caller(visit.ip or None, agent))
+        proof = Proof(form.first("proof_password"), form.first("proof_totp"), form.first("proof_passkey"))
+        wrong = await confirm(base_url, visit, proof, Caller(visit.ip or None, agent))
         if wrong:
-            raise ProofNeeded(await asking(session, visit.address, held, wrong))
+            raise ProofNeeded(await asking(base_url, visit, visit.address, held, wrong))
         visit.session = dataclasses.replace(session, confirmed_at=clock.now())
     return act
 
 
-async def confirm(session: sessions.Session, password: str, code: str, caller: Caller) -> Text | None:
+async def confirm(base_url: str, visit: Visit, proof: Proof, caller: Caller) -> Text | None:
     """What is wrong with the proof, or None: then the session counts as fresh."""
+    session: sessions.Session = visit.session
     await limits.hit("confirm", f"staff:{session.staff_id}")
-    if await staff.confirm_again(session, password, code, caller):
+    if proof.passkey:
+        where = passkeys.site(visit, base_url)
+        if where is not None and await passkeys.confirm(where, session, proof.passkey, caller):
+            return None
+        return _("This passkey does not fit. Please try again.")
+    if await staff.confirm_again(session, proof.password, proof.code, caller):
         return None
     return _("Password or code is wrong. Please try again.")
 
 
 async def asking(
-    session: sessions.Session, action: str = CONFIRM_PATH, held: str = "", wrong: Text | None = None
+    base_url: str, visit: Visit, action: str = CONFIRM_PATH, held: str = "", wrong: Text | None = None
 ) -> dict[str, Any]:
     """What the page that asks has to know."""
-    ways = await staff.ways_to_confirm(session)
-    return {"action": action, "held": held, "ways": ways, "wrong": wrong, "session_email": session.email}
+    session: sessions.Session = visit.session
+    has = await db.fetchrow(
+        "SELECT totp_secret IS NOT NULL AS code, EXISTS (SELECT 1 FROM people_passkey WHERE staff_id = $1) AS passkey"
+        " FROM people_staff WHERE id = $1",
+        session.staff_id,
+    )
+    where = passkeys.site(visit, base_url) if has["passkey"] else None
+    options = await passkeys.options_to_confirm(where, session) if where else ""
+    return {"action": action, "held": held, "wrong": wrong, "has_code": has["code"], "passkey_options": options}
 
 
 # -- an act that waits ------------------------------------------------------------------

@@ -181,7 +181,7 @@ async def test_the_second_factor_is_switched_on_asked_for_and_switched_off(brows
     assert await db.fetchval("SELECT totp_secret FROM people_staff WHERE id = $1", staff_id) is None
     totp = pyotp.TOTP(secret)
     now = int(clock.now().timestamp())
-    await me.post("/admin/account/second-factor", totp=totp.at(now - 30))
+    await me.post("/admin/account/second-factor", 200, totp=totp.at(now - 30))
     assert secret not in await me.get("/admin/account")
     await me.http.post("/admin/sign-out", data={"csrf": me.csrf})
     browser.cookies.clear()

@@ -16,7 +16,7 @@ from tests import console
 from tests.console import everything, signed_in
 
 OWNERS_ALONE = {"plugins.edit", "staff.manage"}
-OPEN = {"/admin/setup", "/admin/sign-in", "/admin/welcome/{purpose:str}"}
+OPEN = {"/admin/setup", "/admin/sign-in", "/admin/sign-in/passkey", "/admin/welcome/{purpose:str}"}
 """What stands before the sign-in."""
 
 VALUES = {"int": "999999", "str": "NOSUCH", "path": "x"}
