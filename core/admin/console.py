@@ -14,6 +14,7 @@ from core.hooks import runtime
 from core.orders import words
 from core.refused import Refused
 from core.shops import service as shops
+from core.vault import keyring
 from core.web.flash import flash
 from core.web.i18n import _
 from core.web.render import page, see_other
@@ -41,6 +42,7 @@ async def dashboard(request: Request[Any, Any, Any], days: FromQuery[int] = 7) -
         "steps": steps,
         "steps_done": sum(step.done for step in steps),
         "words": words,
+        "without_key": await keyring.problems(),
     }
     return page(request, "admin/dashboard.html", context)
 
