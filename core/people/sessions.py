@@ -5,6 +5,8 @@ A cookie value nobody issued is never adopted: it loads as nothing.
 
 from __future__ import annotations
 
+import binascii
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,7 +14,7 @@ from typing import Any, Literal
 
 from core import clock, db
 from core.ids import new_token, token_hash
-from core.people import rights
+from core.people import rights, signed
 
 Kind = Literal["buyer", "staff"]
 
@@ -99,6 +101,24 @@ async def create(
         dict(data or {}),
     )
     return token
+
+
+PROMISE = "session of a buyer"
+
+
+async def promise() -> str:
+    """A cookie for a visitor who has done nothing yet: ours, but stored only when it is needed."""
+    return urlsafe_b64encode(await signed.issue(PROMISE, ABSOLUTE["buyer"])).decode().rstrip("=")
+
+
+async def is_promised(cookie: str | None) -> bool:
+    """Whether a cookie that is no session may become one: we made it, for a visitor with no power."""
+    if cookie is None or len(cookie) != TOKEN_LENGTH or not cookie.isascii():
+        return False
+    try:
+        return await signed.is_ours(PROMISE, urlsafe_b64decode(cookie + "="))
+    except binascii.Error:
+        return False
 
 
 async def rotate(tx: db.Tx, old: Session | None, kind: Kind, **facts: Any) -> str:

@@ -124,8 +124,7 @@ async def test_the_key_of_another_device_does_not_fit(device, other):
 
 @pytest.mark.parametrize(
     "answer",
-    ["", "{", "[]", "7", '{"response": 1}', "null", '{"id": "a", "rawId": "abcde", "response": {}}', "x" * 30_000]
-    + ["[" * 15_000],
+    ["", "{", "[]", "7", "null", '{"response": 1}', '{"id": "a", "rawId": "abcde", "response": {}}', "[" * 15_000],
 )
 async def test_nonsense_is_refused(device, other, answer):
     await other.post(SIGN_IN, 422, passkey=answer)
