@@ -18,11 +18,11 @@ from core.ledger import service as ledger
 from core.messages import service as messages
 from core.money import Money
 from core.orders import timeline
-from core.orders.states import PAYMENT
+from core.payments import chargebacks, money
 from core.payments.method import Claim, ClaimState
 from core.review import service as review
 from core.vault import stock
-from core.web.i18n import _
+from core.web.i18n import Text, _
 
 
 class Outcome(StrEnum):
@@ -30,8 +30,11 @@ class Outcome(StrEnum):
     NEEDS_REVIEW = "needs_review"
     REPEAT = "repeat"
     NOTED = "noted"
-    WRONG_AMOUNT = "wrong_amount"
+    UNDERPAID = "underpaid"
+    WRONG_CURRENCY = "wrong_currency"
     PAID_TWICE = "paid_twice"
+    SAME_MONEY = "same_money"
+    CHARGED_BACK = "charged_back"
     UNKNOWN_ATTEMPT = "unknown_attempt"
 
 
@@ -59,7 +62,7 @@ PAID = """
 WITH event AS (
     INSERT INTO payments_event (method, event_key, attempt_id, order_id, source, state, amount, currency,
                                 gateway_ref, outcome)
-    VALUES ($1, $2, $3, $4, $5, 'paid', $6, $7, $8, $9)
+    VALUES ($1, $2, $3, $4, $5, 'paid', $6, $7, $8, $9) RETURNING id
 ), attempt AS (
     UPDATE payments_attempt SET state = 'paid', gateway_ref = $8, settled_at = clock_timestamp(), next_query_at = NULL
     WHERE id = $3
@@ -70,7 +73,18 @@ WITH event AS (
 INSERT INTO orders_event (order_id, kind, actor, data)
 VALUES ($4, $11, $12, jsonb_build_object('method', $1::text, 'amount', $6::bigint, 'currency', $7::text,
                                          'gateway_ref', $8::text, 'outcome', $9::text))
+RETURNING (SELECT id FROM event)
 """
+
+# Staff said that the money of an attempt came, and the gateway has not yet said so itself.
+CONFIRMED_BY_HAND = """
+SELECT said.id, said.amount, said.currency, said.refunds FROM payments_event said
+WHERE said.order_id = $1 AND said.attempt_id = $2 AND said.state = 'paid' AND said.source = 'staff'
+  AND NOT EXISTS (SELECT 1 FROM payments_event later WHERE later.order_id = $1 AND later.attempt_id = $2
+                  AND later.state = 'confirmed')
+"""
+
+OPEN = ("unpaid", "expired", "cancelled", "mismatch")
 
 
 async def settle(
@@ -113,33 +127,52 @@ async def _step_by_step(
             ip=ip,
         )
         return Settled(Outcome.UNKNOWN_ATTEMPT)
+    if claim.state is ClaimState.CHARGED_BACK:
+        return await _charged_back(tx, method, order, claim, source, ip)
     if claim.state is not ClaimState.PAID:
         return await _note(tx, method, order, claim, source)
-    if await _seen(tx, method, order, claim):
+    given_up = order["payment_state"] not in OPEN or order["fulfilment_state"] == "void"
+    if await _seen(tx, method, order, claim) or (staff_id is not None and given_up):
+        # Staff speaks of money it has seen: when the gateway told of it first, that is the same money.
         return Settled(Outcome.REPEAT, order["ref"])
-    money_fits = claim.amount == Money(order["attempt_amount"], order["attempt_currency"])
-    if not money_fits:
-        return await _wrong_amount(tx, method, order, claim, source, ip)
-    if not PAYMENT.allows(order["payment_state"], "paid") or order["payment_state"] == "mismatch":
-        return await _paid_again(tx, method, order, claim, source)
-    return await _pay(tx, method, order, claim, source, staff_id, ip)
+    if order["attempt_state"] == "paid":
+        said = await tx.fetchrow(CONFIRMED_BY_HAND, order["id"], order["attempt_id"])
+        if said is not None and said["currency"] == claim.amount.currency:
+            return await _same_money(tx, method, order, claim, source, said, ip)
+    if given_up:
+        return await _paid_again(tx, method, order, claim, source, ip)
+    return await _take(tx, method, order, claim, source, staff_id, ip)
+
+
+async def _take(
+    tx: Tx, method: str, order: Any, claim: Claim, source: str, staff_id: int | None, ip: str | None
+) -> Settled:
+    """New money: what it means for the order is decided by all that is here for it."""
+    await _alarm_if_wrong(tx, method, order, claim, ip)
+    if claim.amount.currency != order["currency"]:
+        return await _not_enough(tx, method, order, claim, source, Outcome.WRONG_CURRENCY)
+    here = claim.amount.amount
+    if order["paid"]:
+        here += await money.here(tx, order["id"], order["currency"])
+    if here < order["total"]:
+        return await _not_enough(tx, method, order, claim, source, Outcome.UNDERPAID)
+    return await _pay(tx, method, order, claim, source, here - order["total"], staff_id, ip)
 
 
 async def _seen(tx: Tx, method: str, order: Any, claim: Claim) -> bool:
     """An order that was unpaid when we locked it cannot have seen this event as paid."""
-    if order["attempt_state"] != "paid":
-        return False
-    return await tx.fetchval(
-        "SELECT EXISTS (SELECT 1 FROM payments_event WHERE method = $1 AND event_key = $2)", method, claim.event_key
+    return order["attempt_state"] == "paid" and await _known_event(tx, method, claim)
+
+
+async def _known_event(tx: Tx, method: str, claim: Claim) -> bool:
+    return bool(
+        await tx.fetchval(
+            "SELECT EXISTS (SELECT 1 FROM payments_event WHERE method = $1 AND event_key = $2)", method, claim.event_key
+        )
     )
 
 
-async def _note(tx: Tx, method: str, order: Any, claim: Claim, source: str) -> Settled:
-    """Pending, failed or expired: remembered once; it never takes a payment back."""
-    if await tx.fetchval(
-        "SELECT EXISTS (SELECT 1 FROM payments_event WHERE method = $1 AND event_key = $2)", method, claim.event_key
-    ):
-        return Settled(Outcome.REPEAT, order["ref"])
+async def _write_event(tx: Tx, method: str, order: Any, claim: Claim, source: str, state: str, outcome: str) -> None:
     await tx.execute(
         EVENT,
         method,
@@ -147,12 +180,19 @@ async def _note(tx: Tx, method: str, order: Any, claim: Claim, source: str) -> S
         order["attempt_id"],
         order["id"],
         source,
-        claim.state,
+        state,
         claim.amount.amount,
         claim.amount.currency,
         claim.gateway_ref,
-        Outcome.NOTED,
+        str(outcome),
     )
+
+
+async def _note(tx: Tx, method: str, order: Any, claim: Claim, source: str) -> Settled:
+    """Pending, failed or expired: remembered once; it never takes a payment back."""
+    if await _known_event(tx, method, claim):
+        return Settled(Outcome.REPEAT, order["ref"])
+    await _write_event(tx, method, order, claim, source, claim.state, Outcome.NOTED)
     await tx.execute(
         "UPDATE payments_attempt SET gateway_ref = $2 WHERE id = $1", order["attempt_id"], claim.gateway_ref
     )
@@ -170,11 +210,18 @@ async def _note(tx: Tx, method: str, order: Any, claim: Claim, source: str) -> S
 
 
 async def _pay(
-    tx: Tx, method: str, order: Any, claim: Claim, source: str, staff_id: int | None, ip: str | None
+    tx: Tx,
+    method: str,
+    order: Any,
+    claim: Claim,
+    source: str,
+    surplus: int,
+    staff_id: int | None,
+    ip: str | None,
 ) -> Settled:
-    late = order["payment_state"] != "unpaid"
-    outcome = "paid_late" if late else "paid"
-    await _write_money(tx, method, order, claim, source, outcome, "paid", "paid", staff_id)
+    late = order["payment_state"] in ("expired", "cancelled")
+    outcome = "overpaid" if surplus else "paid_late" if late else "paid"
+    payment_id = await _write_money(tx, method, order, claim, source, outcome, "paid", "paid", staff_id)
     crash_point("settle.money_written")
     if staff_id is not None:
         await audit.record(
@@ -186,64 +233,123 @@ async def _pay(
             shop_id=order["shop_id"],
             ip=ip,
         )
+    if order["payment_state"] == "mismatch":
+        await review.resolve_of_order(tx, order["id"], None, "paid", but=("wrong_currency",))
+    if surplus:
+        await _ask(tx, order, claim, "overpaid", _("more came than was asked for"), payment_id, surplus)
     delivered = await fulfilment.fulfil(tx, order, "paid_late" if late else "out_of_stock")
     jobs = await messages.order_settled(tx, order, delivered=delivered)
     return Settled(Outcome.DELIVERED if delivered else Outcome.NEEDS_REVIEW, order["ref"], tuple(jobs))
 
 
-async def _paid_again(tx: Tx, method: str, order: Any, claim: Claim, source: str) -> Settled:
+async def _paid_again(tx: Tx, method: str, order: Any, claim: Claim, source: str, ip: str | None) -> Settled:
     """The order needs no money any more: keep the record, and let a person give it back."""
+    await _alarm_if_wrong(tx, method, order, claim, ip)
     state = order["payment_state"]
-    await _write_money(tx, method, order, claim, source, Outcome.PAID_TWICE, state, "paid_again")
-    await review.open_item(
-        tx,
-        order["shop_id"],
-        "paid_twice",
-        f"paid_twice:{claim.attempt_ref}:{claim.event_key}",
-        _("the order was paid again"),
-        order_id=order["id"],
-        attempt_id=order["attempt_id"],
-        data={"amount": claim.amount.amount, "currency": claim.amount.currency},
-    )
+    payment_id = await _write_money(tx, method, order, claim, source, Outcome.PAID_TWICE, state, "paid_again")
+    words = _("the order was paid again")
+    await _ask(tx, order, claim, "paid_twice", words, payment_id, claim.amount.amount)
     return Settled(Outcome.PAID_TWICE, order["ref"])
 
 
-async def _wrong_amount(tx: Tx, method: str, order: Any, claim: Claim, source: str, ip: str | None) -> Settled:
-    open_order = PAYMENT.allows(order["payment_state"], "mismatch")
-    state = "mismatch" if open_order else order["payment_state"]
-    await _write_money(tx, method, order, claim, source, Outcome.WRONG_AMOUNT, state, "paid_wrong_amount")
-    if open_order:
-        lines = [row["id"] for row in await tx.fetch("SELECT id FROM orders_line WHERE order_id = $1", order["id"])]
-        await stock.release(tx, lines)
-        await tx.execute("UPDATE orders_order SET fulfilment_state = 'review' WHERE id = $1", order["id"])
-        await tx.execute("UPDATE orders_line SET state = 'review' WHERE order_id = $1", order["id"])
-    detail = {
-        "attempt": claim.attempt_ref,
-        "asked": order["attempt_amount"],
-        "asked_currency": order["attempt_currency"],
-        "came": claim.amount.amount,
-        "came_currency": claim.amount.currency,
+async def _not_enough(tx: Tx, method: str, order: Any, claim: Claim, source: str, outcome: Outcome) -> Settled:
+    """Too little, or the wrong currency. The buyer may pay what is missing; the codes go back on sale until then."""
+    payment_id = await _write_money(tx, method, order, claim, source, outcome, "mismatch", "paid_wrong_amount")
+    lines = [row["id"] for row in await tx.fetch("SELECT id FROM orders_line WHERE order_id = $1", order["id"])]
+    await stock.release(tx, lines)
+    await tx.execute("UPDATE orders_order SET fulfilment_state = 'review' WHERE id = $1", order["id"])
+    await tx.execute("UPDATE orders_line SET state = 'review' WHERE order_id = $1", order["id"])
+    words = {
+        Outcome.UNDERPAID: _("less came than was asked for"),
+        Outcome.WRONG_CURRENCY: _("money came in another currency"),
     }
+    await _ask(tx, order, claim, outcome, words[outcome], payment_id, claim.amount.amount)
+    return Settled(outcome, order["ref"])
+
+
+async def _ask(tx: Tx, order: Any, claim: Claim, kind: str, words: Text, payment_id: int, amount: int) -> None:
+    """Put money that is not as it should be before a person; ``amount`` of that payment is in question."""
     await review.open_item(
         tx,
         order["shop_id"],
-        "wrong_amount",
-        f"wrong_amount:{claim.attempt_ref}:{claim.event_key}",
-        _("the amount that came is not the amount asked for"),
+        kind,
+        f"{kind}:{claim.attempt_ref}:{claim.event_key}",
+        words,
         order_id=order["id"],
         attempt_id=order["attempt_id"],
-        data=detail,
+        data={"payment": payment_id, "amount": amount, "currency": claim.amount.currency},
     )
+
+
+async def _alarm_if_wrong(tx: Tx, method: str, order: Any, claim: Claim, ip: str | None) -> None:
+    if claim.amount == Money(order["attempt_amount"], order["attempt_currency"]):
+        return
     await audit.alarm(
         tx,
         "payment.wrong_amount",
         f"gateway:{method}",
         _("amount or currency differ"),
-        detail,
+        {
+            "attempt": claim.attempt_ref,
+            "asked": order["attempt_amount"],
+            "asked_currency": order["attempt_currency"],
+            "came": claim.amount.amount,
+            "came_currency": claim.amount.currency,
+        },
         shop_id=order["shop_id"],
         ip=ip,
     )
-    return Settled(Outcome.WRONG_AMOUNT, order["ref"])
+
+
+# -- money that staff confirmed before the gateway did ----------------------------------
+
+
+async def _same_money(tx: Tx, method: str, order: Any, claim: Claim, source: str, said: Any, ip: str | None) -> Settled:
+    """The gateway's own word on what staff confirmed: it brings its number, and corrects the sum if that was wrong."""
+    await _write_event(tx, method, order, claim, source, "confirmed", Outcome.SAME_MONEY)
+    await tx.execute("UPDATE payments_event SET gateway_ref = $2 WHERE id = $1", said["id"], claim.gateway_ref)
+    await tx.execute(
+        "UPDATE payments_attempt SET gateway_ref = $2 WHERE id = $1", order["attempt_id"], claim.gateway_ref
+    )
+    await timeline.add(tx, order["id"], "payment_confirmed", f"gateway:{method}", {"gateway_ref": claim.gateway_ref})
+    more = claim.amount.amount - said["amount"]
+    if more:
+        await _correct(tx, method, order, claim, said, more)
+        await _alarm_if_wrong(tx, method, order, claim, ip)
+    return Settled(Outcome.SAME_MONEY, order["ref"])
+
+
+async def _correct(tx: Tx, method: str, order: Any, claim: Claim, said: Any, more: int) -> None:
+    real = max(claim.amount.amount, said["refunds"])
+    await tx.execute("UPDATE payments_event SET amount = $2 WHERE id = $1", said["id"], real)
+    await tx.execute("UPDATE orders_order SET paid = paid + $2 WHERE id = $1", order["id"], real - said["amount"])
+    if not order["test"]:
+        gateway = ledger.GATEWAY.format(method)
+        await ledger.move(
+            tx,
+            order["shop_id"],
+            "difference",
+            f"difference:{method}:{claim.event_key}",
+            Money(abs(more), claim.amount.currency),
+            debit=gateway if more > 0 else ledger.REVENUE,
+            credit=ledger.DEPOSITS if more > 0 else gateway,
+            order_id=order["id"],
+        )
+    if more > 0:
+        await _ask(tx, order, claim, "overpaid", _("more came than was asked for"), said["id"], more)
+
+
+# -- money that the payer's bank took back ----------------------------------------------
+
+
+async def _charged_back(tx: Tx, method: str, order: Any, claim: Claim, source: str, ip: str | None) -> Settled:
+    if await _known_event(tx, method, claim):
+        return Settled(Outcome.REPEAT, order["ref"])
+    actor = f"gateway:{method}"
+    new = await chargebacks.take(tx, order, method, order["attempt_id"], claim.amount, claim.event_key, actor, ip=ip)
+    outcome = Outcome.CHARGED_BACK if new else Outcome.SAME_MONEY
+    await _write_event(tx, method, order, claim, source, "charged_back", outcome)
+    return Settled(outcome, order["ref"])
 
 
 async def _write_money(
@@ -256,9 +362,10 @@ async def _write_money(
     payment_state: str,
     event_kind: str,
     staff_id: int | None = None,
-) -> None:
+) -> int:
+    """Write down what came, before anything else; gives the payment's id."""
     actor = f"staff:{staff_id}" if staff_id is not None else f"gateway:{method}"
-    await tx.execute(
+    payment_id: int = await tx.fetchval(
         PAID,
         method,
         claim.event_key,
@@ -284,3 +391,4 @@ async def _write_money(
             credit=ledger.DEPOSITS,
             order_id=order["id"],
         )
+    return payment_id

@@ -34,7 +34,10 @@ ORDER = """
 SELECT o.id, o.ref, o.total, o.currency, o.created_at, o.test, o.token_sealed, (
     SELECT jsonb_agg(jsonb_build_object('id', line.id, 'product', line.product_title, 'sku', line.sku_title,
         'quantity', line.quantity, 'total', line.total, 'note', line.delivery_note) ORDER BY line.id)
-    FROM orders_line line WHERE line.order_id = o.id) AS lines
+    FROM orders_line line WHERE line.order_id = o.id) AS lines, (
+    SELECT jsonb_agg(jsonb_build_object('amount', refund.amount, 'currency', refund.currency, 'way', refund.way)
+                     ORDER BY refund.ended_at)
+    FROM payments_refund refund WHERE refund.order_id = o.id AND refund.state = 'done') AS refunds
 FROM orders_order o
 """
 
@@ -135,6 +138,10 @@ def order_context(shop: Shop, row: Any, locale: str, link: str, codes: list[tupl
             {"product": lines[line_id]["product"], "sku": lines[line_id]["sku"], "text": text}
             for line_id, text in codes
         ],
+        "refunds": [
+            {"amount": Money(refund["amount"], refund["currency"].strip()).text(locale), "way": refund["way"]}
+            for refund in row["refunds"] or []
+        ],
         "orders": [],
     }
 
@@ -203,6 +210,7 @@ def sample(shop: Shop, locale: str, base_url: str) -> Context:
         "created_at": clock.now(),
         "test": True,
         "lines": [line],
+        "refunds": [{"amount": 1990, "currency": shop.currency, "way": "source"}],
     }
     codes = [(1, "SAMPLE-CODE-0001"), (1, "SAMPLE-CODE-0002")] if shop.settings.mail_codes else []
     return _with_itself(order_context(shop, row, locale, f"{base_url}/o/{row['ref']}?k={HIDDEN}", codes))

@@ -28,9 +28,12 @@ ORDER_IN_REVIEW = Event(
 PAYMENT_LATE = Event(
     "payment_late", _("Paid too late"), _("Sent when money came after the order had ended and the codes were gone.")
 )
+ORDER_REFUNDED = Event(
+    "order_refunded", _("Money given back"), _("Sent each time money of an order was given back, all of it or a part.")
+)
 ORDER_LINKS = Event("order_links", _("Links to orders"), _("Sent when somebody asks for their orders by e-mail."))
 
-EVENTS = {event.key: event for event in (ORDER_DELIVERED, ORDER_IN_REVIEW, PAYMENT_LATE, ORDER_LINKS)}
+EVENTS = {event.key: event for event in (ORDER_DELIVERED, ORDER_IN_REVIEW, PAYMENT_LATE, ORDER_REFUNDED, ORDER_LINKS)}
 
 VARIABLES: dict[str, Text] = {
     "shop.name": _("The shop's name"),
@@ -42,5 +45,6 @@ VARIABLES: dict[str, Text] = {
     "link": _("The order page; opens without a password"),
     "lines": _("The goods: each has product, sku, quantity, total and note"),
     "codes": _("The codes, if the shop mails them: each has product, sku and text; else empty"),
+    "refunds": _("What was given back so far: each has amount and way (source, balance or hand)"),
     "orders": _("For links to orders: each has ref, product, placed and link"),
 }

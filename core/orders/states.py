@@ -8,9 +8,10 @@ PAYMENT = StateMachine(
         "unpaid": {"paid", "expired", "cancelled", "mismatch"},
         "expired": {"paid", "mismatch"},
         "cancelled": {"paid", "mismatch"},
-        "mismatch": {"paid", "refunded"},
-        "paid": {"refunded"},
-        "refunded": set(),
+        "mismatch": {"paid", "refunded", "charged_back"},
+        "paid": {"refunded", "charged_back"},
+        "refunded": {"charged_back"},
+        "charged_back": set(),
     },
 )
 
@@ -21,7 +22,7 @@ FULFILMENT = StateMachine(
         "released": {"delivered", "preparing", "review"},
         "preparing": {"delivered", "review"},
         "review": {"delivered", "preparing", "void"},
-        "delivered": set(),
-        "void": set(),
+        "delivered": {"void"},
+        "void": {"review"},
     },
 )

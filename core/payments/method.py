@@ -33,6 +33,14 @@ class ClaimState(StrEnum):
     PENDING = "pending"
     FAILED = "failed"
     EXPIRED = "expired"
+    CHARGED_BACK = "charged_back"
+    """The payer's bank took ``amount`` of a payment back; a claim of this state has an ``event_key`` of its own."""
+
+
+class RefundState(StrEnum):
+    DONE = "done"
+    PENDING = "pending"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +166,33 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Refund:
+    """Money to give back by the way it came; its row is committed before the gateway hears of it.
+
+    ``ref`` names the refund at the gateway (``out_refund_no``) and is its idempotency key: letters, digits and
+    ``-``, at most 32. ``paid`` is what the payment brought, ``amount`` what is to go back of it. ``gateway_ref`` is
+    the gateway's number of the payment, empty when only staff has said that it came. ``reason`` is what staff wrote.
+    """
+
+    ref: str
+    attempt_ref: str
+    gateway_ref: str
+    order_ref: str
+    amount: Money
+    paid: Money
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RefundAnswer:
+    """What the gateway says of a refund; ``text`` is shown to staff."""
+
+    state: RefundState
+    gateway_ref: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PaymentOption:
     """One button on the order page: Alipay and WeChat through the same gateway are two options."""
 
@@ -175,7 +210,9 @@ class PaymentMethod:
     content policy. ``test_only`` methods are offered only while the shop is in test mode, and their orders
     are marked as tests. ``query_after`` are the seconds after which core asks :meth:`query` about an attempt
     that stays silent, one number for each try; empty means the gateway has no query call. ``starts_here`` says
-    that :meth:`start` calls nobody and may therefore be asked before the attempt's row is written.
+    that :meth:`start` calls nobody and may therefore be asked before the attempt's row is written. ``refunds``
+    says that there is a :meth:`refund`; ``refund_query_after`` are the seconds between the questions about a refund
+    whose outcome is not known, as for payments; empty means the gateway cannot be asked and a person looks.
 
     No method is ever called inside a database transaction. Amounts are integer minor units.
     """
@@ -187,6 +224,8 @@ class PaymentMethod:
     test_only: bool = False
     query_after: tuple[int, ...] = ()
     starts_here: bool = False
+    refunds: bool = False
+    refund_query_after: tuple[int, ...] = ()
     accepted: Answer = Answer()
     refused: Answer = Answer(body=b"fail", status=400)
 
@@ -217,6 +256,23 @@ class PaymentMethod:
 
     async def query(self, attempt: Attempt) -> Claim | None:
         """Ask the gateway about an attempt. None: it does not know the attempt (yet).
+
+        :raises GatewayUnavailable: try again later.
+        """
+        raise NotImplementedError
+
+    async def refund(self, refund: Refund) -> RefundAnswer:
+        """Give money back through the gateway. Core calls this once for each ``ref`` and never again, unless
+        :class:`core.api.NotSent` was raised: what is not known is asked about, or decided by a person.
+
+        :raises NotSent: the gateway certainly did not get the request; core tries again later.
+        :raises GatewayRefused: the gateway said no, and no money moved.
+        :raises GatewayUnavailable: the outcome is not known.
+        """
+        raise NotImplementedError
+
+    async def query_refund(self, refund: Refund) -> RefundAnswer | None:
+        """What became of a refund whose outcome is not known. None: the gateway cannot tell (yet).
 
         :raises GatewayUnavailable: try again later.
         """

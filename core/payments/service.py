@@ -13,6 +13,7 @@ from core.catalog.service import words
 from core.db import Tx
 from core.money import Money
 from core.orders import timeline
+from core.payments import money
 from core.payments.method import (
     Attempt,
     Claim,
@@ -145,7 +146,8 @@ def device(agent: str) -> str:
 async def begin(tx: Tx, order_id: int, method: PaymentMethod, option: str) -> str:
     """A further attempt for an unpaid order (another method, or another try); its row comes before the gateway."""
     order = await tx.fetchrow("SELECT * FROM orders_order WHERE id = $1 FOR UPDATE", order_id)
-    if order is None or order["payment_state"] != "unpaid":
+    missing = await _missing(tx, order) if order else 0
+    if order is None or missing <= 0:
         raise Refused(_("This order cannot be paid any more."))
     if method.test_only != order["test"]:
         raise Refused(_("This order cannot be paid that way."))
@@ -161,11 +163,27 @@ async def begin(tx: Tx, order_id: int, method: PaymentMethod, option: str) -> st
         method.key,
         label(method, option),
         option,
-        order["total"],
+        missing,
         order["currency"],
     )
     await timeline.add(tx, order_id, "payment_begun", "buyer", {"method": method.key, "option": option, "attempt": ref})
     return ref
+
+
+async def _missing(tx: Tx, order: Any) -> int:
+    """What is still to be paid: all of it, or what was paid too little. For the latter there is time again."""
+    if order["payment_state"] == "unpaid":
+        return int(order["total"])
+    if order["payment_state"] != "mismatch" or order["fulfilment_state"] != "review":
+        return 0
+    missing = order["total"] - await money.here(tx, order["id"], order["currency"])
+    await tx.execute(
+        "UPDATE orders_order SET expires_at = greatest(expires_at, now() + (SELECT make_interval(mins =>"
+        " coalesce((settings ->> 'reservation_minutes')::int, 15)) FROM shops_shop WHERE id = orders_order.shop_id))"
+        " WHERE id = $1",
+        order["id"],
+    )
+    return int(missing)
 
 
 def label(method: PaymentMethod, option: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The life of one payment attempt."""
+"""The life of one payment attempt, and of one refund."""
 
 from core.state_machine import StateMachine
 
@@ -10,5 +10,18 @@ ATTEMPT = StateMachine(
         "failed": {"waiting", "paid"},
         "expired": {"paid"},
         "paid": set(),
+    },
+)
+
+REFUND = StateMachine(
+    "refund",
+    {
+        "asked": {"approved", "declined"},
+        "approved": {"sent", "done", "failed"},
+        "sent": {"approved", "unknown", "done", "failed"},
+        "unknown": {"done", "failed"},
+        "done": set(),
+        "failed": set(),
+        "declined": set(),
     },
 )

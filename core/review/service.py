@@ -7,7 +7,19 @@ from typing import Any
 from core.db import Tx
 from core.web.i18n import Text, source
 
-KINDS = ("paid_late", "paid_twice", "wrong_amount", "out_of_stock", "job_failed")
+KINDS = (
+    "paid_late",
+    "out_of_stock",
+    "underpaid",
+    "wrong_currency",
+    "overpaid",
+    "paid_twice",
+    "chargeback",
+    "codes_out",
+    "refund_failed",
+    "refund_unknown",
+    "job_failed",
+)
 
 
 async def open_item(
@@ -51,13 +63,23 @@ async def resolve(tx: Tx, item_id: int, staff_id: int, resolution: str) -> bool:
 
 async def resolve_of_order(
     tx: Tx, order_id: int, staff_id: int | None, resolution: str, *, but: tuple[str, ...] = ()
-) -> None:
+) -> list[int]:
     """Close what was asked about an order that has been dealt with; questions of the kinds ``but`` stay open."""
-    await tx.execute(
+    rows = await tx.fetch(
         "UPDATE review_item SET state = 'done', resolution = $3, resolved_by = $2, resolved_at = now()"
-        " WHERE order_id = $1 AND state = 'open' AND kind <> ALL($4::text[])",
+        " WHERE order_id = $1 AND state = 'open' AND kind <> ALL($4::text[]) RETURNING id",
         order_id,
         staff_id,
         resolution,
         list(but),
+    )
+    return [row["id"] for row in rows]
+
+
+async def reopen(tx: Tx, item_ids: list[int]) -> None:
+    """What was decided came to nothing: ask again."""
+    await tx.execute(
+        "UPDATE review_item SET state = 'open', resolution = '', resolved_by = NULL, resolved_at = NULL"
+        " WHERE id = ANY($1)",
+        item_ids,
     )

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from core import db
 from core.audit import service as audit
+from core.money import Money
 from core.shops import service as shops
 from core.shops.service import Shop, ShopSettings
 from core.web.errors import FormError
@@ -45,6 +46,7 @@ class SellingForm(msgspec.Struct):
     mail_codes: bool = False
     burn_hours: Annotated[int, Meta(ge=0, le=8760)] = 0
     staff_codes_per_day: Annotated[int, Meta(ge=0, le=10_000)] = 20
+    refund_limit: Line = ""
 
 
 class OpeningForm(msgspec.Struct):
@@ -100,6 +102,8 @@ def _as_form(shop: Shop) -> dict[str, Any]:
         "support_contact",
     ):
         form[name] = getattr(given, name)
+    limit = given.refund_limit
+    form["refund_limit"] = "" if limit is None else Money(limit, shop.currency).plain()
     for name, texts in (("announcement", given.announcement), ("footer", given.footer)):
         form[f"{name}_zh"], form[f"{name}_en"] = texts.get("zh-CN", ""), texts.get("en", "")
     return form
@@ -142,8 +146,22 @@ async def save_selling(request: Request[Any, Any, Any]) -> Response[Any]:
     except FormError as error:
         return await _settings(request, dict(error.fields), {"mail_codes": False, **error.kept}, 422)
     shop = await _shop(request)
-    new = msgspec.structs.replace(shop.settings, **msgspec.structs.asdict(form))
+    try:
+        limit = _limit(form.refund_limit, shop.currency)
+    except ValueError:
+        wrong = {"refund_limit": _("Write an amount such as 200, or leave it empty.")}
+        return await _settings(request, wrong, msgspec.to_builtins(form), 422)
+    new = msgspec.structs.replace(shop.settings, **{**msgspec.structs.asdict(form), "refund_limit": limit})
     return await _save(request, shop, "shop.selling_saved", new)
+
+
+def _limit(text: str, currency: str) -> int | None:
+    if not text.strip():
+        return None
+    limit = Money.parse(text, currency).amount
+    if limit < 0:
+        raise ValueError("a limit is not below zero")
+    return limit
 
 
 @post("/settings/opening", opt={"who": "staff:settings.edit"})

@@ -1,7 +1,7 @@
 import pytest
 
 from core.orders.states import FULFILMENT, PAYMENT
-from core.payments.states import ATTEMPT
+from core.payments.states import ATTEMPT, REFUND
 from core.state_machine import IllegalTransition, StateMachine
 
 LEGAL = {
@@ -18,7 +18,10 @@ LEGAL = {
             ("cancelled", "mismatch"),
             ("mismatch", "paid"),
             ("mismatch", "refunded"),
+            ("mismatch", "charged_back"),
             ("paid", "refunded"),
+            ("paid", "charged_back"),
+            ("refunded", "charged_back"),
         },
     ),
     "fulfilment": (
@@ -36,6 +39,8 @@ LEGAL = {
             ("review", "delivered"),
             ("review", "preparing"),
             ("review", "void"),
+            ("delivered", "void"),
+            ("void", "review"),
         },
     ),
     "attempt": (
@@ -53,6 +58,22 @@ LEGAL = {
             ("expired", "paid"),
         },
     ),
+    "refund": (
+        REFUND,
+        {
+            ("asked", "approved"),
+            ("asked", "declined"),
+            ("approved", "sent"),
+            ("approved", "done"),
+            ("approved", "failed"),
+            ("sent", "approved"),
+            ("sent", "unknown"),
+            ("sent", "done"),
+            ("sent", "failed"),
+            ("unknown", "done"),
+            ("unknown", "failed"),
+        },
+    ),
 }
 
 
@@ -67,11 +88,13 @@ def test_just_these_transitions_are_legal(name):
 async def test_the_database_knows_the_same_states(name, pool):
     from core import db
 
-    column = {"payment": "payment_state", "fulfilment": "fulfilment_state", "attempt": "state"}[name]
-    table = "payments_attempt" if name == "attempt" else "orders_order"
-    check = await db.fetchval(
-        "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = $1", f"{table}_{column}_check"
-    )
+    constraint = {
+        "payment": "orders_order_payment_state_check",
+        "fulfilment": "orders_order_fulfilment_state_check",
+        "attempt": "payments_attempt_state_check",
+        "refund": "payments_refund_state_check",
+    }[name]
+    check = await db.fetchval("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = $1", constraint)
     machine, _ = LEGAL[name]
     assert set(check.split("'")[1::2]) == set(machine.table)
 

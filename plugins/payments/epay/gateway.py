@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from core.api import GatewayRefused, GatewayUnavailable, HttpAnswer, HttpError, PluginHttp
+from core.api import GatewayRefused, GatewayUnavailable, HttpAnswer, HttpError, NotSent, PluginHttp
 
 from .settings import EpaySettings
 from .signature import sign
@@ -13,6 +13,8 @@ from .signature import sign
 OK = 1
 NOT_FOUND = -1
 BAD_KEY = -3
+NO_REFUND = (-2, -3, -4, -5)
+"""Refunds are not switched on, or the request was refused before the order was looked at."""
 
 
 class BadKey(GatewayRefused):
@@ -32,6 +34,28 @@ class Gateway:
     async def order(self, ref: str) -> dict[str, Any] | None:
         answer = await self._api("order", out_trade_no=ref)
         return None if answer["code"] == NOT_FOUND else self._good(answer)
+
+    async def refund(self, **params: str) -> str:
+        """Give money back; gives the gateway's words.
+
+        :raises NotSent: it certainly did not arrive.
+        :raises GatewayRefused: no money moved.
+        :raises GatewayUnavailable: any other answer. A 0 means yes to some gateways and no to others, and -1 also
+            stands for a channel behind the gateway that did not answer.
+        """
+        who = {"pid": self._settings.pid, "key": self._settings.key.reveal()}
+        page = f"{self._settings.gateway}/api.php"
+        try:
+            answer = read(await self._http.request("POST", page, params={"act": "refund"}, form={**who, **params}))
+        except NotSent:
+            raise
+        except HttpError as error:
+            raise GatewayUnavailable(str(error)) from None
+        if answer["code"] in NO_REFUND:
+            raise GatewayRefused(self._words(answer))
+        if answer["code"] != OK:
+            raise GatewayUnavailable(self._words(answer))
+        return self._words(answer)
 
     async def merchant(self) -> dict[str, Any]:
         return self._good(await self._api("query"))

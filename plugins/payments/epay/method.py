@@ -17,6 +17,9 @@ from core.api import (
     PluginHttp,
     QrCode,
     Redirect,
+    Refund,
+    RefundAnswer,
+    RefundState,
     Started,
     Step,
     _,
@@ -36,11 +39,13 @@ STATUSES = {"1": ClaimState.PAID, "2": ClaimState.FAILED, "3": ClaimState.PENDIN
 ICONS = {"wxpay": "brand-wechat"}
 WALLETS = ("https", "weixin", "alipay", "alipays", "mqqapi", "mqqwallet", "upwallet", "uppaywallet")
 MINUTE = 60
+REFUNDED = "2"
 
 
 class Epay(PaymentMethod):
     key = "epay"
     title = TITLE
+    refunds = True
 
     def __init__(self, settings: EpaySettings, http: PluginHttp) -> None:
         self._settings = settings
@@ -51,6 +56,7 @@ class Epay(PaymentMethod):
         self.starts_here = settings.mode == "page"
         if settings.query:
             self.query_after = (15, 30, *(minutes * MINUTE for minutes in (1, 2, 5, 10, 15, 30, 60, 120)))
+            self.refund_query_after = (15, MINUTE, 5 * MINUTE)
 
     def currencies(self) -> frozenset[str]:
         return frozenset({CURRENCY})
@@ -104,6 +110,19 @@ class Epay(PaymentMethod):
             return _claim(order, state)
         except ValueError as error:
             raise GatewayUnavailable(f"the gateway's answer cannot be used: {error}") from None
+
+    async def refund(self, refund: Refund) -> RefundAnswer:
+        trade = {"trade_no": refund.gateway_ref} if refund.gateway_ref else {"out_trade_no": refund.attempt_ref}
+        said = await self._gateway.refund(**trade, out_refund_no=refund.ref, money=refund.amount.plain())
+        return RefundAnswer(RefundState.DONE, text=said)
+
+    async def query_refund(self, refund: Refund) -> RefundAnswer | None:
+        """EPay V1 only tells that an order was refunded, not how much of it."""
+        order = await self._gateway.order(refund.attempt_ref)
+        whole = refund.amount == refund.paid
+        if order is None or not whole or str(order.get("status")) != REFUNDED:
+            return None
+        return RefundAnswer(RefundState.DONE, text="status 2")
 
 
 def _claim(facts: dict[str, Any], state: ClaimState) -> Claim:

@@ -12,6 +12,9 @@ from core.api import (
     PaymentMethod,
     PluginContext,
     Redirect,
+    Refund,
+    RefundAnswer,
+    RefundState,
     Started,
     _,
 )
@@ -32,6 +35,7 @@ class Sandbox(PaymentMethod):
     icon = "flask"
     test_only = True
     starts_here = True
+    refunds = True
     query_after = (PENDING_SECONDS, 20, 30, *range(60, 7260, 60))
 
     def __init__(self, ctx: PluginContext[None]) -> None:
@@ -56,6 +60,9 @@ class Sandbox(PaymentMethod):
             number(attempt.ref, Act.LATE): attempt.expires_at + AFTER_EXPIRY,
         }.get(attempt.gateway_ref or "")
         return Trade.of(attempt).but(Act.PAID).claim() if due and now >= due else None
+
+    async def refund(self, refund: Refund) -> RefundAnswer:
+        return RefundAnswer(RefundState.DONE, gateway_ref=f"back-{refund.ref}")
 
 
 def _html(text: str) -> Answer:

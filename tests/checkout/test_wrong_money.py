@@ -1,0 +1,326 @@
+"""Money that is not as it was asked for: too little, too much, another currency, the same twice, taken back."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from core import clock, db
+from core.checkout import acts
+from core.checkout.settle import Outcome, settle
+from core.ids import new_token
+from core.ledger import chart
+from core.ledger import service as ledger
+from core.money import Money
+from core.orders import service as orders
+from core.payments import chargebacks, money
+from core.payments import service as payments
+from core.payments.method import Attempt, Claim, ClaimState, PaymentMethod, Started
+from core.refused import Refused
+from tests import stocked
+
+
+class Epay(PaymentMethod):
+    key = "epay"
+    title = {"en": "EPay"}
+
+    async def start(self, attempt: Attempt) -> Started:
+        raise NotImplementedError
+
+
+async def books():
+    codes = (ledger.GATEWAY.format("epay"), ledger.DEPOSITS, ledger.REVENUE, chart.CHARGEBACKS)
+    return {code: await ledger.balance(1, code, "CNY") for code in codes}
+
+
+async def moved(before):
+    after = await books()
+    return {code: after[code] - before[code] for code in before if after[code] != before[code]}
+
+
+async def questions(placed):
+    rows = await db.fetch("SELECT kind FROM review_item WHERE order_id = $1 AND state = 'open'", placed.order_id)
+    return [row["kind"] for row in rows]
+
+
+async def events(placed):
+    rows = await db.fetch(
+        "SELECT source, state, outcome, amount, gateway_ref FROM payments_event WHERE order_id = $1 ORDER BY id",
+        placed.order_id,
+    )
+    return [tuple(row.values()) for row in rows]
+
+
+async def alarms():
+    rows = await db.fetch("SELECT kind FROM audit_alarm ORDER BY id")
+    return [row["kind"] for row in rows]
+
+
+async def steps(placed):
+    rows = await db.fetch("SELECT kind FROM orders_event WHERE order_id = $1 ORDER BY id", placed.order_id)
+    return [row["kind"] for row in rows]
+
+
+def said(placed, amount, event, attempt=None, state=ClaimState.PAID):
+    return Claim(attempt or placed.attempt_ref, state, Money(amount, "CNY"), f"T-{event}", event)
+
+
+async def charge_back(placed, payment_id, amount, staff_id):
+    await db.transaction(chargebacks.told_by_staff, 1, placed.ref, payment_id, amount, staff_id, "", None)
+
+
+async def another_attempt(placed):
+    return await db.transaction(payments.begin, placed.order_id, Epay(), "")
+
+
+# -- too little -------------------------------------------------------------------------
+
+
+async def test_the_buyer_pays_the_rest_and_gets_the_code():
+    sku = await stocked.sku(1)
+    placed = await stocked.order(sku)
+    before = await books()
+    assert (await settle("epay", said(placed, 500, "r1"), "callback")).outcome is Outcome.UNDERPAID
+    assert await moved(before) == {"gateway:epay": 500, "deposits": -500}
+
+    rest = await another_attempt(placed)
+    asked = await payments.load_attempt(rest, "http://127.0.0.1:9")
+    assert asked.view.amount == Money(1490, "CNY")
+    assert asked.view.expires_at > clock.now()
+
+    assert (await settle("epay", said(placed, 1490, "r2", rest), "callback")).outcome is Outcome.DELIVERED
+    assert await stocked.states(placed) == ("paid", "delivered")
+    assert await moved(before) == {"gateway:epay": 1990, "revenue": -1990}
+    assert await questions(placed) == []
+    assert await stocked.codes_by_state(sku) == {"delivered": 1}
+
+
+async def test_the_rest_in_pieces_counts_together_and_too_much_of_it_waits_apart():
+    sku = await stocked.sku(1)
+    placed = await stocked.order(sku)
+    await settle("epay", said(placed, 500, "p1"), "callback")
+    first, second = await another_attempt(placed), await another_attempt(placed)
+    assert (await settle("epay", said(placed, 490, "p2", first), "callback")).outcome is Outcome.UNDERPAID
+    before = await books()
+    assert (await settle("epay", said(placed, 1490, "p3", second), "callback")).outcome is Outcome.DELIVERED
+    assert await questions(placed) == ["overpaid"]
+    assert await moved(before) == {"gateway:epay": 1490, "deposits": 500, "revenue": -1990}
+    assert (
+        await db.fetchval(
+            "SELECT data ->> 'amount' FROM review_item WHERE order_id = $1 AND kind = 'overpaid'", placed.order_id
+        )
+        == "490"
+    )
+
+
+async def test_the_rest_comes_when_the_codes_are_gone():
+    sku = await stocked.sku(1)
+    placed = await stocked.order(sku)
+    await settle("epay", said(placed, 500, "g1"), "callback")
+    rest = await another_attempt(placed)
+    await stocked.order(sku)
+    assert (await settle("epay", said(placed, 1490, "g2", rest), "callback")).outcome is Outcome.NEEDS_REVIEW
+    assert await stocked.states(placed) == ("paid", "review")
+    assert await questions(placed) == ["out_of_stock"]
+    await stocked.stock_up(sku.id, [new_token()])
+    await acts.deliver_anyway(1, placed.ref, await stocked.staff_member(), None)
+    assert await stocked.states(placed) == ("paid", "delivered")
+
+
+async def test_staff_confirms_the_rest():
+    sku = await stocked.sku(1)
+    placed = await stocked.order(sku)
+    await settle("epay", said(placed, 500, "c1"), "callback")
+    staff_id = await stocked.staff_member()
+    with pytest.raises(Refused):
+        await acts.confirm_paid(1, placed.ref, staff_id, "", None)
+    assert await stocked.states(placed) == ("mismatch", "review")
+    await another_attempt(placed)
+    assert (await acts.confirm_paid(1, placed.ref, staff_id, "", None)).outcome is Outcome.DELIVERED
+    assert [row[3] for row in await events(placed)] == [500, 1490]
+
+
+# -- too much, the wrong currency -------------------------------------------------------
+
+
+async def test_too_much_is_delivered_and_the_surplus_waits():
+    sku = await stocked.sku(1)
+    placed = await stocked.order(sku)
+    before, seen = await books(), await alarms()
+    assert (await settle("epay", said(placed, 2500, "o1"), "callback")).outcome is Outcome.DELIVERED
+    assert await stocked.states(placed) == ("paid", "delivered")
+    assert await moved(before) == {"gateway:epay": 2500, "deposits": -510, "revenue": -1990}
+    assert await questions(placed) == ["overpaid"]
+    assert (await alarms())[len(seen) :] == ["payment.wrong_amount"]
+    assert (await settle("epay", said(placed, 2500, "o1"), "callback")).outcome is Outcome.REPEAT
+    assert len(await events(placed)) == 1
+
+
+async def test_another_currency_waits_while_the_right_one_still_buys():
+    sku = await stocked.sku(1)
+    placed = await stocked.order(sku)
+    dollars = stocked.paid(placed, 1990, "USD", "w1")
+    assert (await settle("epay", dollars, "callback")).outcome is Outcome.WRONG_CURRENCY
+    whole = await another_attempt(placed)
+    assert (await settle("epay", said(placed, 1990, "w2", whole), "callback")).outcome is Outcome.DELIVERED
+    assert await questions(placed) == ["wrong_currency"]
+    assert await db.transaction(money.owed, placed.order_id, "USD") == 1990
+    assert await db.transaction(money.owed, placed.order_id, "CNY") == 0
+
+
+# -- confirmed by hand, then by the gateway ---------------------------------------------
+
+
+async def test_the_gateways_word_after_a_confirmation_by_hand_is_the_same_money():
+    sku = await stocked.sku(2)
+    placed = await stocked.order(sku)
+    before, seen = await books(), await alarms()
+    await acts.confirm_paid(1, placed.ref, await stocked.staff_member(), "seen in the bank", None)
+    assert await moved(before) == {"gateway:epay": 1990, "revenue": -1990}
+
+    assert (await settle("epay", said(placed, 1990, "late"), "callback")).outcome is Outcome.SAME_MONEY
+    assert (await settle("epay", said(placed, 1990, "late"), "callback")).outcome is Outcome.REPEAT
+
+    assert await moved(before) == {"gateway:epay": 1990, "revenue": -1990}
+    assert await questions(placed) == []
+    assert await alarms() == seen
+    assert await stocked.codes_by_state(sku) == {"free": 1, "delivered": 1}
+    assert await events(placed) == [
+        ("staff", "paid", "paid", 1990, "T-late"),
+        ("callback", "confirmed", "same_money", 1990, "T-late"),
+    ]
+    assert await db.fetchval("SELECT paid FROM orders_order WHERE id = $1", placed.order_id) == 1990
+    assert await db.fetchval("SELECT gateway_ref FROM payments_attempt WHERE ref = $1", placed.attempt_ref) == "T-late"
+
+
+async def test_a_second_transaction_after_that_is_a_second_payment():
+    placed = await stocked.order(await stocked.sku(1))
+    await acts.confirm_paid(1, placed.ref, await stocked.staff_member(), "", None)
+    await settle("epay", said(placed, 1990, "first"), "callback")
+    assert (await settle("epay", said(placed, 1990, "second"), "callback")).outcome is Outcome.PAID_TWICE
+    assert await questions(placed) == ["paid_twice"]
+    assert await db.fetchval("SELECT paid FROM orders_order WHERE id = $1", placed.order_id) == 3980
+
+
+@pytest.mark.parametrize(
+    ("real", "booked", "asked"),
+    [
+        (1500, {"gateway:epay": 1500, "revenue": -1500}, []),
+        (2500, {"gateway:epay": 2500, "revenue": -1990, "deposits": -510}, ["overpaid"]),
+    ],
+)
+async def test_a_confirmed_sum_is_corrected_by_the_gateway(real, booked, asked):
+    placed = await stocked.order(await stocked.sku(1))
+    before, seen = await books(), await alarms()
+    await acts.confirm_paid(1, placed.ref, await stocked.staff_member(), "", None)
+    assert (await settle("epay", said(placed, real, f"real{real}"), "callback")).outcome is Outcome.SAME_MONEY
+    assert await moved(before) == booked
+    assert await questions(placed) == asked
+    assert await db.fetchval("SELECT paid FROM orders_order WHERE id = $1", placed.order_id) == real
+    assert (await alarms())[len(seen) :] == ["payment.wrong_amount"]
+
+
+async def test_staff_and_gateway_at_once_are_one_payment():
+    staff_id = await stocked.staff_member()
+    for number in range(8):
+        placed = await stocked.order(await stocked.sku(2))
+        before = await books()
+        await asyncio.gather(
+            acts.confirm_paid(1, placed.ref, staff_id, "", None),
+            settle("epay", said(placed, 1990, f"both{number}"), "callback"),
+            acts.confirm_paid(1, placed.ref, staff_id, "", None),
+            return_exceptions=True,
+        )
+        assert await moved(before) == {"gateway:epay": 1990, "revenue": -1990}
+        assert await questions(placed) == []
+
+
+# -- taken back by the bank -------------------------------------------------------------
+
+
+async def test_a_chargeback_is_booked_marked_and_its_codes_are_listed():
+    sku = await stocked.sku(1)
+    session = new_token()
+    placed = await stocked.order(sku, who=stocked.buyer(session=session))
+    await settle("epay", said(placed, 1990, "cb"), "callback")
+    before, seen = await books(), await alarms()
+    back = said(placed, 1990, "cb:back", state=ClaimState.CHARGED_BACK)
+    assert (await settle("epay", back, "callback")).outcome is Outcome.CHARGED_BACK
+    assert (await settle("epay", back, "callback")).outcome is Outcome.REPEAT
+
+    assert await stocked.states(placed) == ("charged_back", "void")
+    assert await moved(before) == {"gateway:epay": -1990, "chargebacks": 1990}
+    assert sorted(await questions(placed)) == ["chargeback", "codes_out"]
+    assert (await alarms())[len(seen) :] == ["payment.chargeback"]
+    code = await db.fetchrow("SELECT id, mask FROM vault_code WHERE sku_id = $1", sku.id)
+    listed = await db.fetchval(
+        "SELECT data FROM review_item WHERE order_id = $1 AND kind = 'codes_out'", placed.order_id
+    )
+    assert listed == {"codes": [{"id": code["id"], "mask": code["mask"]}]}
+    assert await stocked.codes_by_state(sku) == {"delivered": 1}
+
+
+async def test_a_chargeback_before_the_delivery_gives_the_order_up():
+    sku = await stocked.sku(1)
+    placed = await stocked.order(sku)
+    before = await books()
+    await settle("epay", said(placed, 500, "cu"), "callback")
+    await settle("epay", said(placed, 500, "cu:back", state=ClaimState.CHARGED_BACK), "callback")
+    assert await stocked.states(placed) == ("charged_back", "void")
+    assert await moved(before) == {}
+    assert await questions(placed) == ["chargeback"]
+    assert await stocked.codes_by_state(sku) == {"free": 1}
+
+
+async def test_a_chargeback_of_what_came_twice_leaves_the_order_paid():
+    placed = await stocked.order(await stocked.sku(1))
+    await settle("epay", said(placed, 1990, "ct1"), "callback")
+    before = await books()
+    await settle("epay", said(placed, 1990, "ct2"), "callback")
+    await settle("epay", said(placed, 1990, "ct2:back", state=ClaimState.CHARGED_BACK), "callback")
+    assert await stocked.states(placed) == ("paid", "delivered")
+    assert await moved(before) == {}
+    assert "chargeback" in await questions(placed)
+
+
+async def test_staff_tells_of_a_chargeback_and_the_gateway_repeats_it():
+    placed = await stocked.order(await stocked.sku(1))
+    await settle("epay", said(placed, 1990, "cs"), "callback")
+    before, staff_id = await books(), await stocked.staff_member()
+    [payment] = await money.payments_of(placed.order_id)
+    for wrong in (0, -1, 1991):
+        with pytest.raises(Refused):
+            await charge_back(placed, payment.id, wrong, staff_id)
+    with pytest.raises(Refused):
+        await charge_back(placed, payment.id + 10_000, 1, staff_id)
+    assert await moved(before) == {}
+    await charge_back(placed, payment.id, 1990, staff_id)
+    back = said(placed, 1990, "cs:back", state=ClaimState.CHARGED_BACK)
+    assert (await settle("epay", back, "callback")).outcome is Outcome.SAME_MONEY
+    assert await moved(before) == {"gateway:epay": -1990, "chargebacks": 1990}
+    with pytest.raises(Refused):
+        await charge_back(placed, payment.id, 1, staff_id)
+    assert await stocked.states(placed) == ("charged_back", "void")
+
+
+async def test_money_for_an_order_that_was_given_up_is_money_too_much():
+    placed = await stocked.order(await stocked.sku(1))
+    await settle("epay", said(placed, 500, "gu"), "callback")
+    await settle("epay", said(placed, 500, "gu:back", state=ClaimState.CHARGED_BACK), "callback")
+    assert (await settle("epay", said(placed, 1990, "gu2"), "callback")).outcome is Outcome.PAID_TWICE
+    assert await stocked.states(placed) == ("charged_back", "void")
+
+
+# -- late -------------------------------------------------------------------------------
+
+
+async def test_too_little_too_late_and_then_the_rest():
+    sku = await stocked.sku(1)
+    placed = await stocked.order(sku)
+    with clock.use(lambda: placed.expires_at + timedelta(seconds=1)):
+        assert placed.ref in await orders.expire_due()
+    assert (await settle("epay", said(placed, 500, "l1"), "callback")).outcome is Outcome.UNDERPAID
+    rest = await another_attempt(placed)
+    assert (await settle("epay", said(placed, 1490, "l2", rest), "callback")).outcome is Outcome.DELIVERED
+    assert await stocked.states(placed) == ("paid", "delivered")
+    assert "paid_wrong_amount" in await steps(placed)
