@@ -108,6 +108,7 @@ async def _order_page(request: Request[Any, Any, Any], ref: str, problem: Any = 
         "questions": await db.fetch(
             "SELECT * FROM review_item WHERE order_id = $1 AND state = 'open' ORDER BY id", order["id"]
         ),
+        "kept_codes": _kept_codes(order["lines"] or []),
         "reveals": await _reveals(order["id"]),
         "message_events": EVENTS,
         "message_states": MESSAGE_STATES,
@@ -122,6 +123,12 @@ async def _order_page(request: Request[Any, Any, Any], ref: str, problem: Any = 
 async def _payment_events(order_id: int) -> list[dict[str, Any]]:
     rows = await db.fetch("SELECT * FROM payments_event WHERE order_id = $1 ORDER BY id", order_id)
     return [{**row, "money": Money(row["amount"], row["currency"]) if row["currency"] else None} for row in rows]
+
+
+def _kept_codes(lines: list[dict[str, Any]]) -> list[tuple[int, str]]:
+    """Codes of the order that were not erased."""
+    codes = (code for line in lines for code in line["codes"] or [])
+    return [(code["id"], code["mask"]) for code in codes if code["burned_at"] is None]
 
 
 async def _reveals(order_id: int) -> list[Any]:

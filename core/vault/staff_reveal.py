@@ -9,6 +9,7 @@ from core import clock, db
 from core.audit import service as audit
 from core.db import Tx
 from core.refused import Refused
+from core.vault import keys
 from core.vault.reveal import CODES_OF_ORDER, RevealedCode, opened
 from core.web.i18n import _, ngettext
 
@@ -58,6 +59,7 @@ async def look(who: Onlooker, ref: str, reason: str, code_id: int | None = None)
     reason = " ".join(reason.split())[:300]
     if len(reason) < SHORTEST_REASON:
         raise Refused(_("Write down why you need to see it."), "reason")
+    keys.current().check_opens_codes()
     codes = await db.transaction(_look, who, ref, reason, code_id)
     if codes is None:
         # Said after the alarm was committed.
