@@ -129,6 +129,8 @@ async def close_pool() -> None:
     if _running:
         await asyncio.wait(_running, timeout=20)
     if engine.pool is not None:
+        while _spare:
+            await engine.pool.release(_spare.pop())
         await engine.close_connection_pool()
 
 
@@ -145,35 +147,34 @@ def _to_json(value: Any) -> str:
 # -- single statements ------------------------------------------------------------------
 
 
-@contextlib.asynccontextmanager
-async def _connection() -> Any:
+async def fetch(sql: str, *args: Any) -> list[asyncpg.Record]:
+    return await _alone("fetch", sql, args)
+
+
+async def fetchrow(sql: str, *args: Any) -> asyncpg.Record | None:
+    return await _alone("fetchrow", sql, args)
+
+
+async def fetchval(sql: str, *args: Any) -> Any:
+    return await _alone("fetchval", sql, args)
+
+
+async def execute(sql: str, *args: Any) -> str:
+    return await _alone("execute", sql, args)
+
+
+async def _alone(act: str, sql: str, args: Sequence[Any]) -> Any:
     if inside_transaction():
         raise NestedTransaction("inside a transaction use its tx")
     connection = await _acquire()
     try:
-        yield connection
-    finally:
+        result = await getattr(connection, act)(sql, *args)
+    except BaseException:
+        # It may still be busy with a cancelled statement; the pool waits for that.
         await _pool().release(connection)
-
-
-async def fetch(sql: str, *args: Any) -> list[asyncpg.Record]:
-    async with _connection() as connection:
-        return await connection.fetch(sql, *args)
-
-
-async def fetchrow(sql: str, *args: Any) -> asyncpg.Record | None:
-    async with _connection() as connection:
-        return await connection.fetchrow(sql, *args)
-
-
-async def fetchval(sql: str, *args: Any) -> Any:
-    async with _connection() as connection:
-        return await connection.fetchval(sql, *args)
-
-
-async def execute(sql: str, *args: Any) -> str:
-    async with _connection() as connection:
-        return await connection.execute(sql, *args)
+        raise
+    await _give_back(connection)
+    return result
 
 
 async def statement(sql: str, *args: Any) -> asyncpg.Record | None:
@@ -261,10 +262,13 @@ async def _once(work: Callable[..., Awaitable[T]], args: Sequence[Any], begin: s
             await _roll_back(connection)
             raise
         await _commit(connection)
-        return result
+    except BaseException:
+        await _pool().release(connection)
+        raise
     finally:
         engine.current_transaction.reset(token)
-        await _pool().release(connection)
+    await _give_back(connection)
+    return result
 
 
 async def _roll_back(connection: asyncpg.Connection) -> None:
@@ -294,11 +298,36 @@ def _pool() -> Any:
     return engine.pool
 
 
+# Taking a connection out of the pool and giving it back costs as much as a small statement. A few that were given
+# back in order stay at hand instead, as long as nobody waits for one.
+SPARE_MOST = 4
+
+_spare: list[asyncpg.Connection] = []
+_waiting = 0
+
+
 async def _acquire() -> asyncpg.Connection:
+    global _waiting
+    pool = _pool()
+    while _spare:
+        connection = _spare.pop()
+        if not connection.is_closed():
+            return connection
+        await pool.release(connection)
+    _waiting += 1
     try:
-        return await _pool().acquire(timeout=ACQUIRE_SECONDS)
+        return await pool.acquire(timeout=ACQUIRE_SECONDS)
     except TimeoutError:
         raise DatabaseBusy("no database connection became free in time") from None
+    finally:
+        _waiting -= 1
+
+
+async def _give_back(connection: asyncpg.Connection) -> None:
+    if _waiting or len(_spare) >= SPARE_MOST or connection.is_closed():
+        await _pool().release(connection)
+    else:
+        _spare.append(connection)
 
 
 # -- migrations -------------------------------------------------------------------------
@@ -348,3 +377,15 @@ async def _migrate_app(tx: Tx, app: str) -> bool:
     if not result.success:
         raise RuntimeError(f"the tables of {app} could not be brought up to date: {result.message}")
     return bool(await tx.fetchval("SELECT count(*) FROM migration") > before)
+
+
+def known_migrations() -> set[tuple[str, str]]:
+    """``(app, name)`` of every migration this version has."""
+    from piccolo.apps.migrations.commands.base import BaseMigrationManager
+
+    manager = BaseMigrationManager()
+    return {
+        (app, name)
+        for app in manager.get_sorted_app_names()
+        for name in manager.get_migration_modules(manager.get_app_config(app).resolved_migrations_folder_path)
+    }

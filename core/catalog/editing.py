@@ -12,6 +12,7 @@ import msgspec
 from core import db
 from core.audit import service as audit
 from core.catalog.buyer_fields import BuyerField
+from core.catalog.service import forget
 from core.db import Tx
 from core.ids import new_ref
 from core.refused import Refused
@@ -105,6 +106,7 @@ async def _add_product(tx: Tx, editor: Editor, draft: ProductDraft) -> int:
 async def save_product(editor: Editor, product_id: int, version: int, draft: ProductDraft) -> None:
     """:raises ChangedMeanwhile: the product is not at ``version`` any more."""
     await db.transaction(_save_product, editor, product_id, version, draft)
+    forget()
 
 
 async def _save_product(tx: Tx, editor: Editor, product_id: int, version: int, draft: ProductDraft) -> None:
@@ -168,6 +170,7 @@ async def set_image(editor: Editor, product_id: int, image_id: int | None) -> No
 async def delete_product(editor: Editor, product_id: int) -> None:
     """Delete a product that never sold and holds no codes; others are archived instead."""
     await db.transaction(_delete_product, editor, product_id)
+    forget()
 
 
 async def _delete_product(tx: Tx, editor: Editor, product_id: int) -> None:
@@ -214,6 +217,7 @@ async def _add_sku(tx: Tx, editor: Editor, product_id: int, draft: SkuDraft) -> 
 async def save_sku(editor: Editor, sku_id: int, version: int, draft: SkuDraft) -> None:
     """:raises ChangedMeanwhile: the SKU is not at ``version`` any more."""
     await db.transaction(_save_sku, editor, sku_id, version, draft)
+    forget()
 
 
 async def _save_sku(tx: Tx, editor: Editor, sku_id: int, version: int, draft: SkuDraft) -> None:
@@ -261,6 +265,7 @@ def _sku_columns(draft: SkuDraft) -> tuple[Any, ...]:
 
 async def delete_sku(editor: Editor, sku_id: int) -> None:
     await db.transaction(_delete_sku, editor, sku_id)
+    forget()
 
 
 async def _delete_sku(tx: Tx, editor: Editor, sku_id: int) -> None:

@@ -28,7 +28,7 @@ async def add(tx, name="a"):
 
 
 def idle_connections():
-    return DB.pool.get_idle_size(), DB.pool.get_size()
+    return DB.pool.get_idle_size() + len(db._spare), DB.pool.get_size()
 
 
 async def test_commits_and_gives_back_the_result():
@@ -185,6 +185,29 @@ async def test_a_connection_lost_at_commit_is_told_as_unknown():
     with pytest.raises(db.CommitUnknown):
         await db.transaction(work)
     assert await n() == 0
+    free, size = idle_connections()
+    assert free == size
+
+
+async def test_a_spare_connection_that_died_is_replaced():
+    await n()
+    pid = await db.fetchval("SELECT pg_backend_pid()")
+    assert await db.fetchval("SELECT pg_backend_pid()") == pid
+    other = await asyncpg.connect(dsn=DB.config["dsn"])
+    await other.execute("SELECT pg_terminate_backend($1)", pid)
+    await other.close()
+    while any(not connection.is_closed() and connection.get_server_pid() == pid for connection in db._spare):
+        await asyncio.sleep(0.01)
+    assert await db.fetchval("SELECT pg_backend_pid()") != pid
+    free, size = idle_connections()
+    assert free == size
+
+
+async def test_nobody_waits_while_a_connection_is_spare():
+    """More callers than the pool has connections: those that wait get what is given back."""
+    size = DB.pool.get_max_size()
+    answers = await asyncio.gather(*(db.fetchval("SELECT $1::int FROM pg_sleep(0.01)", i) for i in range(size * 4)))
+    assert answers == list(range(size * 4))
     free, size = idle_connections()
     assert free == size
 
