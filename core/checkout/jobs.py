@@ -7,16 +7,14 @@ import logging
 from datetime import timedelta
 
 from core import db
-from core.checkout.settle import settle
+from core.checkout.ask import ask_about
 from core.config import Config
 from core.db import Tx
 from core.fulfilment import service as fulfilment
-from core.hooks import runtime
 from core.jobs import Lease, bell, every, ring
 from core.messages import service as messages
 from core.orders import service as orders
 from core.payments import service as payments
-from core.payments.method import PaymentMethod
 
 log = logging.getLogger("vouchsafe.checkout")
 
@@ -37,23 +35,11 @@ async def ask_gateways(lease: Lease) -> None:
 
     async def one(attempt: payments.StoredAttempt) -> None:
         async with at_once:
-            await _ask_about(attempt)
+            await ask_about(attempt)
 
     async with asyncio.TaskGroup() as asking:
         for attempt in await payments.attempts_to_query(Config.from_env().base_url):
             asking.create_task(one(attempt))
-
-
-async def _ask_about(attempt: payments.StoredAttempt) -> None:
-    method = runtime.current().payment_methods.get(attempt.method)
-    if not isinstance(method, PaymentMethod):
-        await payments.ask_later(attempt)
-        return
-    claim = await payments.ask(method, attempt)
-    if claim is not None:
-        settled = await settle(attempt.method, claim, "query")
-        await ring(*settled.jobs)
-        await bell.ring(f"order:{attempt.view.order_ref}", settled.outcome)
 
 
 @every(30, "checkout.finish_stuck")

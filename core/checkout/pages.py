@@ -13,6 +13,7 @@ from core import db
 from core.audit import service as audit
 from core.catalog.buyer_fields import check_answers
 from core.catalog.service import sku_facts, words
+from core.checkout.ask import ask_about
 from core.checkout.check import check
 from core.checkout.place import (
     Buyer,
@@ -30,6 +31,8 @@ from core.checkout.settle import Outcome, settle
 from core.crash_point import crash_point
 from core.ids import new_token, token_hash
 from core.jobs import bell, ring
+from core.ledger import customers
+from core.money import Money
 from core.orders import service as orders
 from core.orders.contact import read_contact
 from core.payments import offer
@@ -103,11 +106,15 @@ async def _form(
     if wrong and "quantity" not in errors:
         errors = {**errors, "quantity": wrong}
         status = max(status, 422)
-    offers = offer.offers(sku.price.currency, visit.shop.test_mode)
+    total = sku.price.times(quantity)
+    payers = await _payers(visit, total)
+    if payers:
+        kept = {**kept, "contact": kept.get("contact") or payers[0]}
+    offers = offer.offers(sku.price.currency, visit.shop.test_mode, bool(payers))
     context = {
         "sku": sku,
         "quantity": quantity,
-        "total": sku.price.times(quantity),
+        "total": total,
         "offers": offers,
         "kept": kept,
         "answers": kept.get("fields") or {},
@@ -117,6 +124,13 @@ async def _form(
         "words": lambda texts: words(texts, visit.locale),
     }
     return page(request, "checkout/form.html", context, status=status)
+
+
+async def _payers(visit: Visit, total: Money) -> list[str]:
+    """Whose balance this visitor may pay such a sum from."""
+    if visit.session is None or not offer.balance_is_taken():
+        return []
+    return await customers.payers(visit.shop.id, visit.session.id_hash, total)
 
 
 def _quantity(given: Any, least: int, most: int) -> tuple[int, Any]:
@@ -154,8 +168,12 @@ async def _place(request: AnyRequest, sent: OrderForm) -> tuple[Placed, str | No
     priced = await quote(visit.shop.id, [Item(sent.sku, sent.quantity)])
     answers = check_answers(priced.lines[0].sku.buyer_fields, sent.fields, visit.locale)
     kind, contact = read_contact(sent.contact)
-    way = offer.chosen(sent.method, offer.offers(priced.total.currency, visit.shop.test_mode))
-    token = None if visit.session else new_token()
+    # only who wants to pay so is looked up: an ordinary sale waits for nothing more
+    payers = await _payers(visit, priced.total) if offer.takes_balance(sent.method) else []
+    way = offer.chosen(sent.method, offer.offers(priced.total.currency, visit.shop.test_mode, bool(payers)))
+    if way.method.from_balance and contact not in payers:
+        raise Refused(_("To pay from your balance, order with the e-mail address it belongs to."), "contact")
+    token = None if visit.session else await _token(visit)
     buyer = Buyer(
         contact_kind=kind,
         contact=contact,
@@ -180,9 +198,14 @@ async def _place(request: AnyRequest, sent: OrderForm) -> tuple[Placed, str | No
     )
     placed = await place(visit.shop, priced, answers, buyer, choice, sent.key)
     if placed.is_new and not placed.started:
-        await _start(request, way.method, placed.attempt_ref)
+        await _start(request, way.method, placed.attempt_ref, buyer.session_hash)
     crash_point("checkout.started")
     return placed, token if placed.is_new else None
+
+
+async def _token(visit: Visit) -> str:
+    """The session that begins with this order: the one the form was given, so that a second click is the same buyer."""
+    return visit.cookie if visit.cookie and await sessions.is_promised(visit.cookie) else new_token()
 
 
 def _preparing(request: AnyRequest, way: offer.Offer, priced: Quote, buyer: Buyer) -> Prepare:
@@ -211,9 +234,13 @@ def _preparing(request: AnyRequest, way: offer.Offer, priced: Quote, buyer: Buye
     return prepare
 
 
-async def _start(request: AnyRequest, method: Any, attempt_ref: str) -> str:
+async def _start(request: AnyRequest, method: Any, attempt_ref: str, session_hash: bytes) -> None:
     attempt = await payments.load_attempt(attempt_ref, request.app.state.config.base_url)
-    return await payments.start(method, attempt) if attempt else ""
+    if attempt is None:
+        return
+    error = await payments.start(method, attempt, session_hash)
+    if not error and payments.asked_at_once(method):
+        await ask_about(attempt)
 
 
 def _agent(request: AnyRequest) -> str:
@@ -236,11 +263,14 @@ async def pay(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
     if order is None:
         raise NotFound()
     try:
-        way = offer.chosen(sent.method, offer.offers_for_order(order["currency"], order["test"]))
+        total = Money(order["total"], order["currency"])
+        payers = await _payers(visit, total) if offer.takes_balance(sent.method) else []
+        offered = offer.offers_for_order(total.currency, order["test"], order["contact"] in payers)
+        way = offer.chosen(sent.method, offered)
         attempt_ref = await db.transaction(payments.begin, order["id"], way.method, way.option)
     except Refused as refused:
         return flash(see_other(f"/o/{ref}"), refused.text, "error")
-    await _start(request, way.method, attempt_ref)
+    await _start(request, way.method, attempt_ref, visit.session.id_hash)
     return see_other(f"/o/{ref}")
 
 
@@ -256,7 +286,8 @@ def pay_panel(order: Any) -> tuple[str, dict[str, Any]] | None:
         "order": order,
         "attempt": attempt,
         "step": started,
-        "offers": offer.offers_for_order(order.total.currency, order.test),
+        "offers": offer.offers_for_order(order.total.currency, order.test, order.from_balance),
+        "balance_is_taken": offer.balance_is_taken() and not order.test and not order.from_balance,
         "words": lambda texts: words(texts, locale),
         "qr": qr,
     }

@@ -89,6 +89,11 @@ def period(first: date | None, last: date | None, zone_name: str) -> Period:
     return Period(first, last, start, end)
 
 
+def local(at: datetime, zone_name: str) -> str:
+    """A time for a spreadsheet, in the shop's own zone."""
+    return f"{at.astimezone(dates.get_timezone(zone_name)):%Y-%m-%d %H:%M:%S}"
+
+
 async def currencies(shop_id: int) -> list[str]:
     rows = await db.fetch("SELECT DISTINCT currency FROM ledger_account WHERE shop_id = $1 ORDER BY 1", shop_id)
     return [row["currency"] for row in rows]

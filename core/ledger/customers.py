@@ -11,7 +11,7 @@ from datetime import datetime
 
 import asyncpg
 
-from core import db
+from core import clock, db
 from core.db import Tx
 from core.ledger import service as ledger
 from core.ledger.chart import CUSTOMER
@@ -220,9 +220,32 @@ async def of_contact(shop_id: int, contact: str) -> list[Balance]:
     return [_balance(row) for row in rows]
 
 
+PAYERS = """
+SELECT proof.contact FROM people_contact_proof proof JOIN ledger_balance balance
+    ON balance.shop_id = proof.shop_id AND balance.contact = proof.contact AND balance.currency = $3
+WHERE proof.shop_id = $1 AND proof.session_hash = $2 AND proof.expires_at > $5 AND balance.amount >= $4
+ORDER BY proof.expires_at DESC
+"""
+
+
+async def payers(shop_id: int, session_hash: bytes, money: Money) -> list[str]:
+    """The contacts a session has proven and whose balance is enough for that much."""
+    rows = await db.fetch(PAYERS, shop_id, session_hash, money.currency, money.amount, clock.now())
+    return [row["contact"] for row in rows]
+
+
 async def by_id(shop_id: int, balance_id: int) -> Balance | None:
     row = await db.fetchrow("SELECT * FROM ledger_balance WHERE shop_id = $1 AND id = $2", shop_id, balance_id)
     return _balance(row) if row else None
+
+
+async def owed_to_all(shop_id: int) -> list[Money]:
+    """What the shop owes to all buyers together, in each currency."""
+    rows = await db.fetch(
+        "SELECT currency, sum(amount)::bigint AS amount FROM ledger_balance WHERE shop_id = $1 GROUP BY 1 ORDER BY 1",
+        shop_id,
+    )
+    return [Money(row["amount"], row["currency"]) for row in rows]
 
 
 async def search(shop_id: int, text: str, limit: int, offset: int) -> list[Balance]:

@@ -11,11 +11,12 @@ from babel import dates
 from core import clock, db
 from core.catalog.service import words
 from core.messages import markup, texts
-from core.messages.events import EVENTS, ORDER_LINKS
+from core.messages.events import BALANCE_LINK, EVENTS, ORDER_LINKS
 from core.messages.markup import BadTemplate
 from core.messages.notifier import OutgoingMessage
 from core.messages.texts import Written
 from core.money import Money
+from core.people import contact_proof
 from core.shops import service as shops
 from core.shops.service import Shop
 from core.vault import reveal
@@ -96,6 +97,8 @@ async def _context(message: Any, shop: Shop, base_url: str, *, secret: bool) -> 
     locale = known(message["locale"]) or "en"
     if message["event"] == ORDER_LINKS.key:
         return await _links_context(message, shop, base_url, locale, secret)
+    if message["event"] == BALANCE_LINK.key:
+        return await _balance_context(message, shop, base_url, secret)
     row = await db.fetchrow(f"{ORDER} WHERE o.id = $1", message["order_id"])
     if row is None:
         raise LookupError("the order of this message is gone")
@@ -192,6 +195,12 @@ async def _links_context(message: Any, shop: Shop, base_url: str, locale: str, s
             for row in rows
         ],
     }
+
+
+async def _balance_context(message: Any, shop: Shop, base_url: str, secret: bool) -> Context:
+    """The link is made when the mail goes out, and stands nowhere else."""
+    token = await contact_proof.new_link(shop.id, message["recipient"]) if secret else HIDDEN
+    return {"shop": _shop(shop), "link": f"{base_url}/balance/open?k={token}"}
 
 
 # -- for trying a text out --------------------------------------------------------------

@@ -32,8 +32,14 @@ ORDER_REFUNDED = Event(
     "order_refunded", _("Money given back"), _("Sent each time money of an order was given back, all of it or a part.")
 )
 ORDER_LINKS = Event("order_links", _("Links to orders"), _("Sent when somebody asks for their orders by e-mail."))
+BALANCE_LINK = Event(
+    "balance_link", _("Link to a balance"), _("Sent when somebody wants to open their balance in a browser.")
+)
 
-EVENTS = {event.key: event for event in (ORDER_DELIVERED, ORDER_IN_REVIEW, PAYMENT_LATE, ORDER_REFUNDED, ORDER_LINKS)}
+EVENTS = {
+    event.key: event
+    for event in (ORDER_DELIVERED, ORDER_IN_REVIEW, PAYMENT_LATE, ORDER_REFUNDED, ORDER_LINKS, BALANCE_LINK)
+}
 
 VARIABLES: dict[str, Text] = {
     "shop.name": _("The shop's name"),

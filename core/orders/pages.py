@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -19,6 +20,7 @@ from core.catalog.markdown import to_html
 from core.catalog.service import words
 from core.ids import token_hash
 from core.jobs import bell
+from core.ledger import customers
 from core.orders import finding, strangers
 from core.orders import service as orders
 from core.orders.contact import read_contact
@@ -71,7 +73,13 @@ async def _mine(visit: Visit, ref: str) -> OrderView | None:
     if visit.session is None:
         return None
     row = await orders.for_session(ref, visit.session.id_hash)
-    return order_view(row) if row else None
+    if row is None:
+        return None
+    order = order_view(row)
+    if order.phase == "unpaid":
+        payers = await customers.payers(visit.shop.id, visit.session.id_hash, order.total)
+        order = replace(order, from_balance=order.contact in payers)
+    return order
 
 
 def _unknown(request: AnyRequest) -> Response[Any]:

@@ -67,6 +67,8 @@ class OrderView:
     attempts: list[dict[str, Any]]
     last_event: int
     to_codes: list[Happened]
+    from_balance: bool = False
+    """Whether this browser may pay it from its buyer's balance."""
 
     @property
     def mark(self) -> str:

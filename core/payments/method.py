@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Protocol
 from urllib.parse import parse_qsl
 
 from core.money import Money
@@ -43,13 +44,32 @@ class RefundState(StrEnum):
     FAILED = "failed"
 
 
+class Purse(Protocol):
+    """What the buyer of an order keeps with the shop, as far as one attempt may use it."""
+
+    async def take(self) -> None:
+        """Take the attempt's whole amount out of the buyer's balance, once: a second call changes nothing.
+
+        From then on core asks :meth:`PaymentMethod.query` about the attempt until it is settled.
+
+        :raises GatewayRefused: the balance is not enough, whoever pays has not shown that the order's e-mail address
+            is theirs, or the order cannot be paid any more. Nothing was taken.
+        """
+        ...
+
+    async def taken(self) -> bool:
+        """Whether the amount was taken for this attempt."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One try to pay one order by one method; its row is committed before the gateway hears of it.
 
     ``ref`` names the try at the gateway (``out_trade_no``) and is its idempotency key: letters, digits and
     ``-``, at most 32. ``amount`` is what must be paid, exactly. ``title`` is what the buyer sees on the
-    gateway's page. ``option`` is the key of the chosen :class:`PaymentOption`. Times are UTC.
+    gateway's page. ``option`` is the key of the chosen :class:`PaymentOption`. Times are UTC. ``purse`` is there for
+    a method that pays :attr:`PaymentMethod.from_balance`, else None.
     """
 
     ref: str
@@ -65,6 +85,7 @@ class Attempt:
     created_at: datetime
     expires_at: datetime
     gateway_ref: str | None = None
+    purse: Purse | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +230,10 @@ class PaymentMethod:
     ``form_hosts`` are hosts that :class:`PostForm` posts to (``https://pay.example.com``), for the page's
     content policy. ``test_only`` methods are offered only while the shop is in test mode, and their orders
     are marked as tests. ``query_after`` are the seconds after which core asks :meth:`query` about an attempt
-    that stays silent, one number for each try; empty means the gateway has no query call. ``starts_here`` says
-    that :meth:`start` calls nobody and may therefore be asked before the attempt's row is written. ``refunds``
+    that stays silent, one number for each try; empty means the gateway has no query call, and a first number of 0
+    asks as soon as it is started. ``from_balance`` methods pay from what the buyer keeps with the shop: they are
+    offered only where that is enough and the buyer has shown to be its owner. ``starts_here`` says that
+    :meth:`start` calls nobody and may therefore be asked before the attempt's row is written. ``refunds``
     says that there is a :meth:`refund`; ``refund_query_after`` are the seconds between the questions about a refund
     whose outcome is not known, as for payments; empty means the gateway cannot be asked and a person looks.
 
@@ -224,6 +247,7 @@ class PaymentMethod:
     test_only: bool = False
     query_after: tuple[int, ...] = ()
     starts_here: bool = False
+    from_balance: bool = False
     refunds: bool = False
     refund_query_after: tuple[int, ...] = ()
     accepted: Answer = Answer()

@@ -26,19 +26,38 @@ class Offer:
         return f"{self.method.key}:{self.option}" if self.option else self.method.key
 
 
-def offers(currency: str, test_mode: bool) -> list[Offer]:
-    """Every button for a new order in ``currency``. Test methods are offered only in test mode."""
-    return _offers(currency, [method for method in methods().values() if test_mode or not method.test_only])
+def offers(currency: str, test_mode: bool, balance: bool = False) -> list[Offer]:
+    """Every button for a new order in ``currency``. Test methods are offered only in test mode.
+
+    ``balance``: the buyer has shown to own a balance that is enough.
+    """
+    usable = [method for method in methods().values() if test_mode or not method.test_only]
+    return _offers(currency, usable, balance)
 
 
-def offers_for_order(currency: str, test: bool) -> list[Offer]:
+def offers_for_order(currency: str, test: bool, balance: bool = False) -> list[Offer]:
     """Every button for an order that is there: a test order is paid by a test method, a real one by a real one."""
-    return _offers(currency, [method for method in methods().values() if method.test_only == test])
+    return _offers(
+        currency, [method for method in methods().values() if method.test_only == test], balance and not test
+    )
 
 
-def _offers(currency: str, usable: list[PaymentMethod]) -> list[Offer]:
+def takes_balance(value: str) -> bool:
+    """Whether a form named a method that pays from the buyer's balance."""
+    method = methods().get(value.partition(":")[0])
+    return method is not None and method.from_balance
+
+
+def balance_is_taken() -> bool:
+    """Whether any method pays from a balance."""
+    return any(method.from_balance for method in methods().values())
+
+
+def _offers(currency: str, usable: list[PaymentMethod], balance: bool) -> list[Offer]:
     found: list[Offer] = []
     for method in usable:
+        if method.from_balance and not balance:
+            continue
         currencies = method.currencies()
         if currencies is not None and currency not in currencies:
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,6 +27,7 @@ from core.payments.method import (
     Started,
     Step,
 )
+from core.payments.purse import AttemptPurse
 from core.refused import Refused
 from core.web.i18n import _
 
@@ -192,11 +193,14 @@ def label(method: PaymentMethod, option: str) -> dict[str, str]:
     return dict(chosen.title if chosen else method.title)
 
 
-async def start(method: PaymentMethod, attempt: StoredAttempt) -> str:
-    """Let the method prepare the payment and keep the buyer's next step. Gives the error for people, or ``""``."""
+async def start(method: PaymentMethod, attempt: StoredAttempt, session_hash: bytes | None = None) -> str:
+    """Let the method prepare the payment and keep the buyer's next step. Gives the error for people, or ``""``.
+
+    ``session_hash`` is who pays: only they can pay from a balance.
+    """
     if db.inside_transaction():
         raise RuntimeError("a gateway is never called inside a transaction")
-    started = await try_start(method, attempt.view)
+    started = await try_start(method, _with_purse(method, attempt.view, session_hash))
     if isinstance(started, str):
         return await _not_started(attempt, started)
     await db.execute(
@@ -208,6 +212,10 @@ async def start(method: PaymentMethod, attempt: StoredAttempt) -> str:
         next_query_time(method, attempt.view.created_at, 0),
     )
     return ""
+
+
+def _with_purse(method: PaymentMethod, view: Attempt, session_hash: bytes | None = None) -> Attempt:
+    return replace(view, purse=AttemptPurse(view.ref, session_hash)) if method.from_balance else view
 
 
 async def try_start(method: PaymentMethod, view: Attempt) -> Started | str:
@@ -242,6 +250,11 @@ async def _not_started(attempt: StoredAttempt, error: str) -> str:
     return error
 
 
+def asked_at_once(method: PaymentMethod) -> bool:
+    """Whether the outcome can be known as soon as the payment is started."""
+    return method.query_after[:1] == (0,)
+
+
 def next_query_time(method: PaymentMethod, since: datetime, queries: int) -> datetime | None:
     if queries >= len(method.query_after):
         return None
@@ -253,7 +266,7 @@ async def ask(method: PaymentMethod, attempt: StoredAttempt) -> Claim | None:
     claim = None
     try:
         async with asyncio.timeout(START_SECONDS):
-            claim = await method.query(attempt.view)
+            claim = await method.query(_with_purse(method, attempt.view))
     except (GatewayUnavailable, GatewayRefused, TimeoutError) as error:
         log.warning("attempt %s could not be asked about: %s", attempt.view.ref, error)
     except Exception:

@@ -1,0 +1,115 @@
+"""The buyer's balance: what is there and how it changed, for whoever has shown that the e-mail address is theirs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get, post
+
+from core import db
+from core.ids import token_hash
+from core.jobs import enqueue, ring
+from core.ledger import chart, customers
+from core.people import contact_proof, sessions
+from core.people.email import read_email
+from core.refused import Refused
+from core.web import limits
+from core.web.errors import FormError
+from core.web.flash import flash
+from core.web.forms import Line, read_form
+from core.web.i18n import _, html_lang
+from core.web.render import page, see_other
+from core.web.sessions import begin
+from core.web.visit import Visit
+
+AnyRequest = Request[Any, Any, Any]
+
+SHOWN = 100
+MAIL_LINK = "ledger.mail_link"
+
+
+@get("/balance", opt={"who": "anyone", "session": True})
+async def balance(request: AnyRequest) -> Response[Any]:
+    visit: Visit = request.scope["state"]["visit"]
+    contacts = await contact_proof.proven(visit.shop.id, visit.session.id_hash) if visit.session else []
+    if not contacts:
+        return _door(request, {}, {})
+    balances = [one for contact in contacts for one in await customers.of_contact(visit.shop.id, contact)]
+    context = {
+        "contacts": contacts,
+        "balances": [(one, await customers.history(one, SHOWN)) for one in balances],
+        "kinds": chart.KINDS,
+    }
+    return page(request, "ledger/mine.html", context)
+
+
+def _door(request: AnyRequest, kept: dict[str, Any], errors: dict[str, Any], status: int = 200) -> Response[Any]:
+    return page(request, "ledger/door.html", {"kept": kept, "errors": errors}, status=status)
+
+
+class Ask(msgspec.Struct):
+    contact: Line
+
+
+@post("/balance/link", opt={"who": "anyone", "limit": "lookup", "max_body": 4096})
+async def ask_for_link(request: AnyRequest) -> Response[Any]:
+    """The answer is the same whether the address has a balance or not; a job looks."""
+    visit: Visit = request.scope["state"]["visit"]
+    try:
+        sent = await read_form(request, Ask)
+        contact = read_email(sent.contact, "contact")
+    except FormError as error:
+        return _door(request, error.kept, dict(error.fields), 422)
+    except Refused as refused:
+        return _door(request, {"contact": sent.contact}, {"contact": refused.text}, 422)
+    args = {"shop_id": visit.shop.id, "contact": contact, "locale": html_lang(visit.locale)}
+    await ring(await db.transaction(enqueue, MAIL_LINK, args))
+    return page(request, "ledger/link_sent.html", {"contact": contact})
+
+
+@get("/balance/open", opt={"who": "anyone", "session": True})
+async def link_page(request: AnyRequest) -> Response[Any]:
+    """The link of the mail. It is used up by the button, not by whatever looks at links on its way."""
+    visit: Visit = request.scope["state"]["visit"]
+    await limits.hit("order-link", visit.ip)
+    token = request.query_params.get("k", "")
+    if not await contact_proof.link_lives(visit.shop.id, token):
+        return _over(request)
+    return page(request, "ledger/open.html", {"token": token})
+
+
+def _over(request: AnyRequest) -> Response[Any]:
+    return page(request, "ledger/link_over.html", {}, status=404)
+
+
+class Open(msgspec.Struct):
+    token: Line
+
+
+@post("/balance/open", opt={"who": "anyone", "limit": "order-link", "max_body": 4096})
+async def open_link(request: AnyRequest) -> Response[Any]:
+    visit: Visit = request.scope["state"]["visit"]
+    sent = await read_form(request, Open)
+    agent = request.headers.get("user-agent", "")
+
+    async def write(tx: db.Tx) -> tuple[str | None, str | None]:
+        fresh = None if visit.session else await sessions.create(tx, "buyer", ip=visit.ip, agent=agent)
+        session_hash = token_hash(fresh) if fresh else visit.session.id_hash
+        return await contact_proof.prove(tx, visit.shop.id, sent.token, session_hash), fresh
+
+    contact, fresh = await db.transaction(write)
+    if contact is None:
+        return _over(request)
+    response = see_other("/balance")
+    return begin(response, fresh, max_age=sessions.BUYER_SECONDS) if fresh else response
+
+
+@post("/balance/leave", opt={"who": "buyer", "max_body": 4096})
+async def leave(request: AnyRequest) -> Response[Any]:
+    visit: Visit = request.scope["state"]["visit"]
+    await contact_proof.forget(visit.session.id_hash)
+    return flash(see_other("/balance"), _("Your balance is closed on this device."))
+
+
+ROUTES = (balance, ask_for_link, link_page, open_link, leave)
