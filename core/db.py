@@ -311,9 +311,8 @@ async def _acquire() -> asyncpg.Connection:
     pool = _pool()
     while _spare:
         connection = _spare.pop()
-        if not connection.is_closed():
+        if _lives(connection):
             return connection
-        await pool.release(connection)
     _waiting += 1
     try:
         return await pool.acquire(timeout=ACQUIRE_SECONDS)
@@ -324,10 +323,17 @@ async def _acquire() -> asyncpg.Connection:
 
 
 async def _give_back(connection: asyncpg.Connection) -> None:
-    if _waiting or len(_spare) >= SPARE_MOST or connection.is_closed():
+    if _waiting or len(_spare) >= SPARE_MOST or not _lives(connection):
         await _pool().release(connection)
     else:
         _spare.append(connection)
+
+
+def _lives(connection: asyncpg.Connection) -> bool:
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:  # it broke, and the pool has taken it back already
+        return False
 
 
 # -- migrations -------------------------------------------------------------------------

@@ -196,7 +196,7 @@ async def test_a_spare_connection_that_died_is_replaced():
     other = await asyncpg.connect(dsn=DB.config["dsn"])
     await other.execute("SELECT pg_terminate_backend($1)", pid)
     await other.close()
-    while any(not connection.is_closed() and connection.get_server_pid() == pid for connection in db._spare):
+    while any(db._lives(connection) and connection.get_server_pid() == pid for connection in db._spare):
         await asyncio.sleep(0.01)
     assert await db.fetchval("SELECT pg_backend_pid()") != pid
     free, size = idle_connections()
