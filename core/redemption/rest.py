@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, get, post
-from litestar.params import FromPath
+from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
 from core.redemption import redeem
@@ -94,7 +94,7 @@ def till_of(request: Request[Any, Any, Any], place: str) -> Till:
     tags=["redemptions"],
     responses=problems(413, 415, 422),
 )
-async def verify(request: Request[Any, Any, Any], data: Look) -> Verified:
+async def verify(request: Request[Any, Any, Any], data: JSONBody[Look]) -> Verified:
     """What a code is worth here and now. Changes nothing, answers 200 for bad codes too."""
     till = till_of(request, data.place)
     answer = await guarded(redeem.verify, till, data.code)
@@ -110,7 +110,7 @@ async def verify(request: Request[Any, Any, Any], data: Look) -> Verified:
     tags=["redemptions"],
     responses=problems(404, 409, 413, 415, 422, kind=Refusal),
 )
-async def redeem_code(request: Request[Any, Any, Any], data: Redeem) -> Answer:
+async def redeem_code(request: Request[Any, Any, Any], data: JSONBody[Redeem]) -> Answer:
     """Uses a code that works once, or takes an amount off a value card. Repeat it with the same ``request_id``
     until there is an answer: it is done once."""
     till = till_of(request, data.place)
@@ -126,7 +126,7 @@ async def redeem_code(request: Request[Any, Any, Any], data: Redeem) -> Answer:
     tags=["redemptions"],
     responses=problems(404, 409, 413, 415, 422, kind=Refusal),
 )
-async def void_code(request: Request[Any, Any, Any], data: Void) -> Answer:
+async def void_code(request: Request[Any, Any, Any], data: JSONBody[Void]) -> Answer:
     """Makes a code worthless for ever, whatever is left on it."""
     till = till_of(request, data.place)
     return _good(await _once(redeem.void, till, data.request_id, data.code, data.reason))
