@@ -143,7 +143,9 @@ async def file(request: Request[Any, Any, Any], export_id: FromPath[int]) -> Res
         "content-disposition": f'attachment; filename="codes-{export_id}.zip"',
         "cache-control": "no-store",
     }
-    return Stream(export.zipped(who, taken, form.password), media_type="application/zip", headers=headers)
+    return Stream(
+        export.zipped(who, taken, form.password), media_type="application/zip", status_code=200, headers=headers
+    )
 
 
 ROUTES = (look, exports, ask, approve, refuse, file)
