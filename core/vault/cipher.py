@@ -16,6 +16,7 @@ from core.vault.code_text import mask, masks, normalise
 from core.vault.ring import MOST_SEALS, KeyWorn, VaultLocked
 
 __all__ = [
+    "MOST_SEALS",
     "BatchCipher",
     "DecryptError",
     "KeyWorn",

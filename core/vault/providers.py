@@ -95,8 +95,9 @@ class TransitEngine:
 
     name = "transit"
 
-    def __init__(self, transit: Transit) -> None:
+    def __init__(self, transit: Transit, seconds: float = SECONDS) -> None:
         self._transit = transit
+        self._seconds = seconds
         self._tls = ssl.create_default_context(cafile=transit.ca_file) if transit.url.startswith("https") else True
 
     async def wrap(self, secrets: Sequence[bytes]) -> list[bytes]:
@@ -119,7 +120,7 @@ class TransitEngine:
         if place.namespace:
             headers["X-Vault-Namespace"] = place.namespace
         try:
-            async with httpx.AsyncClient(timeout=SECONDS, verify=self._tls, trust_env=False) as client:
+            async with httpx.AsyncClient(timeout=self._seconds, verify=self._tls, trust_env=False) as client:
                 answer = await client.post(
                     f"{place.url}/v1/{place.mount}/{act}/{place.key}", json={"batch_input": batch}, headers=headers
                 )

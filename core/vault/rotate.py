@@ -79,6 +79,7 @@ async def rotate(config: Config, say: Say) -> Facts:
     """Bring everything under a new version, or finish the rotation that was begun. Needs a following process."""
     keys.current().check_opens_codes()
     rotation = await _begun() or await _begin(config)
+    crash_point("rotate.added")
     version = rotation["to_version"]
     say(f"version {version} of the keys: waiting until every process knows it")
     await _known_to_all("newest", version)
@@ -93,6 +94,7 @@ async def finish(version: int, say: Say) -> Facts:
     row = await db.fetchrow("SELECT * FROM vault_rotation WHERE to_version = $1", version)
     assert row is not None  # noqa: S101 - begun above
     await _sweep_all(version, say, row["place"], row["cursor"])
+    crash_point("rotate.swept")
     done = await db.fetchrow(
         "UPDATE vault_rotation SET finished_at = now() WHERE to_version = $1 RETURNING done, unopened", version
     )
