@@ -38,6 +38,7 @@ FEATURES = (
     "checkout",
     "orders",
     "payments",
+    "balances",
     "fulfilment",
     "messages",
     "jobs",

@@ -29,6 +29,7 @@ COST = """
 SELECT o.shop_id, 'cost' AS kind, 'cost:' || o.ref AS source, o.id AS order_id, 'cost' AS debit, 'stock' AS credit,
        (SELECT sum(batch.unit_cost) FROM vault_code code JOIN vault_batch batch ON batch.id = code.batch_id
         WHERE code.line_id = ANY(ARRAY(SELECT id FROM orders_line WHERE order_id = o.id)) AND code.state = 'delivered'
+          AND NOT EXISTS (SELECT 1 FROM vault_code bad WHERE bad.replaced_by = code.id)
        ) AS amount, shop.currency
 FROM ledger_entry sale JOIN orders_order o ON o.id = sale.order_id JOIN shops_shop shop ON shop.id = o.shop_id
 WHERE sale.kind = 'sale' AND sale.at > $1 AND sale.at <= $2

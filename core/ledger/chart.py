@@ -97,6 +97,8 @@ KINDS: dict[str, Text] = {
     "difference": _("Difference to the price"),
     "stock_in": _("Codes brought in"),
     "stock_out": _("Codes taken out again"),
+    "written_off": _("Codes written off"),
+    "replacement": _("Code given for a bad one"),
     "balance_in": _("Balance put in"),
     "balance_out": _("Balance taken out"),
     "balance_paid": _("Paid from balance"),

@@ -1,23 +1,19 @@
-"""The books in the console: trial balance, statements, fees; and the balances of buyers."""
+"""The books in the console: trial balance, statements, fees."""
 
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-import asyncpg
 import msgspec
 from litestar import Request, Response, get, post
-from litestar.params import FromPath
 from msgspec import Meta
 
 from core import db
-from core.audit import service as audit
-from core.ledger import books, chart, customers, fees
+from core.ledger import books, chart, fees
 from core.ledger.books import Entry, Period, TrialBalance
 from core.ledger.sheet import csv_text
 from core.money import Money
-from core.people.email import read_email
 from core.refused import Refused
 from core.web.errors import FormError, NotFound
 from core.web.flash import flash
@@ -225,133 +221,4 @@ async def save_fee(request: AnyRequest) -> Response[Any]:
     return flash(see_other("/admin/books/fees"), _("Saved. It counts for payments from now on."))
 
 
-# -- balances of buyers -----------------------------------------------------------------
-
-
-class Search(msgspec.Struct):
-    q: Line = ""
-    page: Annotated[int, Meta(ge=1, le=100_000)] = 1
-
-
-class ChangeForm(msgspec.Struct):
-    contact: Line
-    amount: Line
-    way: Literal["in", "out"]
-    why: Literal["cash", "goodwill"]
-    reason: Annotated[str, Meta(min_length=1, max_length=300, extra={"strip": True})]
-    key: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{8,100}$")]
-    currency: Line = ""
-
-
-@get("/balances", opt={"who": "staff:balance.read"})
-async def balance_list(request: AnyRequest) -> Response[str]:
-    return await _balance_list(request, {}, {})
-
-
-async def _balance_list(
-    request: AnyRequest, kept: dict[str, Any], errors: dict[str, Any], status: int = 200
-) -> Response[str]:
-    search = read_query(request, Search)
-    found = await customers.search(shop_of(request).id, search.q.lower(), PAGE + 1, (search.page - 1) * PAGE)
-    context = {
-        "balances": found[:PAGE],
-        "more": len(found) > PAGE,
-        "search": search,
-        "given": {"q": search.q},
-        "owed": await customers.owed_to_all(shop_of(request).id),
-        "kept": kept,
-        "errors": errors,
-    }
-    return page(request, "ledger/balances.html", context, status=status)
-
-
-@get("/balances/{balance_id:int}", opt={"who": "staff:balance.read"})
-async def balance_page(request: AnyRequest, balance_id: FromPath[int]) -> Response[str]:
-    search = read_query(request, Search)
-    balance = await customers.by_id(shop_of(request).id, balance_id)
-    if balance is None:
-        raise NotFound()
-    changes = await customers.history(balance, PAGE + 1, (search.page - 1) * PAGE)
-    context = {
-        "balance": balance,
-        "changes": changes[:PAGE],
-        "more": len(changes) > PAGE,
-        "number": search.page,
-        "kinds": chart.KINDS,
-        "kept": {"contact": balance.contact, "currency": balance.money.currency},
-        "errors": {},
-    }
-    return page(request, "ledger/balance.html", context)
-
-
-@post("/balances", opt={"who": "staff:balance.edit", "fresh": True, "max_body": 8192})
-async def change_balance(request: AnyRequest) -> Response[Any]:
-    kept: dict[str, Any] = {}
-    try:
-        form = await read_form(request, ChangeForm)
-        kept = msgspec.structs.asdict(form)
-        balance_id = await _change(request, form)
-    except FormError as error:
-        return await _balance_list(request, error.kept, dict(error.fields), 422)
-    except Refused as refused:
-        return await _balance_list(request, kept, {refused.field or "amount": refused.text}, 422)
-    return flash(see_other(f"/admin/balances/{balance_id}"), _("The balance was changed."))
-
-
-async def _change(request: AnyRequest, form: ChangeForm) -> int:
-    shop, staff_id, visit = shop_of(request), request.state.session.staff_id, request.scope["state"]["visit"]
-    contact = read_email(form.contact, "contact")
-    money = _amount(form.amount, form.currency or shop.currency)
-    signed = money if form.way == "in" else Money(-money.amount, money.currency)
-
-    async def write(tx: db.Tx) -> None:
-        await customers.change_by_staff(
-            tx,
-            shop.id,
-            contact,
-            signed,
-            cash=form.why == "cash",
-            staff_id=staff_id,
-            reason=form.reason,
-            key=form.key,
-        )
-        await audit.record(
-            tx,
-            f"staff:{staff_id}",
-            "balance.changed",
-            f"buyer:{contact}",
-            {"amount": signed.amount, "currency": signed.currency, "against": form.why, "reason": form.reason},
-            shop_id=shop.id,
-            ip=visit.ip or None,
-        )
-
-    try:
-        await db.transaction(write)
-    except asyncpg.UniqueViolationError as error:
-        if error.constraint_name != "ledger_entry_source_key":
-            raise
-    [balance] = [one for one in await customers.of_contact(shop.id, contact) if one.money.currency == money.currency]
-    return balance.id
-
-
-def _amount(text: str, currency: str) -> Money:
-    try:
-        money = Money.parse(text, currency)
-    except ValueError:
-        raise Refused(_("Write an amount in digits, such as 19.90."), "amount") from None
-    if money.amount <= 0:
-        raise Refused(_("Write an amount above zero."), "amount")
-    return money
-
-
-ROUTES = (
-    trial_balance,
-    trial_balance_csv,
-    account,
-    account_csv,
-    fee_page,
-    save_fee,
-    balance_list,
-    balance_page,
-    change_balance,
-)
+ROUTES = (trial_balance, trial_balance_csv, account, account_csv, fee_page, save_fee)

@@ -1,16 +1,12 @@
 from pathlib import Path
 
-from core.ledger import console, pages
+from core.ledger import console
 from core.web.feature import Feature, Nav
 from core.web.i18n import _
 
 feature = Feature(
     name="ledger",
     folder=Path(__file__).parent,
-    buyer_routes=pages.ROUTES,
     console_routes=console.ROUTES,
-    nav=[
-        Nav(_("Balances"), "/admin/balances", "cash", group="sales", right="balance.read", order=124),
-        Nav(_("Books"), "/admin/books", "receipt", group="sales", right="finance.read", order=126),
-    ],
+    nav=[Nav(_("Books"), "/admin/books", "report-money", group="sales", right="finance.read", order=126)],
 )

@@ -66,8 +66,3 @@ async def send(args: Args, lease: Lease) -> None:
 @job("orders.mail_links")
 async def mail_links(args: Args, lease: Lease) -> None:
     await ring(*await service.links_asked(args["shop_id"], args["contact"], args["ref"], args["locale"]))
-
-
-@job("ledger.mail_link")
-async def mail_balance_link(args: Args, lease: Lease) -> None:
-    await ring(*await service.balance_link_asked(args["shop_id"], args["contact"], args["locale"]))

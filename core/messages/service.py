@@ -7,15 +7,7 @@ from typing import Any
 from core import db
 from core.db import Tx
 from core.hooks import runtime
-from core.messages.events import (
-    BALANCE_LINK,
-    EVENTS,
-    MAIL,
-    ORDER_DELIVERED,
-    ORDER_IN_REVIEW,
-    ORDER_LINKS,
-    PAYMENT_LATE,
-)
+from core.messages.events import EVENTS, MAIL, ORDER_DELIVERED, ORDER_IN_REVIEW, ORDER_LINKS, PAYMENT_LATE
 from core.messages.notifier import Notifier
 from core.orders import timeline
 from core.refused import Refused
@@ -128,23 +120,6 @@ async def _links_asked(tx: Tx, shop_id: int, contact: str, ref: str, locale: str
     window = await tx.fetchval("SELECT floor(extract(epoch FROM now()) / 600)::bigint")
     only = order_id if ref else None
     return await queue(tx, shop_id, only, ORDER_LINKS.key, contact, locale, f"{shop_id}:{contact}:{window}")
-
-
-async def balance_link_asked(shop_id: int, contact: str, locale: str) -> list[int]:
-    """Somebody wants to open the balance of ``contact``: mail a link to that address, if it has one.
-
-    At most one such mail to an address in five minutes.
-    """
-    return await db.transaction(_balance_link_asked, shop_id, contact, locale)
-
-
-async def _balance_link_asked(tx: Tx, shop_id: int, contact: str, locale: str) -> list[int]:
-    if not await tx.fetchval(
-        "SELECT EXISTS (SELECT 1 FROM ledger_balance WHERE shop_id = $1 AND contact = $2)", shop_id, contact
-    ):
-        return []
-    window = await tx.fetchval("SELECT floor(extract(epoch FROM now()) / 300)::bigint")
-    return await queue(tx, shop_id, None, BALANCE_LINK.key, contact, locale, f"{shop_id}:{contact}:{window}")
 
 
 # -- sending, step by step --------------------------------------------------------------

@@ -8,6 +8,7 @@ import msgspec
 from litestar import Request, Response, get, post
 
 from core import db
+from core.balances import MAIL_LINK
 from core.ids import token_hash
 from core.jobs import enqueue, ring
 from core.ledger import chart, customers
@@ -26,7 +27,6 @@ from core.web.visit import Visit
 AnyRequest = Request[Any, Any, Any]
 
 SHOWN = 100
-MAIL_LINK = "ledger.mail_link"
 
 
 @get("/balance", opt={"who": "anyone", "session": True})
@@ -41,11 +41,11 @@ async def balance(request: AnyRequest) -> Response[Any]:
         "balances": [(one, await customers.history(one, SHOWN)) for one in balances],
         "kinds": chart.KINDS,
     }
-    return page(request, "ledger/mine.html", context)
+    return page(request, "balances/mine.html", context)
 
 
 def _door(request: AnyRequest, kept: dict[str, Any], errors: dict[str, Any], status: int = 200) -> Response[Any]:
-    return page(request, "ledger/door.html", {"kept": kept, "errors": errors}, status=status)
+    return page(request, "balances/door.html", {"kept": kept, "errors": errors}, status=status)
 
 
 class Ask(msgspec.Struct):
@@ -65,7 +65,7 @@ async def ask_for_link(request: AnyRequest) -> Response[Any]:
         return _door(request, {"contact": sent.contact}, {"contact": refused.text}, 422)
     args = {"shop_id": visit.shop.id, "contact": contact, "locale": html_lang(visit.locale)}
     await ring(await db.transaction(enqueue, MAIL_LINK, args))
-    return page(request, "ledger/link_sent.html", {"contact": contact})
+    return page(request, "balances/link_sent.html", {"contact": contact})
 
 
 @get("/balance/open", opt={"who": "anyone", "session": True})
@@ -76,11 +76,11 @@ async def link_page(request: AnyRequest) -> Response[Any]:
     token = request.query_params.get("k", "")
     if not await contact_proof.link_lives(visit.shop.id, token):
         return _over(request)
-    return page(request, "ledger/open.html", {"token": token})
+    return page(request, "balances/open.html", {"token": token})
 
 
 def _over(request: AnyRequest) -> Response[Any]:
-    return page(request, "ledger/link_over.html", {}, status=404)
+    return page(request, "balances/link_over.html", {}, status=404)
 
 
 class Open(msgspec.Struct):
