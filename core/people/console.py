@@ -16,6 +16,7 @@ from core.people import passkeys, recovery, rights, sessions, staff, step_up, to
 from core.people.staff import Caller, CodeNeeded, SignInRefused
 from core.refused import Refused
 from core.vault.cipher import DecryptError, open_secret, seal_secret
+from core.vault.ring import VaultLocked
 from core.web import hx
 from core.web.errors import FormError, NotFound
 from core.web.flash import flash
@@ -265,7 +266,8 @@ async def _account(
     assert person is not None  # noqa: S101 - the guard let this person in
     offer = None
     if person["totp_secret"] is None:
-        offer = totp.offer(person["email"], visit.shop.name, await _offered_secret(session))
+        with contextlib.suppress(VaultLocked):
+            offer = totp.offer(person["email"], visit.shop.name, await _offered_secret(session))
     where = passkey_site(request)
     context = {
         "person": person,

@@ -21,6 +21,7 @@ from core import clock, db
 from core.people import passkeys, sessions, staff
 from core.people.staff import Caller
 from core.vault.cipher import DecryptError, open_secret, seal_secret
+from core.vault.ring import VaultLocked
 from core.web import limits
 from core.web.errors import Forbidden, WebError
 from core.web.forms import Form, Upload
@@ -123,7 +124,7 @@ async def asking(
 
 
 def _hold(visit: Visit, form: Form) -> tuple[str, str]:
-    """Where the answer goes, and the sealed act; what is too large to wait must be sent again."""
+    """Where the answer goes, and the sealed act; what is too large, or has no key to wait under, must be sent again."""
     files = [
         (name, upload.filename, upload.content_type, upload.file.read())
         for name, uploads in form.files.items()
@@ -134,7 +135,10 @@ def _hold(visit: Visit, form: Form) -> tuple[str, str]:
     packed = msgspec.msgpack.encode(act)
     if len(packed) > MOST_HELD or len(files) < sum(map(len, form.files.values())):
         return CONFIRM_PATH, ""
-    return visit.address, base64.urlsafe_b64encode(seal_secret(_purpose(visit), packed)).decode()
+    try:
+        return visit.address, base64.urlsafe_b64encode(seal_secret(_purpose(visit), packed)).decode()
+    except VaultLocked:
+        return CONFIRM_PATH, ""
 
 
 def _open(visit: Visit, held: str) -> Form:

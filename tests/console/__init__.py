@@ -34,6 +34,7 @@ async def running(database: str, redis_url: str, home: Path) -> AsyncIterator[st
             "VOUCHSAFE_BASE_URL": address,
             "DATABASE_URL": database,
             "REDIS_URL": redis_url,
+            "VOUCHSAFE_MASTER_KEY": "00" * 32,
         }
         app = create_app(Config.from_env(environ), load_plugins=with_plugins)
         settings = uvicorn.Config(app, lifespan="on", log_config=None, access_log=False)
@@ -93,7 +94,8 @@ def words(page: str) -> str:
 async def everything() -> dict[str, str]:
     """How many rows each table has, and how often a row was changed: the same after every refusal."""
     names = await db.fetch(
-        "SELECT relname FROM pg_stat_user_tables WHERE relname NOT IN ('web_limit', 'people_session') ORDER BY relname"
+        "SELECT relname FROM pg_stat_user_tables WHERE relname NOT IN ('web_limit', 'people_session', 'vault_holder')"
+        " ORDER BY relname"
     )
     newest = ", ".join(
         f"(SELECT count(*) || '/' || coalesce(max(xmin::text::bigint), 0) FROM \"{row['relname']}\")" for row in names
