@@ -123,10 +123,10 @@ WITH item AS (
     ) AS code
 ), free AS (
     SELECT (SELECT count(*) FROM claimed) = (SELECT sum(quantity) FROM item) AS codes,
-           (SELECT min(n) FROM generate_series(1, $3::int) AS n WHERE NOT EXISTS (
+           (SELECT min(n) FROM unnest($3::int[]) AS n WHERE NOT EXISTS (
                 SELECT 1 FROM orders_order WHERE shop_id = $5 AND contact = $8 AND contact_slot = n
                     AND payment_state = 'unpaid' AND fulfilment_state = 'reserved')) AS by_contact,
-           (SELECT min(n) FROM generate_series(1, $4::int) AS n WHERE NOT EXISTS (
+           (SELECT min(n) FROM unnest($4::int[]) AS n WHERE NOT EXISTS (
                 SELECT 1 FROM orders_order WHERE address = $12 AND address_slot = n
                     AND payment_state = 'unpaid' AND fulfilment_state = 'reserved')) AS by_address
 ), placed AS (
@@ -137,7 +137,7 @@ WITH item AS (
     ON CONFLICT (shop_id, key) DO NOTHING RETURNING id
 ), session AS (
     INSERT INTO people_session (id_hash, kind, expires_at, ip, agent)
-    SELECT $14, 'buyer', now() + interval '30 days', $11, $13 FROM placed WHERE $19
+    SELECT $14, 'buyer', now() + interval '30 days', $11, $13 FROM placed WHERE $19 ON CONFLICT DO NOTHING
 ), access AS (
     INSERT INTO orders_access (order_id, session_hash, how) SELECT id, $14, 'bought' FROM placed
 ), event AS (
@@ -219,8 +219,8 @@ async def _place(shop: Shop, quote: Quote, answers: dict[str, str], buyer: Buyer
     values = (
         [_line(line, answers, stock.today(shop.timezone, now)) for line in quote.lines],
         stock.random_slot(),
-        shop.settings.open_orders_per_contact,
-        shop.settings.open_orders_per_address,
+        range(1, shop.settings.open_orders_per_contact + 1),
+        range(1, shop.settings.open_orders_per_address + 1),
         shop.id,
         ref,
         key,
