@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     add("file", metavar="FILE")
     add("--sku", required=True, metavar="SKU_CODE")
     add("--batch", metavar="NAME", help="how the batch is called in the admin")
+    add("--cost", metavar="AMOUNT", help="what one code cost, such as 19.90; for the profit in the books")
     flag(add, "--dry-run", "say what would happen and change nothing")
     flag(add, "--json", "print the facts as JSON")
     add = command("rotate-keys", admin("rotate_keys"), "Bring codes and secrets under a new key while the shop sells.")

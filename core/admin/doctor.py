@@ -18,6 +18,7 @@ from piccolo.apps.migrations.tables import Migration
 
 from core import clock, db
 from core.config import Config, SetupProblem, Transit
+from core.ledger import customers
 from core.vault import cipher, keyring, keys, rotate
 from core.vault.providers import KeyAway
 from core.vault.ring import MOST_SEALS
@@ -65,6 +66,7 @@ async def _in_database(config: Config) -> AsyncIterator[Check]:
             yield await _holders()
         yield await _worker()
         yield await _queue()
+        yield await _ledger()
         yield await _mail()
 
 
@@ -245,6 +247,14 @@ async def _queue() -> Check:
         text = f"{row['late']} jobs are more than five minutes late, {row['failed']} were given up"
         return Check("jobs", "warn", text, "Look at the worker's log; the reasons are in the table jobs_job.")
     return Check("jobs", "ok", "nothing is late")
+
+
+async def _ledger() -> Check:
+    wrong = await customers.out_of_step()
+    if wrong:
+        text = f"{len(wrong)} balances of buyers differ from the ledger, the first is number {wrong[0]['id']}"
+        return Check("ledger", "fail", text, "Somebody changed a row by hand: compare it with its entries under Books.")
+    return Check("ledger", "ok", "every balance of a buyer is what its entries say")
 
 
 async def _mail() -> Check:

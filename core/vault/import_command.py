@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from core import db
+from core.money import Money
+from core.refused import Refused
 from core.shops import service as shops
 from core.vault import import_run, import_service
 from core.vault.import_run import BatchFacts, Meter
 from core.vault.import_service import Mapping, Report
 from core.vault.import_staging import UploadError
 from core.vault.import_words import PROBLEMS
+from core.web.i18n import _
 
 READ = 1 << 18
 SHOWN = 20
@@ -20,9 +23,15 @@ SHOWN = 20
 Facts = dict[str, Any]
 
 
-async def run(file: Path, *, sku: str, batch: str | None = None, dry_run: bool = False) -> Facts:
-    """Import ``file`` for the SKU of that code in the main shop; with ``dry_run`` only say what would happen."""
+async def run(
+    file: Path, *, sku: str, batch: str | None = None, cost: str | None = None, dry_run: bool = False
+) -> Facts:
+    """Import ``file`` for the SKU of that code in the main shop; with ``dry_run`` only say what would happen.
+
+    ``cost`` is what one code cost, in the shop's currency, such as ``19.90``.
+    """
     shop = await shops.main_shop()
+    unit_cost = _unit_cost(cost, shop.currency)
     sku_id = await db.fetchval("SELECT id FROM catalog_sku WHERE shop_id = $1 AND code = $2", shop.id, sku)
     if sku_id is None:
         raise UploadError("no_such_sku")
@@ -32,11 +41,25 @@ async def run(file: Path, *, sku: str, batch: str | None = None, dry_run: bool =
         if dry_run:
             await db.transaction(_check, shop.id, import_id, mapping)
         else:
-            await db.transaction(_import, shop.id, import_id, mapping, BatchFacts(name=batch or file.stem))
+            await db.transaction(
+                _import, shop.id, import_id, mapping, BatchFacts(name=batch or file.stem, unit_cost=unit_cost)
+            )
         report = await import_service.report(shop.id, import_id)
         return await _facts(report, sku, dry_run)
     finally:
         await _forget(shop.id, import_id)
+
+
+def _unit_cost(text: str | None, currency: str) -> int | None:
+    if text is None:
+        return None
+    try:
+        amount = Money.parse(text, currency).amount
+    except ValueError:
+        amount = -1
+    if amount < 0:
+        raise Refused(_("Write an amount in digits, such as 19.90."))
+    return amount
 
 
 async def _pieces(file: Path) -> AsyncIterator[bytes]:

@@ -105,10 +105,13 @@ def test_import_codes_takes_a_file_and_says_what_it_did(shop, tmp_path):
     dry = shop("import-codes", str(file), "--sku", sku, "--dry-run", "--json")
     assert dry.returncode == 0, dry.stderr
     assert shop.sql("SELECT count(*) FROM vault_code") == str(before)
-    done = shop("import-codes", str(file), "--sku", sku, "--batch", "From the shell", "--json")
+    cheap = shop("import-codes", str(file), "--sku", sku, "--cost", "cheap")
+    assert (cheap.returncode, cheap.stderr.count("\n")) == (1, 1)
+    assert shop.sql("SELECT count(*) FROM vault_code") == str(before)
+    done = shop("import-codes", str(file), "--sku", sku, "--batch", "From the shell", "--cost", "2.50", "--json")
     assert done.returncode == 0, done.stderr
     assert shop.sql("SELECT count(*) FROM vault_code") == str(before + 25)
-    assert shop.sql("SELECT name FROM vault_batch ORDER BY id DESC LIMIT 1") == "From the shell"
+    assert shop.sql("SELECT name, unit_cost FROM vault_batch ORDER BY id DESC LIMIT 1") == "From the shell|250"
     assert "CLI-0001-ABCD-WXYZ" not in dry.stdout + done.stdout + dry.stderr + done.stderr
 
 
@@ -180,6 +183,7 @@ def test_doctor_without_a_worker(shop):
         "unlocked": "ok",
         "worker": "fail",
         "jobs": "ok",
+        "ledger": "ok",
         "mail": "warn",
     }
 
