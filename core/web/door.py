@@ -220,7 +220,7 @@ class _Outgoing:
         public = self._is_public(names)
         self._cache_this = CACHE_ME in names and public and self.cache_key is not None and self.status == 200
         headers = [item for item in headers if item[0] not in REPLACED]
-        headers += self._door.security_headers()
+        headers += _beside(names, self._door.security_headers())
         if b"cache-control" not in names:
             headers += PUBLIC if public else PRIVATE
         elif b"referrer-policy" not in names:
@@ -287,6 +287,14 @@ class _Outgoing:
         headers.append((b"x-request-id", self._visit.id.encode()))
         await self._send({"type": "http.response.start", "status": self.status, "headers": headers})
         await self._send({"type": "http.response.body", "body": b"" if self.head else body, "more_body": False})
+
+
+PERMISSIONS = b"permissions-policy"
+
+
+def _beside(names: dict[bytes, bytes], ours: Headers) -> Headers:
+    """Our headers; a page that needs the camera has said so itself."""
+    return [item for item in ours if item[0] != PERMISSIONS] if PERMISSIONS in names else ours
 
 
 def _anyone(handler: Any) -> bool:

@@ -18,7 +18,6 @@ CREATE TABLE redemption_batch (
     wanted      integer NOT NULL CHECK (wanted BETWEEN 1 AND 1000000),
     made        integer NOT NULL DEFAULT 0 CHECK (made BETWEEN 0 AND wanted),
     job_id      bigint,
-    printed_at  timestamptz,
     CHECK ((face_value IS NULL) = (currency IS NULL))
 );
 CREATE INDEX redemption_batch_shop ON redemption_batch (shop_id, batch_id);
