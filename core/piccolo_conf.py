@@ -9,6 +9,7 @@ DB = engine
 APP_REGISTRY = AppRegistry(
     apps=[
         "core.audit.piccolo_app",
+        "core.backup.piccolo_app",
         "core.catalog.piccolo_app",
         "core.hooks.piccolo_app",
         "core.jobs.piccolo_app",

@@ -15,6 +15,7 @@ import asyncpg
 
 from core import db, embedded
 from core.admin import doctor as checks
+from core.backup.unfinished import check_finished
 from core.config import Config, SetupProblem
 from core.refused import Refused
 from core.vault import keyring
@@ -125,6 +126,34 @@ def rotate_keys(config: Config, args: argparse.Namespace) -> int:
     return _tell(args, facts, rotate.summary(facts))
 
 
+def backup(config: Config, args: argparse.Namespace) -> int:
+    from core.backup import command
+
+    if args.new_key:
+        facts = command.new_key(Path(args.new_key))
+        text = f"The secret half is in {facts['key_file']}: keep it away from this machine. Public half:\n"
+        return _tell(args, facts, text + facts["public_key"])
+    to = command.recipient(args)
+
+    async def act(config: Config) -> Facts:
+        return await command.take(config, args, to)
+
+    facts = _on_database(config, act)
+    keys_file = f"\n{facts['keys_file']} holds the master key: keep it elsewhere." if args.with_keys else ""
+    return _tell(args, facts, f"{facts['file']}: {facts['size']} bytes in {facts['seconds']} s{keys_file}")
+
+
+def restore(config: Config, args: argparse.Namespace) -> int:
+    from core.backup import command
+
+    found = command.restored(config, args, _say)
+    sound = all(one.state != "fail" for one in found)
+    facts = {"sound": sound, "found": [one.facts() for one in found]}
+    end = "The shop is back." if sound else "Something is wrong: the shop does not start like this."
+    _tell(args, facts, "\n".join([*(one.line() for one in found), end]))
+    return 0 if sound else 1
+
+
 def doctor(config: Config, args: argparse.Namespace) -> int:
     with embedded.addresses(config, _say) as config:
         found = asyncio.run(checks.examine(config))
@@ -142,6 +171,7 @@ def _on_database(config: Config, act: Callable[..., Awaitable[Facts]], **options
         async with open_database(config):
             return await act(config, **options)
 
+    check_finished(config)
     with embedded.addresses(config, _say) as config:
         try:
             return asyncio.run(whole(config))

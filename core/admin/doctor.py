@@ -13,10 +13,10 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import asyncpg
-from piccolo.apps.migrations.commands.base import BaseMigrationManager
 from piccolo.apps.migrations.tables import Migration
 
 from core import clock, db
+from core.backup import service as backups
 from core.config import Config, SetupProblem, Transit
 from core.ledger import customers
 from core.vault import cipher, keyring, keys, rotate
@@ -68,6 +68,7 @@ async def _in_database(config: Config) -> AsyncIterator[Check]:
         yield await _queue()
         yield await _ledger()
         yield await _mail()
+        yield await _backup()
 
 
 # ── the machine ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -161,11 +162,7 @@ async def _tables() -> Check:
 
 
 async def missing_migrations() -> set[tuple[str, str]]:
-    manager = BaseMigrationManager()
-    known = set()
-    for app in manager.get_sorted_app_names():
-        folder = manager.get_app_config(app).resolved_migrations_folder_path
-        known |= {(app, name) for name in manager.get_migration_modules(folder)}
+    known = db.known_migrations()
     if not await Migration.table_exists().run():
         return known
     return known - {(row["app_name"], row["name"]) for row in await db.fetch("SELECT app_name, name FROM migration")}
@@ -267,3 +264,13 @@ async def _mail() -> Check:
     if failed:
         return Check("mail", "warn", f"{failed} messages failed since yesterday", "See Messages in the admin.")
     return Check("mail", "ok", "the SMTP notifier is enabled")
+
+
+async def _backup() -> Check:
+    now = await backups.standing()
+    if now.last_error:
+        return Check("backup", "fail", f"the last one failed: {now.last_error}", "Make one with `server.py backup`.")
+    when = f"the last good one is of {now.last_good:%Y-%m-%d %H:%M} UTC" if now.last_good else "none was ever made"
+    if now.late:
+        return Check("backup", "warn", when, "Plan them under Backups in the admin.")
+    return Check("backup", "ok", when)

@@ -99,6 +99,14 @@ def write(path: Path, masters: Sequence[MasterKey]) -> None:
     _keep(path.parent)
 
 
+def as_text(masters: Sequence[MasterKey]) -> bytes:
+    return b"".join(base64.b64encode(master.secret) + b"\n" for master in masters)
+
+
+def from_text(text: bytes, source: str) -> list[MasterKey]:
+    return [MasterKey(_decode(line, source)) for line in text.decode("ascii", "replace").split()]
+
+
 def _draft(path: Path, secret_keys: Sequence[bytes]) -> Path:
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -1,0 +1,115 @@
+"""What `server.py backup` and `server.py restore` do with their options."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from core.backup import archive, restore, service
+from core.config import Config, SetupProblem
+from core.vault import keys, sealed_file
+from core.vault.cipher import Secret
+
+Facts = dict[str, Any]
+
+
+def new_key(file: Path) -> Facts:
+    """A key for backups: its secret half into a file, its public half for everybody."""
+    secret, public = sealed_file.new_key()
+    if file.exists():
+        raise SetupProblem(f"{file} is there already.")
+    with archive.appearing_whole(file) as output:
+        output.write(f"{secret.reveal()}\n".encode())
+    return {"key_file": str(file), "public_key": public}
+
+
+def recipient(args: argparse.Namespace) -> str | Secret | None:
+    """To whom the options seal; None: to the key of the shop's own plan."""
+    if args.passphrase_stdin:
+        return _from_stdin("passphrase")
+    if args.to and not sealed_file.is_public_key(args.to):
+        raise SetupProblem(
+            f"{args.to} is no public key. It begins with age1; `server.py backup --new-key FILE` makes one."
+        )
+    return str(args.to) if args.to else None
+
+
+async def take(config: Config, args: argparse.Namespace, to: str | Secret | None) -> Facts:
+    to = to or (await service.plan()).public_key
+    if not to:
+        raise SetupProblem("Say to whom the backup is sealed: --to PUBLIC_KEY or --passphrase-stdin.")
+    file = _file(config, args.file)
+    made = await service.take(config, file, to, planned=args.planned)
+    facts = {
+        "file": str(made.file),
+        "size": made.size,
+        "seconds": round(made.seconds, 1),
+        "taken_at": made.taken_at.isoformat(),
+        "rows": made.manifest["rows"],
+        "stock": made.manifest["stock"],
+    }
+    if args.with_keys:
+        facts["keys_file"] = str(_keep_keys(config, Path(args.with_keys), to))
+    return facts
+
+
+def _file(config: Config, given: str | None) -> Path:
+    return Path(given).absolute() if given else archive.default_file(config)
+
+
+def _keep_keys(config: Config, file: Path, to: str | Secret) -> Path:
+    """The master key in a sealed file of its own."""
+    if config.transit:
+        raise SetupProblem("The backup was made. The master key is held by the transit engine: back that up instead.")
+    if file.exists():
+        raise SetupProblem(f"The backup was made, but {file} is there already: no key was written.")
+    source = archive.Stream(iter([keys.as_text(keys.load(config))]))
+    with archive.appearing_whole(file) as output:
+        sealed_file.seal(source, output, to)
+    return file
+
+
+def restored(config: Config, args: argparse.Namespace, say: Callable[[str], None]) -> list[restore.Found]:
+    file = Path(args.file)
+    if not file.is_file():
+        raise SetupProblem(f"There is no file {file}.")
+    by = _opener(file, args)
+    masters = keys.from_text(_opened(Path(args.keys), by), args.keys) if args.keys else []
+    return restore.restore(config, file, by, masters, say)
+
+
+def _opener(file: Path, args: argparse.Namespace) -> Secret:
+    with file.open("rb") as source:
+        under_passphrase = sealed_file.is_under_passphrase(source)
+    if under_passphrase and not args.passphrase_stdin:
+        raise SetupProblem(f"{file} is sealed under a passphrase: give --passphrase-stdin.")
+    if under_passphrase:
+        return _from_stdin("passphrase")
+    if not args.key_file:
+        raise SetupProblem(f"{file} is sealed to a key: give its secret half by --key-file FILE.")
+    try:
+        lines = Path(args.key_file).read_text().splitlines()
+    except OSError as error:
+        raise SetupProblem(f"The key file {args.key_file} cannot be read: {error.strerror}.") from None
+    return Secret(next((line for line in lines if line.startswith("AGE-SECRET-KEY-")), ""))
+
+
+def _opened(file: Path, by: Secret) -> bytes:
+    output = io.BytesIO()
+    try:
+        with file.open("rb") as source:
+            sealed_file.unseal(source, output, by)
+    except (OSError, sealed_file.CannotOpen) as error:
+        raise SetupProblem(f"{file} cannot be opened: {error}.") from None
+    return output.getvalue()
+
+
+def _from_stdin(what: str) -> Secret:
+    text = sys.stdin.readline().rstrip("\n")
+    if not text:
+        raise SetupProblem(f"No {what} came on standard input.")
+    return Secret(text)

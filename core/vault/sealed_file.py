@@ -1,0 +1,91 @@
+"""Files sealed as a stream, in constant memory: to the public half of a key, or under a passphrase.
+
+The format is age (age-encryption.org/v1), so the ``age`` program opens a file sealed to a key. Under a passphrase, a
+key made for this one file stands before it, itself sealed under the passphrase.
+"""
+
+from __future__ import annotations
+
+from typing import IO, Any, Protocol
+
+import pyrage
+
+from core.vault.cipher import Secret
+
+UNDER_PASSPHRASE = b"vouchsafe sealed file, passphrase, 1\n"
+SIZE = 4
+
+
+class Source(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class CannotOpen(Exception):
+    """The file does not open. The text says what a person can do; it holds no secret."""
+
+
+def new_key() -> tuple[Secret, str]:
+    """A key of its own: the secret half opens, the public half (``age1…``) can only seal."""
+    key = pyrage.x25519.Identity.generate()
+    return Secret(str(key)), str(key.to_public())
+
+
+def is_public_key(text: str) -> bool:
+    try:
+        pyrage.x25519.Recipient.from_str(text)
+    except pyrage.RecipientError:
+        return False
+    return True
+
+
+def seal(source: Source, target: IO[bytes], to: str | Secret) -> None:
+    """Seal all of ``source`` into ``target``: to a public key, or under a passphrase when ``to`` is a secret."""
+    if isinstance(to, Secret):
+        key = pyrage.x25519.Identity.generate()
+        sealed = pyrage.passphrase.encrypt(str(key).encode(), to.reveal())
+        target.write(UNDER_PASSPHRASE + len(sealed).to_bytes(SIZE, "big") + sealed)
+        recipient = key.to_public()
+    else:
+        recipient = pyrage.x25519.Recipient.from_str(to)
+    pyrage.encrypt_io(source, target, [recipient])
+
+
+def unseal(source: IO[bytes], target: Any, by: Secret) -> None:
+    """Write what is inside to ``target``. ``by`` is the passphrase or the secret half of the key.
+
+    What was written before an error must be thrown away: the end of the file may be missing.
+
+    :raises CannotOpen: another key or passphrase, or a file that was cut or changed.
+    """
+    try:
+        pyrage.decrypt_io(source, target, [_key(source, by)])
+    except pyrage.DecryptError:
+        raise CannotOpen("it was sealed to another key, or it is no backup") from None
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise CannotOpen("the file is damaged: it was cut short or changed") from None
+
+
+def is_under_passphrase(source: IO[bytes]) -> bool:
+    start = source.read(len(UNDER_PASSPHRASE))
+    source.seek(0)
+    return start == UNDER_PASSPHRASE
+
+
+def _key(source: IO[bytes], by: Secret) -> Any:
+    if not is_under_passphrase(source):
+        return _identity(by.reveal().strip())
+    source.read(len(UNDER_PASSPHRASE))
+    sealed = source.read(min(int.from_bytes(source.read(SIZE), "big"), 4096))
+    try:
+        return _identity(pyrage.passphrase.decrypt(sealed, by.reveal()).decode())
+    except pyrage.DecryptError:
+        raise CannotOpen("the passphrase is wrong, or the file is damaged") from None
+
+
+def _identity(text: str) -> Any:
+    try:
+        return pyrage.x25519.Identity.from_str(text)
+    except pyrage.IdentityError:
+        raise CannotOpen("this is no key: it begins with AGE-SECRET-KEY-1") from None

@@ -1,0 +1,82 @@
+"""A shop that sells, and the command line around its backups."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.conftest import ROOT, Child
+from tests.faults.shop import SEED, SETTINGS
+from tests.payments.real_shop import RealShop
+
+SKU = "SAFE"
+CODES = [f"CANARY-8W3N-{number:04d}-CODE" for number in range(400)]
+PASSPHRASE = "seven slow herons wade"
+
+
+@pytest.fixture(scope="module")
+def sql(engines, database):
+    name = urlsplit(database).path[1:]
+    engines.sql(SEED, name)
+    return lambda statement: engines.sql(statement, name)
+
+
+@pytest.fixture(scope="module")
+def web(sql, start, tmp_path_factory) -> Child:
+    web = start("web", "--no-demo", **SETTINGS)
+    RealShop(web.url, web.environ, sql).stock(SKU, CODES, tmp_path_factory.mktemp("codes"))
+    return web
+
+
+@dataclass
+class Room:
+    """A folder for backups, with databases and data folders to restore into."""
+
+    folder: Path
+    environ: dict[str, str]
+    new_database: Callable[[], str]
+    made: list[str] = field(default_factory=list)
+
+    def call(self, *arguments: str, text: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(ROOT / "server.py"), *arguments]
+        environment = {**self.environ, **environ}
+        return subprocess.run(command, input=text, capture_output=True, text=True, env=environment, cwd=self.folder)
+
+    def backup(self, name: str, *options: str, **environ: str) -> Path:
+        file = self.folder / name
+        done = self.call("backup", str(file), "--passphrase-stdin", *options, text=f"{PASSPHRASE}\n", **environ)
+        assert done.returncode == 0, done.stderr
+        return file
+
+    def restore(
+        self, file: Path, home: Path, database: str, *options: str, passphrase: str = PASSPHRASE, **environ: str
+    ) -> subprocess.CompletedProcess[str]:
+        arguments = ("restore", str(file), "--passphrase-stdin", "--json", *options)
+        where = {"VOUCHSAFE_HOME": str(home), "DATABASE_URL": database}
+        return self.call(*arguments, text=f"{passphrase}\n", **where, **environ)
+
+
+@pytest.fixture(scope="module")
+def room(web: Child, engines) -> Iterator[Room]:
+    folder = Path(tempfile.mkdtemp(prefix="vouchsafe-backup-"))
+    folder.chmod(0o755)
+    names: list[str] = []
+
+    def new_database() -> str:
+        names.append(f"restored_{os.getpid()}_{len(names)}")
+        engines.sql(f"CREATE DATABASE {names[-1]}")
+        return engines.url_of(names[-1])
+
+    yield Room(folder, web.environ, new_database)
+    for name in names:
+        engines.sql(f"DROP DATABASE {name} WITH (FORCE)")
+    shutil.rmtree(folder)
