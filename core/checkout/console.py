@@ -13,7 +13,7 @@ from msgspec import Meta
 from core import db
 from core.audit import service as audit
 from core.checkout import acts
-from core.checkout.settle import Outcome
+from core.checkout.settle import OPEN, Outcome
 from core.jobs import bell, ring
 from core.messages import service as messages
 from core.messages.console import STATES as MESSAGE_STATES
@@ -21,11 +21,13 @@ from core.messages.events import EVENTS
 from core.money import Money
 from core.orders import search, timeline, words
 from core.orders import service as orders
+from core.payments import money, queue, refunds
 from core.people.sessions import Session
 from core.refused import Refused
 from core.web.errors import NotFound
 from core.web.flash import flash
 from core.web.forms import Line, read_form, read_query
+from core.web.hx import safe_next
 from core.web.i18n import _
 from core.web.render import page, see_other
 from core.web.visit import Visit
@@ -46,9 +48,13 @@ class Noted(msgspec.Struct):
     note: Line = ""
 
 
-class Decision(msgspec.Struct):
-    item: Annotated[int, Meta(ge=1, le=2**63 - 1)]
+class Confirmed(msgspec.Struct):
     note: Line = ""
+    attempt: Line = ""
+
+
+class Next(msgspec.Struct):
+    next: Line = ""
 
 
 def visit_of(request: Request[Any, Any, Any]) -> Visit:
@@ -108,6 +114,11 @@ async def _order_page(request: Request[Any, Any, Any], ref: str, problem: Any = 
         "questions": await db.fetch(
             "SELECT * FROM review_item WHERE order_id = $1 AND state = 'open' ORDER BY id", order["id"]
         ),
+        "queue": await queue.of_order(visit_of(request).shop.id, order["id"]),
+        "payments": [(one, refunds.way_back(one.method)) for one in await money.payments_of(order["id"])],
+        "refunds": await db.fetch("SELECT * FROM payments_refund WHERE order_id = $1 ORDER BY id", order["id"]),
+        "part_refunded": order["payment_state"] == "paid" and order["paid"] - order["refunded"] < order["total"],
+        **_to_confirm(order),
         "kept_codes": _kept_codes(order["lines"] or []),
         "reveals": await _reveals(order["id"]),
         "message_events": EVENTS,
@@ -123,6 +134,15 @@ async def _order_page(request: Request[Any, Any, Any], ref: str, problem: Any = 
 async def _payment_events(order_id: int) -> list[dict[str, Any]]:
     rows = await db.fetch("SELECT * FROM payments_event WHERE order_id = $1 ORDER BY id", order_id)
     return [{**row, "money": Money(row["amount"], row["currency"]) if row["currency"] else None} for row in rows]
+
+
+def _to_confirm(order: dict[str, Any]) -> dict[str, Any]:
+    """What staff may say came: the sum of the newest try that is not paid, and all such tries."""
+    tries = [one for one in order["attempts"] or [] if one["state"] != "paid"]
+    if not tries or order["payment_state"] not in OPEN:
+        return {"to_confirm": None, "to_confirm_options": []}
+    options = [(one["ref"], f"{one['ref']} · {one['method']}") for one in reversed(tries)]
+    return {"to_confirm": Money(tries[-1]["amount"], order["currency"]), "to_confirm_options": options}
 
 
 def _kept_codes(lines: list[dict[str, Any]]) -> list[tuple[int, str]]:
@@ -152,10 +172,12 @@ async def _staff_names(shop_id: int) -> dict[str, str]:
 
 @post("/orders/{ref:str}/confirm-paid", opt={"who": "staff:orders.confirm_paid"})
 async def confirm_paid(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[Any]:
-    form = await read_form(request, Noted)
+    form = await read_form(request, Confirmed)
     visit = visit_of(request)
     try:
-        settled = await acts.confirm_paid(visit.shop.id, ref, staff_id(request), form.note, visit.ip or None)
+        settled = await acts.confirm_paid(
+            visit.shop.id, ref, staff_id(request), form.note, visit.ip or None, form.attempt
+        )
     except Refused as refused:
         return await _order_page(request, ref, refused.text, 409)
     await ring(*settled.jobs)
@@ -176,25 +198,10 @@ async def cancel(request: Request[Any, Any, Any], ref: FromPath[str]) -> Respons
 
 @post("/orders/{ref:str}/deliver", opt={"who": "staff:review.decide"})
 async def deliver(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[Any]:
+    form = await read_form(request, Next)
     visit = visit_of(request)
     act = acts.deliver_anyway(visit.shop.id, ref, staff_id(request), visit.ip or None)
-    return await _done(request, ref, act, _("Codes delivered."))
-
-
-@post("/orders/{ref:str}/refunded", opt={"who": "staff:review.decide"})
-async def refunded(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[Any]:
-    form = await read_form(request, Noted)
-    visit = visit_of(request)
-    act = acts.refunded_by_hand(visit.shop.id, ref, staff_id(request), form.note, visit.ip or None)
-    return await _done(request, ref, act, _("Booked as paid back; the order is closed."))
-
-
-@post("/orders/{ref:str}/money-returned", opt={"who": "staff:review.decide"})
-async def money_returned(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[Any]:
-    form = await read_form(request, Decision)
-    visit = visit_of(request)
-    act = acts.extra_money_returned(visit.shop.id, ref, form.item, staff_id(request), form.note, visit.ip or None)
-    return await _done(request, ref, act, _("Booked: the extra money was paid back."))
+    return await _done(request, ref, act, _("Codes delivered."), form.next)
 
 
 @post("/orders/{ref:str}/resend", opt={"who": "staff:orders.resend"})
@@ -227,14 +234,14 @@ async def note(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[
 
 
 async def _done(
-    request: Request[Any, Any, Any], ref: str, act: Awaitable[list[int] | None], said: Any
+    request: Request[Any, Any, Any], ref: str, act: Awaitable[list[int] | None], said: Any, back: str = ""
 ) -> Response[Any]:
     try:
         await ring(*(await act or ()))
     except Refused as refused:
         return await _order_page(request, ref, refused.text, 409)
     await bell.ring(f"order:{ref}", "changed")
-    return flash(see_other(f"/admin/orders/{ref}"), said)
+    return flash(see_other(safe_next(back, f"/admin/orders/{ref}")), said)
 
 
 ROUTES = (
@@ -243,8 +250,6 @@ ROUTES = (
     confirm_paid,
     cancel,
     deliver,
-    refunded,
-    money_returned,
     resend,
     note,
 )

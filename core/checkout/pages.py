@@ -275,8 +275,8 @@ async def pay(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
 
 
 def pay_panel(order: Any) -> tuple[str, dict[str, Any]] | None:
-    """Fills the place for paying on the page of an unpaid order."""
-    if order.payment_state != "unpaid":
+    """Fills the place for paying on the page of an unpaid order, or of one that was paid too little."""
+    if order.payment_state != "unpaid" and order.missing is None:
         return None
     visit = visits.current()
     locale = visit.locale if visit else "en"

@@ -34,8 +34,16 @@ SELECT o.*, happened.last_event, happened.to_codes,
         ORDER BY line.id) FROM orders_line line WHERE line.order_id = o.id) AS lines,
     (SELECT json_agg(json_build_object(
         'id', attempt.id, 'ref', attempt.ref, 'method', attempt.method, 'label', attempt.label,
-        'option', attempt.option, 'state', attempt.state, 'started', attempt.started, 'error', attempt.error)
-        ORDER BY attempt.id) FROM payments_attempt attempt WHERE attempt.order_id = o.id) AS attempts
+        'option', attempt.option, 'state', attempt.state, 'started', attempt.started, 'error', attempt.error,
+        'amount', attempt.amount)
+        ORDER BY attempt.id) FROM payments_attempt attempt WHERE attempt.order_id = o.id) AS attempts,
+    CASE WHEN o.refunded > 0 OR o.fulfilment_state = 'void' THEN (
+        SELECT json_agg(json_build_object('amount', amount, 'currency', currency, 'way', way, 'done', state = 'done')
+                        ORDER BY id) FROM payments_refund
+        WHERE order_id = o.id AND state NOT IN ('failed', 'declined')) END AS refunds,
+    CASE WHEN o.payment_state = 'mismatch' AND o.fulfilment_state = 'review' THEN o.total - (
+        SELECT coalesce(sum(greatest(0, amount - refunds - charged_back)), 0)::bigint FROM payments_event
+        WHERE order_id = o.id AND state = 'paid' AND currency = o.currency) END AS missing
 FROM orders_order o
 CROSS JOIN LATERAL (
     SELECT max(id) AS last_event, json_agg(json_build_object('kind', kind, 'at', at) ORDER BY id)

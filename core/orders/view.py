@@ -34,6 +34,15 @@ class Happened:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenBack:
+    """Money that went back, or is on its way. ``way`` is ``source``, ``balance`` or ``hand``."""
+
+    amount: Money
+    way: str
+    done: bool
+
+
+@dataclass(frozen=True, slots=True)
 class LineView:
     id: int
     product_title: Words
@@ -67,6 +76,9 @@ class OrderView:
     attempts: list[dict[str, Any]]
     last_event: int
     to_codes: list[Happened]
+    refunds: list[GivenBack]
+    missing: Money | None
+    """What the buyer may still pay when too little came."""
     from_balance: bool = False
     """Whether this browser may pay it from its buyer's balance."""
 
@@ -150,6 +162,10 @@ def order_view(row: dict[str, Any]) -> OrderView:
         attempts=row["attempts"] or [],
         last_event=row["last_event"],
         to_codes=[Happened(one["kind"], datetime.fromisoformat(one["at"])) for one in row["to_codes"] or []],
+        refunds=[
+            GivenBack(Money(one["amount"], one["currency"]), one["way"], one["done"]) for one in row["refunds"] or []
+        ],
+        missing=Money(row["missing"], currency) if row["missing"] and row["missing"] > 0 else None,
     )
 
 

@@ -13,6 +13,23 @@ PAYMENT: dict[str, tuple[Text, str]] = {
     "cancelled": (_("Cancelled"), "neutral"),
     "mismatch": (_("Wrong amount"), "bad"),
     "refunded": (_("Refunded"), "warning"),
+    "charged_back": (_("Charged back"), "bad"),
+}
+
+REFUND: dict[str, tuple[Text, str]] = {
+    "asked": (_("Waits for a second person"), "warning"),
+    "approved": (_("To be sent"), "busy"),
+    "sent": (_("Sent"), "busy"),
+    "unknown": (_("Outcome unknown"), "bad"),
+    "done": (_("Given back"), "good"),
+    "failed": (_("Failed"), "bad"),
+    "declined": (_("Declined"), "neutral"),
+}
+
+WAYS: dict[str, Text] = {
+    "source": _("by the way it was paid"),
+    "balance": _("into the buyer's balance"),
+    "hand": _("by hand"),
 }
 
 FULFILMENT: dict[str, tuple[Text, str]] = {
@@ -36,7 +53,11 @@ OUTCOMES: dict[str, Text] = {
     "paid": _("Settled"),
     "paid_late": _("Paid late"),
     "paid_twice": _("Paid twice"),
-    "wrong_amount": _("Wrong amount"),
+    "underpaid": _("Paid too little"),
+    "overpaid": _("Paid too much"),
+    "wrong_currency": _("Another currency"),
+    "same_money": _("The same money, told again"),
+    "charged_back": _("Charged back"),
     "noted": _("Noted"),
 }
 
@@ -59,7 +80,17 @@ STEPS: dict[str, Text] = {
     "needs_review": _("Waits for a decision"),
     "expired": _("Expired unpaid, codes released"),
     "cancelled": _("Cancelled, codes released"),
-    "refunded_by_hand": _("Paid back by hand"),
+    "payment_confirmed": _("The gateway confirms the payment too"),
+    "charged_back": _("The payer's bank took the money back"),
+    "refund_asked": _("Money is to go back"),
+    "refund_approved": _("Refund approved by a second person"),
+    "refund_declined": _("Refund declined"),
+    "refunded": _("Money given back"),
+    "refund_failed": _("The gateway gave nothing back"),
+    "refund_unknown": _("Nobody knows whether the money went back"),
+    "refund_looked_at": _("A person looked what became of the refund"),
+    "kept": _("Settled with the buyer by hand"),
+    "question_closed": _("Dealt with"),
     "mail_queued": _("Message queued"),
     "mail_sent": _("Message sent"),
     "mail_failed": _("Message failed"),
@@ -78,7 +109,13 @@ ACTORS: dict[str, Text] = {
 REVIEW: dict[str, Text] = {
     "paid_late": _("Paid after it expired"),
     "paid_twice": _("Paid twice"),
-    "wrong_amount": _("Wrong amount"),
+    "underpaid": _("Paid too little"),
+    "overpaid": _("Paid too much"),
+    "wrong_currency": _("Paid in another currency"),
+    "chargeback": _("Charged back"),
+    "codes_out": _("Codes to void"),
+    "refund_failed": _("A refund failed"),
+    "refund_unknown": _("A refund nobody is sure of"),
     "out_of_stock": _("Paid, but out of stock"),
     "job_failed": _("A job gave up"),
 }

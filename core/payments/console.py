@@ -1,20 +1,31 @@
-"""Payments in the console: every attempt, and what the gateways said."""
+"""Payments in the console: every attempt, what the gateways said, and money that has to go back."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Request, Response, get
+from litestar import Request, Response, get, post
+from litestar.params import FromPath
 from msgspec import Meta
 
 from core import db
 from core.hooks import runtime
+from core.jobs import bell, ring
 from core.ledger import service as ledger
 from core.money import Money
 from core.orders import words
-from core.web.forms import Line, read_query
-from core.web.render import page
+from core.payments import chargebacks, money, queue, refunds
+from core.payments.refunds import Who, Wish
+from core.people.sessions import Session
+from core.refused import Refused
+from core.web.flash import flash
+from core.web.forms import Line, read_form, read_query
+from core.web.hx import safe_next
+from core.web.i18n import _
+from core.web.render import page, see_other
+from core.web.visit import Visit
 
 PAGE = 50
 
@@ -33,6 +44,37 @@ SELECT attempt.method, count(*) AS attempts, count(*) FILTER (WHERE attempt.stat
 FROM payments_attempt attempt JOIN orders_order o ON o.id = attempt.order_id
 WHERE o.shop_id = $1 AND attempt.created_at > now() - interval '30 days' GROUP BY attempt.method ORDER BY attempt.method
 """
+
+
+REFUNDS = """
+SELECT refund.*, o.ref AS order_ref, o.test, event.method, asker.email AS asked_by_email, asker.name AS asked_by_name,
+       approver.email AS approved_by_email, approver.name AS approved_by_name
+FROM payments_refund refund JOIN orders_order o ON o.id = refund.order_id
+JOIN payments_event event ON event.id = refund.payment_id JOIN people_staff asker ON asker.id = refund.asked_by
+LEFT JOIN people_staff approver ON approver.id = refund.approved_by
+WHERE refund.shop_id = $1
+"""
+OPEN_REFUNDS = REFUNDS + "AND refund.state = ANY($2) ORDER BY refund.id LIMIT 200"
+LATEST_REFUNDS = REFUNDS + "ORDER BY refund.id DESC LIMIT 50"
+
+Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+
+
+class Asked(msgspec.Struct):
+    """A refund or a chargeback of one payment, from the order's page."""
+
+    order: Line
+    payment: Id
+    amount: Line
+    way: Line = "source"
+    take_codes: bool = False
+    note: Line = ""
+
+
+class Decision(msgspec.Struct):
+    way: Line = ""
+    note: Line = ""
+    next: Line = ""
 
 
 class Filters(msgspec.Struct):
@@ -65,3 +107,178 @@ async def payment_list(request: Request[Any, Any, Any]) -> Response[str]:
 
 async def _balance(shop: Any, method: str) -> Money:
     return Money(await ledger.balance(shop.id, ledger.GATEWAY.format(method), shop.currency), shop.currency)
+
+
+# -- money that has to go back ----------------------------------------------------------
+
+
+@get("/refunds", opt={"who": "staff:payments.read"})
+async def refund_page(request: Request[Any, Any, Any]) -> Response[str]:
+    return await _refund_page(request)
+
+
+async def _refund_page(
+    request: Request[Any, Any, Any], problem: Any = "", status: int = 200, back: str = ""
+) -> Response[str]:
+    shop = _visit(request).shop
+    context = {
+        "rows": await queue.rows(shop.id),
+        "asked": [_shown(row) for row in await db.fetch(OPEN_REFUNDS, shop.id, ["asked"])],
+        "doubted": [_shown(row) for row in await db.fetch(OPEN_REFUNDS, shop.id, ["unknown"])],
+        "latest": [_shown(row) for row in await db.fetch(LATEST_REFUNDS, shop.id)],
+        "me": _who(request).staff_id,
+        "kinds": words.REVIEW,
+        "states": words.REFUND,
+        "ways": words.WAYS,
+        "problem": problem,
+        "back": back,
+    }
+    return page(request, "payments/refunds.html", context, status=status)
+
+
+def _shown(row: Any) -> dict[str, Any]:
+    return {**row, "money": Money(row["amount"], row["currency"])}
+
+
+def _visit(request: Request[Any, Any, Any]) -> Visit:
+    visit: Visit = request.scope["state"]["visit"]
+    return visit
+
+
+def _who(request: Request[Any, Any, Any]) -> Who:
+    session: Session = request.state.session
+    return Who(session.staff_id or 0, _visit(request).ip or None)
+
+
+@post("/refunds/ask", opt={"who": "staff:refunds.ask"})
+async def ask_refund(request: Request[Any, Any, Any]) -> Response[Any]:
+    form = await read_form(request, Asked)
+
+    async def act(tx: db.Tx) -> list[int]:
+        order = await refunds.locked(tx, _visit(request).shop.id, form.order)
+        payment, amount = await _payment(tx, order["id"], form)
+        wish = Wish(form.way, form.take_codes, form.note)
+        return await refunds.ask(tx, order, [(payment, amount)], wish, _who(request))
+
+    return await _acted(request, act, _("Written down."), f"/admin/orders/{form.order}", form.order)
+
+
+async def _payment(tx: db.Tx, order_id: int, form: Asked) -> tuple[money.Payment, int]:
+    found = next((one for one in await money.payments_of(order_id, tx) if one.id == form.payment), None)
+    if found is None:
+        raise Refused(_("There is no such payment."))
+    try:
+        return found, Money.parse(form.amount, found.amount.currency).amount
+    except ValueError:
+        raise Refused(_("Write an amount such as 19.90."), "amount") from None
+
+
+@post("/refunds/chargeback", opt={"who": "staff:refunds.ask"})
+async def tell_chargeback(request: Request[Any, Any, Any]) -> Response[Any]:
+    form = await read_form(request, Asked)
+    visit, who = _visit(request), _who(request)
+
+    async def act(tx: db.Tx) -> None:
+        order = await refunds.locked(tx, visit.shop.id, form.order)
+        payment, amount = await _payment(tx, order["id"], form)
+        await chargebacks.told_by_staff(
+            tx, visit.shop.id, form.order, payment.id, amount, who.staff_id, form.note, who.ip
+        )
+
+    return await _acted(request, act, _("Booked as taken back."), f"/admin/orders/{form.order}", form.order)
+
+
+@post("/refunds/questions/{item_id:int}/back", opt={"who": "staff:refunds.ask"})
+async def give_back(request: Request[Any, Any, Any], item_id: FromPath[int]) -> Response[Any]:
+    form = await read_form(request, Decision)
+
+    async def act(tx: db.Tx) -> list[int]:
+        wish = Wish(form.way, note=form.note)
+        return await queue.give_back(tx, _visit(request).shop.id, item_id, wish, _who(request))
+
+    return await _acted(request, act, _("Written down."), form.next)
+
+
+@post("/refunds/questions/{item_id:int}/keep", opt={"who": "staff:review.decide"})
+async def keep(request: Request[Any, Any, Any], item_id: FromPath[int]) -> Response[Any]:
+    form = await read_form(request, Decision)
+
+    async def act(tx: db.Tx) -> None:
+        await queue.keep(tx, _visit(request).shop.id, item_id, form.note, _who(request))
+
+    return await _acted(request, act, _("Closed: nothing more will happen."), form.next)
+
+
+@post("/refunds/questions/{item_id:int}/seen", opt={"who": "staff:review.decide"})
+async def seen(request: Request[Any, Any, Any], item_id: FromPath[int]) -> Response[Any]:
+    form = await read_form(request, Decision)
+
+    async def act(tx: db.Tx) -> None:
+        await queue.seen(tx, _visit(request).shop.id, item_id, form.note, _who(request))
+
+    return await _acted(request, act, _("Closed."), form.next)
+
+
+@post("/refunds/{refund_id:int}/approve", opt={"who": "staff:refunds.approve", "fresh": True})
+async def approve(request: Request[Any, Any, Any], refund_id: FromPath[int]) -> Response[Any]:
+    return await _decided(request, refund_id, refunds.approve, _("Approved; the money goes back."))
+
+
+@post("/refunds/{refund_id:int}/decline", opt={"who": "staff:refunds.approve"})
+async def decline(request: Request[Any, Any, Any], refund_id: FromPath[int]) -> Response[Any]:
+    return await _decided(request, refund_id, refunds.decline, _("Declined; the money stays."))
+
+
+@post("/refunds/{refund_id:int}/arrived", opt={"who": "staff:refunds.approve"})
+async def arrived(request: Request[Any, Any, Any], refund_id: FromPath[int]) -> Response[Any]:
+    return await _decided(request, refund_id, refunds.arrived, _("Booked as given back."))
+
+
+@post("/refunds/{refund_id:int}/not-arrived", opt={"who": "staff:refunds.approve"})
+async def not_arrived(request: Request[Any, Any, Any], refund_id: FromPath[int]) -> Response[Any]:
+    return await _decided(request, refund_id, refunds.not_arrived, _("Written down: the money is still here."))
+
+
+async def _decided(
+    request: Request[Any, Any, Any],
+    refund_id: int,
+    decide: Callable[[db.Tx, int, int, Who], Awaitable[list[int]]],
+    said: Any,
+) -> Response[Any]:
+    async def act(tx: db.Tx) -> list[int]:
+        return await decide(tx, _visit(request).shop.id, refund_id, _who(request))
+
+    return await _acted(request, act, said)
+
+
+async def _acted(
+    request: Request[Any, Any, Any],
+    act: Callable[[db.Tx], Awaitable[list[int] | None]],
+    said: Any,
+    back: str = "",
+    order_ref: str = "",
+) -> Response[Any]:
+    """Do it in one transaction, and go back to where the button was."""
+    back = safe_next(back, "/admin/refunds")
+    try:
+        await ring(*(await db.transaction(act) or ()))
+    except Refused as refused:
+        return await _refund_page(request, refused.text, 409, back)
+    ref = order_ref or back.removeprefix("/admin/orders/")
+    await bell.ring(f"order:{ref}", "changed")
+    return flash(see_other(back), said)
+
+
+ROUTES = (
+    payment_list,
+    refund_page,
+    ask_refund,
+    tell_chargeback,
+    give_back,
+    keep,
+    seen,
+    approve,
+    decline,
+    arrived,
+    not_arrived,
+)

@@ -7,6 +7,9 @@ from core.web.i18n import _
 feature = Feature(
     name="payments",
     folder=Path(__file__).parent,
-    console_routes=[console.payment_list],
-    nav=[Nav(_("Payments"), "/admin/payments", "credit-card", group="sales", right="payments.read", order=120)],
+    console_routes=console.ROUTES,
+    nav=[
+        Nav(_("Payments"), "/admin/payments", "credit-card", group="sales", right="payments.read", order=120),
+        Nav(_("Refund or refill"), "/admin/refunds", "refresh", group="sales", right="payments.read", order=115),
+    ],
 )

@@ -24,14 +24,17 @@ from core.web.i18n import _, in_language
 
 WITHOUT_GOODS = ("paid_late", "out_of_stock", "underpaid", "wrong_currency", "refund_failed")
 TOO_MUCH = ("paid_twice", "overpaid", "wrong_currency", "refund_failed")
+TO_SEE = ("chargeback", "codes_out")
+"""Closed by a person who did outside the shop what there is to do."""
 SHOWN = 200
 
 ITEMS = """
-SELECT item.id, item.kind, item.reason, item.data, item.created_at, o.id AS order_id, o.ref, o.contact, o.test,
+SELECT item.id, item.kind, item.reason, item.data, item.created_at, o.id AS order_id, o.ref, o.contact, o.contact_kind, o.test,
        o.total, o.currency, o.fulfilment_state, o.payment_state
 FROM review_item item JOIN orders_order o ON o.id = item.order_id
-WHERE item.shop_id = $1 AND item.state = 'open' AND item.kind = ANY($2) ORDER BY item.id LIMIT $3
+WHERE item.shop_id = $1 AND item.state = 'open' AND item.kind = ANY($2) AND {} ORDER BY item.id LIMIT $3
 """
+KINDS = sorted({*WITHOUT_GOODS, *TOO_MUCH})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +53,18 @@ class Row:
     amounts: list[Money]
     goods_missing: bool
     to_source: bool
+    to_balance: bool
 
 
 async def rows(shop_id: int) -> list[Row]:
     """What is open, the oldest first."""
-    kinds = sorted({*WITHOUT_GOODS, *TOO_MUCH})
-    return [await _row(item) for item in await db.fetch(ITEMS, shop_id, kinds, SHOWN)]
+    return [await _row(item) for item in await db.fetch(ITEMS.format("true"), shop_id, KINDS, SHOWN)]
+
+
+async def of_order(shop_id: int, order_id: int) -> dict[int, Row]:
+    """The open rows of one order by their question's id."""
+    found = await db.fetch(ITEMS.format("item.order_id = $4"), shop_id, KINDS, SHOWN, order_id)
+    return {item["id"]: await _row(item) for item in found}
 
 
 async def _row(item: Any) -> Row:
@@ -74,6 +83,7 @@ async def _row(item: Any) -> Row:
         amounts=_sums(parts),
         goods_missing=_goods_missing(item),
         to_source=bool(parts) and all(refunds.way_back(payment.method) for payment, _amount in parts),
+        to_balance=not item["test"] and item["contact_kind"] == "email",
     )
 
 
@@ -134,6 +144,22 @@ async def keep(tx: Tx, shop_id: int, item_id: int, note: str, who: Who) -> None:
     await audit.record(tx, who.actor, "order.kept", f"order:{order['ref']}", detail, shop_id=shop_id, ip=who.ip)
 
 
+async def seen(tx: Tx, shop_id: int, item_id: int, note: str, who: Who) -> None:
+    """A chargeback, codes that are with a buyer, a refund that failed: what there was to do is done.
+
+    :raises Refused: it was decided already, or it is not of that kind.
+    """
+    order, item = await _open(tx, shop_id, item_id)
+    if item["kind"] not in TO_SEE:
+        raise Refused(_("This needs another decision."))
+    await review.resolve(tx, item_id, who.staff_id, "seen")
+    detail = {"question": item["kind"], "note": note.strip()[:300]}
+    await timeline.add(tx, order["id"], "question_closed", who.actor, detail)
+    await audit.record(
+        tx, who.actor, "order.question_closed", f"order:{order['ref']}", detail, shop_id=shop_id, ip=who.ip
+    )
+
+
 async def _earn(tx: Tx, order: Any, item: Any, amount: Money) -> None:
     if order["test"] or amount.amount <= 0:
         return
@@ -156,7 +182,7 @@ async def _open(tx: Tx, shop_id: int, item_id: int) -> tuple[Any, Any]:
         " WHERE item.id = $1 AND item.shop_id = $2 AND item.kind = ANY($3)",
         item_id,
         shop_id,
-        [*WITHOUT_GOODS, *TOO_MUCH],
+        [*KINDS, *TO_SEE],
     )
     if ref is None:
         raise Refused(_("There is no such question."))

@@ -207,12 +207,13 @@ async def approve(tx: Tx, shop_id: int, refund_id: int, who: Who) -> list[int]:
     return await _go(tx, order, refund)
 
 
-async def decline(tx: Tx, shop_id: int, refund_id: int, who: Who) -> None:
+async def decline(tx: Tx, shop_id: int, refund_id: int, who: Who) -> list[int]:
     """:raises Refused: it was decided already."""
     order, _refund = await _asked(tx, shop_id, refund_id)
     refund = await tx.fetchrow(END, refund_id, "declined", "", "", ["asked"])
     await _note(tx, order, refund, "refund_declined", "refund.declined", who)
     await _came_to_nothing(tx, order, refund)
+    return []
 
 
 async def _asked(tx: Tx, shop_id: int, refund_id: int) -> tuple[Any, Any]:
@@ -298,7 +299,7 @@ async def _book(tx: Tx, order: Any, refund: Any) -> None:
 
 
 async def failed(tx: Tx, refund_id: int, text: str) -> None:
-    """Certainly no money moved: it counts as never sent, and what it was for is asked again."""
+    """Certainly no money moved: it counts as never sent, and a person is asked again."""
     order, refund = await _both(tx, refund_id)
     ended = await tx.fetchrow(END, refund_id, "failed", text[:500], "", ["approved", "sent", "unknown"])
     if ended is None:
@@ -307,6 +308,8 @@ async def failed(tx: Tx, refund_id: int, text: str) -> None:
     await timeline.add(tx, order["id"], "refund_failed", "system", detail)
     await _close_doubt(tx, ended)
     await _came_to_nothing(tx, order, ended)
+    if ended["questions"]:
+        return
     await review.open_item(
         tx,
         order["shop_id"],
@@ -361,19 +364,32 @@ async def _came_to_nothing(tx: Tx, order: Any, refund: Any) -> None:
     await review.reopen(tx, refund["questions"])
 
 
-async def decided(tx: Tx, shop_id: int, refund_id: int, arrived: bool, who: Who) -> list[int]:
-    """A person looked at the gateway and knows what became of a refund nobody was sure of.
+async def arrived(tx: Tx, shop_id: int, refund_id: int, who: Who) -> list[int]:
+    """A person looked at the gateway: a refund nobody was sure of went through.
 
     :raises Refused: it is certain already.
     """
+    order, refund = await _in_doubt(tx, shop_id, refund_id)
+    await _note(tx, order, refund, "refund_looked_at", "refund.arrived", who)
+    return await _done(tx, order, refund, "", refund["error"])
+
+
+async def not_arrived(tx: Tx, shop_id: int, refund_id: int, who: Who) -> list[int]:
+    """A person looked at the gateway: it did not, and never will under this number.
+
+    :raises Refused: it is certain already.
+    """
+    order, refund = await _in_doubt(tx, shop_id, refund_id)
+    await _note(tx, order, refund, "refund_looked_at", "refund.not_arrived", who)
+    await failed(tx, refund_id, refund["error"])
+    return []
+
+
+async def _in_doubt(tx: Tx, shop_id: int, refund_id: int) -> tuple[Any, Any]:
     order, refund = await _both(tx, refund_id, shop_id)
     if refund["state"] != "unknown":
         raise Refused(_("This was decided already."))
-    await _note(tx, order, refund, "refund_looked_at", "refund.arrived" if arrived else "refund.not_arrived", who)
-    if arrived:
-        return await _done(tx, order, refund, "", refund["error"])
-    await failed(tx, refund_id, refund["error"])
-    return []
+    return order, refund
 
 
 async def stop_unsent(tx: Tx, payment_id: int) -> None:

@@ -142,7 +142,6 @@ async def test_what_is_paid_cannot_be_confirmed_or_cancelled(staff, order):
         ("/confirm-paid", "This order is paid already"),
         ("/cancel", ""),
         ("/deliver", "This order does not wait for a decision."),
-        ("/refunded", "This order does not wait for a decision."),
     ):
         assert said in words(await staff.post(path(order, act), status=409))
     assert await everything() == before
@@ -169,7 +168,7 @@ async def test_unknown_orders_are_not_found(staff):
     await staff.get("/admin/orders/VNOSUCH", status=404)
     for act in ("/note", "/resend"):
         await staff.post(f"/admin/orders/VNOSUCH{act}", status=404)
-    for act in ("/confirm-paid", "/cancel", "/deliver", "/refunded"):
+    for act in ("/confirm-paid", "/cancel", "/deliver"):
         await staff.post(f"/admin/orders/VNOSUCH{act}", status=404)
     assert await everything() == before
 
@@ -234,15 +233,24 @@ async def test_delivering_later_has_one_effect_however_often_it_is_clicked(staff
     assert [row["event"] for row in sent] == ["order_in_review", "order_delivered"]
 
 
+async def item_of(order, kind):
+    return await db.fetchval("SELECT id FROM review_item WHERE order_id = $1 AND kind = $2", order.order_id, kind)
+
+
+async def back(order, kind):
+    return f"/admin/refunds/questions/{await item_of(order, kind)}/back"
+
+
 async def test_paying_back_has_one_effect_and_takes_the_money_out_of_the_books(staff, short):
     order, _what = short
     mark = await newest_audit()
-    form = {"csrf": staff.csrf, "note": "by bank"}
-    answers = await asyncio.gather(*(staff.http.post(path(order, "/refunded"), data=form) for _ in range(6)))
+    form = {"csrf": staff.csrf, "way": "hand", "note": "by bank"}
+    door = await back(order, "out_of_stock")
+    answers = await asyncio.gather(*(staff.http.post(door, data=form) for _ in range(6)))
     assert sorted(answer.status_code for answer in answers) == [303, 409, 409, 409, 409, 409]
     assert await facts(order) == ("refunded", "void", 1990, 0, 0, 1)
     assert await questions(order) == [("out_of_stock", "done", "refunded")]
-    assert await audited(mark) == [("order.refunded_by_hand", f"order:{order.ref}")]
+    assert await audited(mark) == [("refund.asked", f"order:{order.ref}")]
     assert await booked(order) == {}
     assert "by bank" in await staff.get(path(order))
 
@@ -250,10 +258,10 @@ async def test_paying_back_has_one_effect_and_takes_the_money_out_of_the_books(s
 async def test_delivering_and_paying_back_at_once_do_one_of_both(staff, short):
     order, what = short
     await stocked.stock_up(what.id, [f"BOTH-{what.code}"])
-    form = {"csrf": staff.csrf, "note": ""}
-    acts = ("/deliver", "/refunded") * 3
-    forms = {"/deliver": {"csrf": staff.csrf}, "/refunded": form}
-    answers = await asyncio.gather(*(staff.http.post(path(order, act), data=forms[act]) for act in acts))
+    doors = {path(order, "/deliver"): {}, await back(order, "out_of_stock"): {"way": "hand"}}
+    answers = await asyncio.gather(
+        *(staff.http.post(door, data={"csrf": staff.csrf, **form}) for door, form in [*doors.items()] * 3)
+    )
     assert sorted(answer.status_code for answer in answers) == [303, 409, 409, 409, 409, 409]
     after = await facts(order)
     assert after in {("paid", "delivered", 1990, 1, 0, 1), ("refunded", "void", 1990, 0, 0, 1)}
@@ -263,19 +271,19 @@ async def test_a_wrong_amount_is_accepted_and_booked_as_it_came(staff, order):
     await settle("epay", stocked.paid(order, 500), "callback")
     assert await facts(order) == ("mismatch", "review", 500, 0, 0, 1)
     page = words(await staff.get(path(order)))
-    assert "Asked for CN¥19.90, but CN¥5.00 came." in page
+    assert "Less came than the order costs: CN¥5.00 of CN¥19.90." in page
     await staff.post(path(order, "/deliver"))
     assert await facts(order) == ("paid", "delivered", 500, 1, 0, 1)
     assert await booked(order) == {("gateway:epay", "CNY"): 500, ("revenue", "CNY"): -500}
-    assert await questions(order) == [("wrong_amount", "done", "delivered")]
+    assert await questions(order) == [("underpaid", "done", "delivered")]
 
 
 async def test_money_in_another_currency_goes_back_in_that_currency(staff, order):
     await settle("epay", stocked.paid(order, 300, "USD"), "callback")
     assert await booked(order) == {("gateway:epay", "USD"): 300, ("deposits", "USD"): -300}
     page = words(await staff.get(path(order)))
-    assert "but $3.00 came." in page
-    await staff.post(path(order, "/refunded"), note="")
+    assert "$3.00 came in another currency than was asked for." in page
+    await staff.post(await back(order, "wrong_currency"), way="hand")
     assert await booked(order) == {}
     assert await facts(order) == ("refunded", "void", 300, 0, 0, 1)
 
@@ -286,38 +294,22 @@ async def test_another_currency_accepted_leaves_no_debt_in_the_books(staff, orde
     assert await booked(order) == {("gateway:epay", "USD"): 300, ("revenue", "USD"): -300}
 
 
-async def item_of(order, kind):
-    return str(await db.fetchval("SELECT id FROM review_item WHERE order_id = $1 AND kind = $2", order.order_id, kind))
-
-
 async def test_extra_money_is_returned_once(staff, sign_in, order):
     await settle("epay", stocked.paid(order), "callback")
     again = await settle("epay", stocked.paid(order, event=f"{order.ref}:again"), "callback")
     assert again.outcome is Outcome.PAID_TWICE
-    item = await item_of(order, "paid_twice")
+    door = await back(order, "paid_twice")
     assert "CN¥19.90 came although nothing was owed any more." in words(await staff.get(path(order)))
     other = await sign_in("support")
     mark = await newest_audit()
     answers = await asyncio.gather(
-        *(
-            who.http.post(path(order, "/money-returned"), data={"csrf": who.csrf, "item": item, "note": "n"})
-            for who in (staff, other) * 3
-        )
+        *(who.http.post(door, data={"csrf": who.csrf, "way": "hand", "note": "n"}) for who in (staff, other) * 3)
     )
     assert sorted(answer.status_code for answer in answers) == [303, 409, 409, 409, 409, 409]
     assert await questions(order) == [("paid_twice", "done", "refunded")]
-    assert await audited(mark) == [("order.extra_money_returned", f"order:{order.ref}")]
+    assert await audited(mark) == [("refund.asked", f"order:{order.ref}")]
     assert await booked(order) == {("gateway:epay", "CNY"): 1990, ("revenue", "CNY"): -1990}
-
-
-async def test_a_wrong_amount_on_a_delivered_order_can_be_returned(staff, order):
-    await settle("epay", stocked.paid(order), "callback")
-    await settle("epay", stocked.paid(order, 100, event=f"{order.ref}:wrong"), "callback")
-    page = await staff.get(path(order))
-    assert "/money-returned" in page
-    await staff.post(path(order, "/money-returned"), item=await item_of(order, "wrong_amount"), note="")
-    assert await questions(order) == [("wrong_amount", "done", "refunded")]
-    assert await booked(order) == {("gateway:epay", "CNY"): 1990, ("revenue", "CNY"): -1990}
+    assert await facts(order) == ("paid", "delivered", 3980, 1, 0, 2)
 
 
 async def test_what_came_twice_is_asked_apart_from_the_delivery(staff, short):
@@ -326,27 +318,24 @@ async def test_what_came_twice_is_asked_apart_from_the_delivery(staff, short):
     await stocked.stock_up(what.id, [f"APART-{what.code}"])
     await staff.post(path(order, "/deliver"))
     assert await questions(order) == [("out_of_stock", "done", "delivered"), ("paid_twice", "open", "")]
-    await staff.post(path(order, "/money-returned"), item=await item_of(order, "paid_twice"), note="")
+    await staff.post(await back(order, "paid_twice"), way="hand")
     assert await booked(order) == {("gateway:epay", "CNY"): 1990, ("revenue", "CNY"): -1990}
 
 
 async def test_what_went_back_before_does_not_go_back_twice(staff, short):
     order, _what = short
     await settle("epay", stocked.paid(order, event=f"{order.ref}:twice"), "callback")
-    await staff.post(path(order, "/money-returned"), item=await item_of(order, "paid_twice"), note="")
-    await staff.post(path(order, "/refunded"), note="")
+    await staff.post(await back(order, "paid_twice"), way="hand")
+    await staff.post(await back(order, "out_of_stock"), way="hand")
     assert await booked(order) == {}
     assert await questions(order) == [("out_of_stock", "done", "refunded"), ("paid_twice", "done", "refunded")]
+    assert await facts(order) == ("refunded", "void", 3980, 0, 0, 2)
 
 
-async def test_an_item_of_another_order_is_refused(staff, order, short):
-    other, _what = short
-    item = await item_of(other, "out_of_stock")
+async def test_questions_that_are_not_there_are_refused(staff, order):
     before = await everything()
-    for wrong in (item, "999999"):
-        await staff.post(path(order, "/money-returned"), status=409, item=wrong, note="")
-    for wrong in ("9" * 25, "-1", "x", ""):
-        await staff.post(path(order, "/money-returned"), status=422, item=wrong, note="")
+    for act, form in (("back", {"way": "hand"}), ("keep", {}), ("seen", {})):
+        await staff.post(f"/admin/refunds/questions/999999/{act}", status=409, **form)
     assert await everything() == before
 
 

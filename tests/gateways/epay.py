@@ -56,6 +56,8 @@ class Script:
     query_pid: str = ""
     query_order: str = ""
     refusal: str = ""
+    refund: str = ""
+    """``no``: refused; ``no, -1``; ``done, -1`` and ``done, 0``: it happens, the answer is unclear; ``done, garbage``."""
 
 
 @dataclass
@@ -73,6 +75,7 @@ class Trade:
     status: int = 0
     tries: int = 0
     notified: bool = False
+    refunds: list[dict[str, str]] = field(default_factory=list)
 
 
 class Problem(Exception):
@@ -316,6 +319,35 @@ async def api(request: web.Request) -> web.StreamResponse:
     if act == "query":
         return say(merchant(gateway))
     return say(order(gateway, query.get("trade_no"), query.get("out_trade_no")))
+
+
+@routes.post("/api.php")
+async def give_back(request: web.Request) -> web.StreamResponse:
+    """``act=refund``. As at the real ones, a second call with the same number pays a second time."""
+    gateway, form = request.app[GATEWAY], await request.post()
+    if request.query.get("act") != "refund":
+        return say({"code": -5, "msg": "No Act!"})
+    if form.get("pid") != gateway.pid or form.get("key") != gateway.key:
+        return say({"code": -3, "msg": "商户密钥错误"})
+    known = [
+        trade
+        for trade in gateway.trades.values()
+        if form.get("trade_no") == trade.trade_no or form.get("out_trade_no") == trade.out_trade_no
+    ]
+    if not known or not known[0].status:
+        return say({"code": -1, "msg": "当前订单不存在！"})
+    [trade], money, said = known, str(form.get("money")), gateway.script.refund
+    if said == "no":
+        return say({"code": -2, "msg": "商户未开启订单退款API接口"})
+    if said == "no, -1":
+        return say({"code": -1, "msg": "商户余额不足"})
+    trade.refunds.append({"out_refund_no": str(form.get("out_refund_no", "")), "money": money})
+    if sum(Decimal(one["money"]) for one in trade.refunds) >= Decimal(trade.money):
+        trade.status = 2
+    if said == "done, garbage":
+        return web.Response(text="<b>Fatal error</b>", content_type="text/html")
+    code = {"done, -1": -1, "done, 0": 0}.get(said, 1)
+    return say({"code": code, "msg": "退款成功" if code == 1 else "订单退款中"})
 
 
 def merchant(gateway: Gateway) -> dict[str, Any]:
