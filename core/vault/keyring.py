@@ -24,8 +24,8 @@ log = logging.getLogger("vouchsafe.vault")
 
 BASE = 0
 LOOK_SECONDS = 1.0
-BEAT_SECONDS = 5.0
-ALIVE_SECONDS = 20
+BEAT_SECONDS = 3.0
+ALIVE_SECONDS = 10
 # Encryptions granted to a process at a time; what it does not use is lost, so that a killed one is never undercounted.
 BLOCK = 200_000
 # A process that has not read the keyring for so long no longer seals: its version may be about to go.
@@ -187,8 +187,9 @@ async def grant(ring: Ring) -> None:
 class Follower:
     """Watches the keyring once a second, and the master key's provider several times within ``key_seconds``."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, shown: bool = True) -> None:
         self._config = config
+        self._is_shown = shown
         self._providers = providers(config)
         self._rows: list[Row] = []
         self._asked_at = float("-inf")
@@ -218,7 +219,8 @@ class Follower:
         if ring.is_unlocked() and not ring.opens_codes():
             ring.forget_codes(self._problem or "the master key was not seen for too long")
         await grant(ring)
-        await self._show(ring)
+        if self._is_shown:
+            await self._show(ring)
 
     def _pause(self) -> float:
         """Seconds between two questions to the provider: often when it said no, to notice its return."""
@@ -259,9 +261,12 @@ class Follower:
 
 
 @contextlib.asynccontextmanager
-async def following(config: Config) -> AsyncIterator[Follower]:
-    """The keys of the shop for as long as this process lives. Without a key it starts all the same, locked."""
-    follower = Follower(config)
+async def following(config: Config, *, shown: bool = True) -> AsyncIterator[Follower]:
+    """The keys of the shop for as long as this process lives. Without a key it starts all the same, locked.
+
+    A process that is not ``shown`` is waited for by nobody; it must wait for itself.
+    """
+    follower = Follower(config, shown=shown)
     await follower.look()
     task = asyncio.create_task(follower.follow())
     try:

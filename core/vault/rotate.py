@@ -146,16 +146,22 @@ async def _activate(tx: db.Tx, version: int) -> None:
 async def _known_to_all(what: str, version: int) -> None:
     """Wait for the living processes; each looks at the keyring once a second."""
     deadline = time.monotonic() + HOLDERS_SECONDS
-    while behind := await db.fetch(
-        f"SELECT name, problem FROM vault_holder WHERE {what} < $1"  # noqa: S608 - "newest" or "active"
-        " AND seen_at > now() - make_interval(secs => $2)",
-        version,
-        keyring.ALIVE_SECONDS,
-    ):
+    while behind := await _behind(what, version):
         if time.monotonic() > deadline:
             names = "; ".join(f"{row['name']}: {row['problem'] or 'it does not look'}" for row in behind)
             raise SetupProblem(f"These processes do not take the new key ({names}). Run rotate-keys again to go on.")
         await asyncio.sleep(0.1)
+
+
+async def _behind(what: str, version: int) -> list[Any]:
+    if getattr(keys.current(), what) < version:
+        return [{"name": "this process", "problem": keys.current().reason}]
+    return await db.fetch(
+        f"SELECT name, problem FROM vault_holder WHERE {what} < $1"  # noqa: S608 - "newest" or "active"
+        " AND seen_at > now() - make_interval(secs => $2)",
+        version,
+        keyring.ALIVE_SECONDS,
+    )
 
 
 # -- wrapping anew ----------------------------------------------------------------------

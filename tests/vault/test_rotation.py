@@ -1,0 +1,213 @@
+"""Keys are rotated while the real shop sells, killed at every step, and go on where they stopped."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from core import db
+from core.config import Config
+from core.vault import cipher, keyring, keys, rotate
+from tests.conftest import Start, TestEngines
+from tests.payments.real_shop import ROOT, RealShop
+from tests.payments.test_test_sale import Visit
+
+CODES = [f"ROTATE-{number:04d}-CODE-WXYZ" for number in range(650)]
+SKUS = ("ROTATE-A", "ROTATE-B")
+# Who seals small secrets, and the column it goes to; nothing where it is kept for minutes in a page or a session.
+SEALERS = {
+    "core/checkout/place.py": "orders_order.token_sealed",
+    "core/hooks/store.py": "hooks_plugin.secrets",
+    "core/people/console.py": "",
+    "core/people/step_up.py": "",
+    "core/people/totp.py": "people_staff.totp_secret",
+    "core/vault/import_staging.py": "vault_import.sealed_key",
+}
+
+VERSIONS = """
+SELECT coalesce(string_agg(DISTINCT version::text, ','), '') FROM (
+    SELECT key_version AS version FROM vault_batch
+    UNION ALL SELECT ('x' || encode(substring(token_sealed FROM 3 FOR 4), 'hex'))::bit(32)::int FROM orders_order
+    UNION ALL SELECT ('x' || encode(substring(secrets FROM 3 FOR 4), 'hex'))::bit(32)::int
+    FROM hooks_plugin WHERE secrets IS NOT NULL) AS all_of_them
+"""
+
+
+@pytest.fixture(scope="module")
+def shop(
+    engines: TestEngines, database: str, start: Start, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RealShop]:
+    name = urlsplit(database).path[1:]
+    engines.sql("UPDATE shops_shop SET test_mode = true", name)
+    web = start("web", "--no-demo")
+    real = RealShop(web.url, web.environ, lambda statement: engines.sql(statement, name))
+    for place, sku in enumerate(SKUS):
+        real.stock(sku, CODES[place * 300 : place * 300 + 300], tmp_path_factory.mktemp("codes"))
+    real.sql("UPDATE shops_shop SET settings = settings || '{\"open_orders_per_address\": 1000}'")
+    with real.opened:
+        yield real
+
+
+@dataclass
+class Load:
+    """Buyers who buy, pay and look at their code, one after the other, until told to stop."""
+
+    shop: RealShop
+    sold: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> "Load":
+        self.threads = [threading.Thread(target=self.buy, args=(sku,)) for sku in SKUS]
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.over.set()
+        for thread in self.threads:
+            thread.join()
+
+    def buy(self, sku: str) -> None:
+        while not self.over.is_set():
+            try:
+                visit = Visit(self.shop, sku)
+                visit.press("paid")
+                visit.go_back()
+                self.sold += visit.buyer.reveal(visit.ref)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the test shows it
+                self.wrong.append(repr(error))
+                return
+
+
+def rotate_keys(shop: RealShop, *arguments: str, crash_at: str = "") -> Any:
+    command = [sys.executable, str(ROOT / "server.py"), "rotate-keys", "--json", *arguments]
+    environ = {**shop.environ, "VOUCHSAFE_CRASH_AT": crash_at}
+    return subprocess.run(command, env=environ, capture_output=True, text=True)
+
+
+def test_every_key_is_replaced_under_load_through_kills_and_nobody_notices(shop: RealShop, start: Start) -> None:
+    first = Visit(shop, SKUS[0])
+    first.press("paid")
+    first.go_back()
+    code = first.buyer.reveal(first.ref)
+    with Load(shop) as load:
+        shop.until(lambda: len(load.sold) >= 4)
+        for point in ("rotate.added", "rotate.active", "rotate.chunk", "rotate.swept"):
+            killed = rotate_keys(shop, crash_at=point)
+            assert killed.returncode == -signal.SIGKILL, killed.stderr
+            assert shop.sql("SELECT count(*) FROM vault_rotation WHERE finished_at IS NULL") == "1"
+        done = rotate_keys(shop)
+        assert done.returncode == 0, done.stderr
+        facts = json.loads(done.stdout)
+        assert (facts["version"], facts["unopened"], facts["old_versions"]) == (2, 0, {"1": 0})
+        during = len(load.sold)
+        shop.until(lambda: len(load.sold) >= during + 4)
+    assert load.wrong == []
+    assert len(load.sold) == len(set(load.sold)) and set(load.sold) <= set(CODES)
+    assert shop.sql(VERSIONS) == "2"
+    assert first.buyer.reveal(first.ref) == code
+    assert facts["rewrapped"] >= len(SKUS)
+
+    # an old key stays for an hour, then the worker takes it out
+    assert shop.sql("SELECT version FROM vault_key WHERE state = 'old'") == "1"
+    shop.sql("UPDATE vault_key SET replaced_at = now() - interval '2 hours' WHERE state = 'old'")
+    start("worker")
+    shop.until(lambda: shop.sql("SELECT version FROM vault_key ORDER BY version") == "0\n2")
+    assert first.buyer.reveal(first.ref) == code
+
+
+def test_the_master_key_is_renewed_under_load_and_through_kills(shop: RealShop) -> None:
+    key = Path(shop.environ["VOUCHSAFE_HOME"]) / "master.key"
+    old = key.read_text()
+    with Load(shop) as load:
+        for point in ("rotate.master_written", "rotate.master_stored"):
+            killed = rotate_keys(shop, "--master", crash_at=point)
+            assert killed.returncode == -signal.SIGKILL, killed.stderr
+        done = rotate_keys(shop, "--master")
+        assert done.returncode == 0, done.stderr
+        during = len(load.sold)
+        shop.until(lambda: len(load.sold) >= during + 2)
+    assert load.wrong == []
+    assert len(key.read_text().split()) == 1 and key.read_text() != old
+    key_now = key.read_text()
+    key.write_text(old)
+    closed = rotate_keys(shop)
+    assert (closed.returncode, closed.stdout) == (1, "")
+    assert "another master key" in closed.stderr
+    key.write_text(key_now)
+
+
+# -- rules ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ring(pool: None, shop: RealShop) -> Iterator[None]:
+    before = keys.current()
+    yield
+    keys.use(before)
+
+
+def test_whatever_is_sealed_and_stored_is_known_to_the_rotation() -> None:
+    files = [file for folder in ("core", "plugins") for file in (ROOT / folder).rglob("*.py")]
+    own = {"core/vault/cipher.py", "core/vault/rotate.py"}
+    found = {str(file.relative_to(ROOT)) for file in files if "seal_secret(" in file.read_text()} - own
+    assert found == set(SEALERS), "say where it is stored in SEALED of core/vault/rotate.py, and here"
+    assert {f"{one.table}.{one.column}" for one in rotate.SEALED} == set(SEALERS.values()) - {""}
+
+
+async def test_a_key_that_wraps_a_batch_cannot_go(ring: None) -> None:
+    active = await db.fetchval(rotate.ACTIVE)
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        await db.execute("DELETE FROM vault_key WHERE version = $1", active)
+
+
+async def test_old_keys_wait_for_what_is_under_way_and_for_their_hour(ring: None) -> None:
+    await db.execute("INSERT INTO vault_key (version, state, wrapped, replaced_at) VALUES (50, 'old', 'x', now())")
+    assert await rotate.retire() == []
+    sku = await db.fetchval("SELECT min(id) FROM catalog_sku")
+    batch = await db.fetchval(
+        "INSERT INTO vault_batch (shop_id, sku_id, name, wrapped_key, key_version) VALUES (1, $1, 'b', 'x', 50)"
+        " RETURNING id",
+        sku,
+    )
+    assert await rotate.retire(grace_seconds=0) == []
+    assert (await rotate.wrapped_by_version())[50] == 1
+    await db.execute("DELETE FROM vault_batch WHERE id = $1", batch)
+    assert await rotate.retire(grace_seconds=0) == [50]
+
+
+async def test_blocks_of_encryptions_are_counted_before_they_are_used(ring: None, shop: RealShop) -> None:
+    await keyring.unlock(Config.from_env(shop.environ))
+    active = await db.fetchval(rotate.ACTIVE)
+    before = await db.fetchval("SELECT seals FROM vault_key WHERE version = $1", active)
+    await keyring.unlock(Config.from_env(shop.environ))
+    assert keys.current().seals_left == keyring.BLOCK
+    assert await db.fetchval("SELECT seals FROM vault_key WHERE version = $1", active) == before + keyring.BLOCK
+    cipher.seal_secret("totp", b"x")
+    assert keys.current().seals_left == keyring.BLOCK - 1
+
+    await db.execute("UPDATE vault_key SET seals = $2 WHERE version = $1", active, cipher.MOST_SEALS - 1)
+    await keyring.unlock(Config.from_env(shop.environ))
+    with pytest.raises(cipher.KeyWorn):
+        cipher.seal_secret("totp", b"x")
+    assert await db.fetchval(rotate.TO_DO, rotate.STALLED_SECONDS, rotate.NEW_KEY_AT) is True
+    await db.execute("UPDATE vault_key SET seals = $2 WHERE version = $1", active, before)
+
+
+async def test_only_one_key_is_active_and_only_one_rotation_runs(ring: None) -> None:
+    for statement in (
+        "INSERT INTO vault_key (version, state) VALUES (60, 'active')",
+        "UPDATE vault_key SET seals = 3865470567 WHERE state = 'active'",
+    ):
+        with pytest.raises(asyncpg.IntegrityConstraintViolationError):
+            await db.execute(statement)
