@@ -117,7 +117,7 @@ def rotate_keys(config: Config, args: argparse.Namespace) -> int:
     async def act(config: Config) -> Facts:
         await db.migrate()
         await _load_key(config)
-        async with keyring.following(config):
+        async with keyring.following(config, shown=False):
             keys.current().check_opens_codes()
             work = rotate.rotate_master if args.master else rotate.rotate
             return await work(config, _say)
