@@ -47,7 +47,12 @@ def _span(asked: Asked, shop: Any) -> Period:
 
 
 def _given(asked: Asked, span: Period, currency: str) -> dict[str, Any]:
-    return {"currency": currency, "first": span.first.isoformat(), "last": span.last.isoformat()}
+    return {
+        "currency": currency,
+        "first": span.first.isoformat(),
+        "last": span.last.isoformat(),
+        "account": asked.account,
+    }
 
 
 @get("/books", opt={"who": "staff:finance.read"})
@@ -122,7 +127,7 @@ async def account(request: AnyRequest) -> Response[str]:
         "entries": entries[:PAGE],
         "more": len(entries) > PAGE,
         "number": asked.page,
-        "given": {**_given(asked, span, currency), "account": asked.account},
+        "given": _given(asked, span, currency),
         "kinds": chart.KINDS,
         "title": chart.title,
     }

@@ -19,7 +19,6 @@ from core.payments.method import GatewayRefused
 from core.payments.purse import AttemptPurse
 from core.people import contact_proof, sessions
 from core.shops import service as shops
-from core.vault import keys
 from core.web import csrf
 from tests import console, stocked
 
@@ -29,7 +28,6 @@ PRICE = 1990
 @pytest.fixture(scope="module")
 async def address(database: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     home = tmp_path_factory.mktemp("home")
-    keys.create(home / "master.key")
     async with console.running(database, redis_url, home) as address:
         await db.execute(
             "UPDATE shops_shop SET test_mode = false,"

@@ -1,0 +1,153 @@
+"""Balances: staff changes them with a reason, buyers open them by a link from their mail."""
+
+import re
+import secrets
+
+import httpx
+import pytest
+
+from core import db
+from core.balances import MAIL_LINK
+from core.balances.jobs import _write
+from core.ledger import customers
+from core.messages import compose
+from core.people import contact_proof
+from tests.console import audited, everything, newest_audit, words
+
+
+@pytest.fixture(autouse=True)
+async def nobody_counted(address):
+    await db.execute("DELETE FROM web_limit")
+    await db.execute("UPDATE shops_shop SET currency = 'CNY'")
+
+
+def form(contact: str, **changes: str) -> dict[str, str]:
+    filled = {"contact": contact, "amount": "50", "way": "in", "why": "cash", "reason": "paid at the desk"}
+    return {**filled, "key": secrets.token_hex(8), **changes}
+
+
+async def held(contact: str) -> list[int]:
+    return [balance.money.amount for balance in await customers.of_contact(1, contact)]
+
+
+async def test_staff_puts_in_and_takes_out_with_a_reason(staff):
+    after, contact = await newest_audit(), "Desk@Example.com"
+    page = await staff.post("/admin/balances", **form(contact))
+    assert "desk@example.com" in page and "CN¥50.00" in words(page) and "paid at the desk" in words(page)
+    page = await staff.post("/admin/balances", **form(contact, way="out", amount="12.50", why="goodwill"))
+    assert await held("desk@example.com") == [3750]
+    assert await audited(after) == [("balance.changed", "buyer:desk@example.com")] * 2
+    assert "desk@example.com" in await staff.get("/admin/balances?q=desk")
+    assert "desk@example.com" not in words(await staff.get("/admin/balances?q=other"))
+
+
+async def test_the_second_click_changes_nothing(staff):
+    sent = form("twice@example.com")
+    await staff.post("/admin/balances", **sent)
+    before = await everything()
+    await staff.post("/admin/balances", **sent)
+    assert await held("twice@example.com") == [5000]
+    assert await everything() == before
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"amount": "0"},
+        {"amount": "-5"},
+        {"amount": "1.001"},
+        {"amount": "lots"},
+        {"reason": ""},
+        {"contact": "+8613800138000"},
+        {"way": "both"},
+        {"why": "luck"},
+        {"way": "out"},
+        {"way": "out", "contact": "rich@example.com", "amount": "50.01"},
+    ],
+)
+async def test_what_cannot_be_is_refused(staff, changes):
+    if not await held("rich@example.com"):
+        await staff.post("/admin/balances", **form("rich@example.com"))
+    before = await everything()
+    await staff.post("/admin/balances", 422, **{**form("poor@example.com"), **changes})
+    assert await everything() == before
+    assert (await held("poor@example.com"), await held("rich@example.com")) == ([], [5000])
+
+
+async def test_support_looks_and_does_not_touch(sign_in, staff):
+    await staff.post("/admin/balances", **form("seen@example.com"))
+    support = await sign_in("support")
+    page = await support.get("/admin/balances")
+    assert "seen@example.com" in page and 'name="amount"' not in page
+    before = await everything()
+    await support.post("/admin/balances", 403, **form("seen@example.com"))
+    assert await everything() == before
+
+
+# -- the buyer --------------------------------------------------------------------------
+
+
+def token_in(url: str) -> str:
+    [found] = re.findall(r"/balance/open\?k=([A-Za-z0-9_-]{43})", url)
+    return found
+
+
+@pytest.fixture
+async def browser(address):
+    headers = {"origin": address, "accept-language": "en"}
+    async with httpx.AsyncClient(base_url=address, headers=headers, timeout=20) as http:
+        yield http
+
+
+async def test_the_link_in_the_mail_opens_the_balance_once(staff, browser, address):
+    contact = "mine@example.com"
+    await staff.post("/admin/balances", **form(contact))
+    assert "Tell us the e-mail address" in (await browser.get("/balance")).text
+    asked = await browser.post("/balance/link", data={"contact": contact})
+    assert asked.status_code == 200 and contact in asked.text
+    jobs = await db.fetch("SELECT args FROM jobs_job WHERE name = $1", MAIL_LINK)
+    assert [job["args"] for job in jobs] == [{"shop_id": 1, "contact": contact, "locale": "en"}]
+    await db.transaction(_write, 1, contact, "en")
+    await db.transaction(_write, 1, contact, "en")
+    [message] = await db.fetch("SELECT * FROM messages_message WHERE recipient = $1", contact)
+    assert "CN¥" not in (await compose.shown(message, address)).body.text
+    mail = await compose.outgoing(message, 1, address)
+    token = token_in(mail.text)
+    for _look in range(2):
+        page = await browser.get(f"/balance/open?k={token}")
+        assert page.status_code == 200 and contact not in page.text
+    opened = await browser.post("/balance/open", data={"token": token})
+    assert (opened.status_code, opened.headers["location"]) == (303, "/balance")
+    mine = words((await browser.get("/balance")).text)
+    assert contact in mine and "CN¥50.00" in mine and "paid at the desk" not in mine
+    async with httpx.AsyncClient(base_url=address, headers={"origin": address}) as other:
+        assert (await other.get(f"/balance/open?k={token}")).status_code == 404
+        assert (await other.post("/balance/open", data={"token": token})).status_code == 404
+        assert contact not in (await other.get("/balance")).text
+    left = await browser.post("/balance/leave", data={}, headers={"x-csrf-token": opened.headers["x-csrf-token"]})
+    assert left.status_code == 303
+    assert contact not in (await browser.get("/balance")).text
+
+
+async def test_an_address_without_a_balance_is_answered_alike_and_gets_no_mail(staff, browser):
+    await staff.post("/admin/balances", **form("known@example.com"))
+    known = await browser.post("/balance/link", data={"contact": "known@example.com"})
+    unknown = await browser.post("/balance/link", data={"contact": "nobody@example.com"})
+
+    def same(page: str, contact: str) -> str:
+        return re.sub(r'value="[0-9a-f]{64}"', "", page.replace(contact, ""))
+
+    assert known.status_code == unknown.status_code == 200
+    assert same(known.text, "known@example.com") == same(unknown.text, "nobody@example.com")
+    assert await db.transaction(_write, 1, "nobody@example.com", "en") == []
+    assert await db.fetchval("SELECT count(*) FROM messages_message WHERE recipient = 'nobody@example.com'") == 0
+
+
+async def test_a_guessed_or_late_link_opens_nothing(browser):
+    token = await contact_proof.new_link(1, "late@example.com")
+    await db.execute("UPDATE people_contact_link SET expires_at = now()")
+    before = await everything()
+    for guess in (token, "x" * 43, ""):
+        assert (await browser.get("/balance/open", params={"k": guess})).status_code == 404
+    assert (await browser.post("/balance/open", data={"token": token})).status_code == 404
+    assert {name: rows for name, rows in (await everything()).items() if name != "people_session"} == before
