@@ -93,6 +93,7 @@ def create_app(
             partial(
                 Guard,
                 load_session=sessions.load,
+                is_promised=sessions.is_promised,
                 load_key=api_keys.load,
                 prove=partial(step_up.prove, config.base_url),
                 base_origin=_origin(config.base_url),

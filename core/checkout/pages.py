@@ -82,16 +82,12 @@ async def form(request: AnyRequest) -> Response[Any]:
     wanted = read_query(request, Wanted)
     kept: dict[str, Any] = {"sku": wanted.sku, "quantity": wanted.quantity}
     token = None
-    if visit.session is None:
-        token = visit.cookie = await db.transaction(_new_session, visit.ip, _agent(request))
-    else:
+    if visit.session is not None:
         kept["contact"] = await orders.last_contact(visit.session.id_hash)
+    elif not await sessions.is_promised(visit.cookie):
+        token = visit.cookie = await sessions.promise()
     response = await _form(request, kept, {})
     return begin(response, token, max_age=sessions.BUYER_SECONDS) if token else response
-
-
-async def _new_session(tx: db.Tx, ip: str, agent: str) -> str:
-    return await sessions.create(tx, "buyer", ip=ip, agent=agent)
 
 
 async def _form(

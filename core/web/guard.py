@@ -52,6 +52,8 @@ class Key(Protocol):
 
 
 LoadSession = Callable[[str], Awaitable[Session | None]]
+IsPromised = Callable[[str | None], Awaitable[bool]]
+"""Whether a cookie that is no session yet was given out by us and may become one."""
 LoadKey = Callable[[str], Awaitable[Key | None]]
 Prove = Callable[[Visit, forms.Form | None, str], Awaitable[forms.Form | None]]
 """Gives the form of a dangerous act once its person has lately proven who they are, else raises the page that asks."""
@@ -96,10 +98,18 @@ class Policy:
 
 class Guard:
     def __init__(
-        self, app: App, *, load_session: LoadSession, load_key: LoadKey, prove: Prove, base_origin: str
+        self,
+        app: App,
+        *,
+        load_session: LoadSession,
+        is_promised: IsPromised,
+        load_key: LoadKey,
+        prove: Prove,
+        base_origin: str,
     ) -> None:
         self.app = app
         self._load_session = load_session
+        self._is_promised = is_promised
         self._load_key = load_key
         self._prove = prove
         self._base_origin = base_origin
@@ -164,7 +174,8 @@ class Guard:
         receive = _limited(scope, receive, policy.max_body)
         form = await self._read_form(headers, receive, policy)
         try:
-            _check_token(headers, form, visit, origin, holds_session=policy.late or visit.session is not None)
+            ours = policy.late or visit.session is not None or await self._is_promised(visit.cookie)
+            _check_token(headers, form, visit, origin, holds_cookie=ours)
             if policy.fresh:
                 form = await self._prove(visit, form, headers.get(b"user-agent", b"").decode("latin-1"))
                 scope["state"]["session"] = visit.session
@@ -223,14 +234,14 @@ def _sign_in_path(visit: Visit) -> str:
 
 
 def _check_token(
-    headers: dict[bytes, bytes], form: forms.Form | None, visit: Visit, origin: csrf.Source, *, holds_session: bool
+    headers: dict[bytes, bytes], form: forms.Form | None, visit: Visit, origin: csrf.Source, *, holds_cookie: bool
 ) -> None:
-    """A browser that holds a session must show its token; one without must at least come from our own pages."""
+    """A browser that holds a cookie of ours must show its token; one without must at least come from our own pages."""
     given = headers.get(csrf.HEADER, b"").decode("latin-1") or (form.first(csrf.FIELD) if form else "")
     if visit.cookie and csrf.matches(visit.cookie, given):
         return
     hidden_origin = headers.get(b"origin") == b"null" and origin is csrf.Source.UNKNOWN
-    if not holds_session and not hidden_origin:
+    if not holds_cookie and not hidden_origin:
         return
     raise Forbidden(
         _("This page was open for too long"),

@@ -40,6 +40,7 @@ async def shop(database: str, redis_url: str, tmp_path_factory: pytest.TempPathF
                 "VOUCHSAFE_BASE_URL": address,
                 "DATABASE_URL": database,
                 "REDIS_URL": redis_url,
+                "VOUCHSAFE_MASTER_KEY": "00" * 32,
             }
         )
         app = create_app(config, load_plugins=with_plugins)

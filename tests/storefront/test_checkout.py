@@ -44,6 +44,45 @@ async def test_an_order_is_placed_from_the_form(buyer: Buyer, stock: Any) -> Non
     assert (await buyer.get(placed.headers["location"])).status_code == 200
 
 
+async def sessions() -> int:
+    return await db.fetchval("SELECT count(*) FROM people_session")
+
+
+async def test_looking_at_the_form_stores_no_session_and_buying_stores_one(new_buyer: NewBuyer, stock: Any) -> None:
+    before = await sessions()
+    buyer, page = new_buyer(), None
+    for _visit in range(3):
+        page = await buyer.get(f"/checkout?sku={MUSIC}")
+    assert page.headers.get_list("set-cookie") == []  # the cookie of the first visit still holds
+    promised = buyer.http.cookies["vs"]
+    assert await sessions() == before
+    buyer.csrf = value(page.text, "csrf")
+    forms = [buyer.form(), buyer.form()]
+    clicks = await asyncio.gather(
+        *(buyer.http.post("/checkout", data={**form, "csrf": buyer.csrf}) for form in forms * 2)
+    )
+    assert [answer.status_code for answer in clicks] == [303] * 4
+    assert clicks[0].headers["location"] == clicks[2].headers["location"]
+    assert clicks[1].headers["location"] == clicks[3].headers["location"]
+    assert await sessions() == before + 1
+    assert buyer.http.cookies["vs"] == promised
+    for answer in clicks[:2]:
+        assert (await buyer.get(answer.headers["location"])).status_code == 200
+
+
+async def test_a_cookie_we_did_not_promise_becomes_no_session(new_buyer: NewBuyer, stock: Any) -> None:
+    honest = new_buyer()
+    await honest.get(f"/checkout?sku={MUSIC}")
+    promised = honest.http.cookies["vs"]
+    for planted in ("A" * 43, promised[:-2] + "AA", promised[:20] + "x" + promised[21:], "é" * 43, "a+/" * 14 + "="):
+        answer = await new_buyer().http.post(
+            "/checkout", data=honest.form(), headers={b"cookie": b"vs=" + planted.encode()}
+        )
+        assert answer.status_code == 303
+        given = re.match(r"vs=([\w-]{43});", answer.headers["set-cookie"])
+        assert given and given[1] not in (planted, promised)
+
+
 async def test_a_program_without_a_session_gets_one(buyer: Buyer, stock: Any) -> None:
     answer = await buyer.http.post("/checkout", data=buyer.form())
     assert answer.status_code == 303

@@ -42,7 +42,12 @@ async def served(app: Litestar) -> AsyncIterator[str]:
 @pytest.fixture(scope="module")
 def environment(database: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     home = tmp_path_factory.mktemp("home")
-    return {"VOUCHSAFE_HOME": str(home), "DATABASE_URL": database, "REDIS_URL": redis_url}
+    return {
+        "VOUCHSAFE_HOME": str(home),
+        "DATABASE_URL": database,
+        "REDIS_URL": redis_url,
+        "VOUCHSAFE_MASTER_KEY": "00" * 32,
+    }
 
 
 @pytest.fixture(scope="module")
