@@ -9,10 +9,12 @@ from typing import Any
 from core import clock, db
 from core.money import Money
 from core.shops.service import Shop
+from core.vault import low_stock as low_stock_of
 from core.web.i18n import Text, _
 
 RANGES = (1, 7, 30)
 LATEST = 8
+MOST_LOW = 20
 
 SALES = """
 SELECT count(*) FILTER (WHERE paid_at >= $2) AS paid, count(*) FILTER (WHERE paid_at < $2) AS paid_before,
@@ -37,14 +39,6 @@ FROM generate_series(date_trunc('day', $2::timestamptz AT TIME ZONE $4) - make_i
 LEFT JOIN orders_order o ON o.shop_id = $1 AND o.currency = $3 AND NOT o.test AND o.payment_state = 'paid'
     AND o.paid_at >= day AT TIME ZONE $4 AND o.paid_at < (day + interval '1 day') AT TIME ZONE $4
 GROUP BY day ORDER BY day
-"""
-
-LOW_STOCK = """
-SELECT sku.code, sku.title, product.title AS product_title, product.id AS product_id, stock.free
-FROM catalog_sku sku JOIN catalog_product product ON product.id = sku.product_id AND product.state = 'listed'
-CROSS JOIN LATERAL (SELECT count(*) AS free FROM (
-    SELECT 1 FROM vault_code WHERE sku_id = sku.id AND state = 'free' LIMIT sku.low_stock + 1) AS few) AS stock
-WHERE sku.shop_id = $1 AND sku.listed AND stock.free <= sku.low_stock ORDER BY stock.free, sku.id LIMIT 20
 """
 
 WAITING = """
@@ -113,7 +107,7 @@ async def waiting(shop: Shop) -> dict[str, int]:
 
 
 async def low_stock(shop: Shop) -> list[Any]:
-    return await db.fetch(LOW_STOCK, shop.id)
+    return (await low_stock_of.now_low(shop.id))[:MOST_LOW]
 
 
 async def latest_orders(shop: Shop) -> list[dict[str, Any]]:

@@ -90,6 +90,7 @@ class SkuForm(msgspec.Struct):
     max_per_order: Count = 10
     max_per_buyer: Count | None = None
     low_stock: Annotated[int, Meta(ge=0, le=1_000_000)] = 5
+    min_days_left: Annotated[int, Meta(ge=0, le=3650)] = 1
     burn_hours: Annotated[int, Meta(ge=0, le=8760)] | None = None
     listed: bool = False
     position: Small = 0
@@ -386,6 +387,7 @@ def _sku_as_form(row: dict[str, Any]) -> dict[str, Any]:
         "max_per_order",
         "max_per_buyer",
         "low_stock",
+        "min_days_left",
         "burn_hours",
         "listed",
         "position",
@@ -415,6 +417,7 @@ def _sku_draft(form: SkuForm, currency: str) -> SkuDraft:
         listed=form.listed,
         position=form.position,
         burn_hours=form.burn_hours,
+        min_days_left=form.min_days_left,
     )
 
 

@@ -72,6 +72,8 @@ class SkuDraft:
     position: int
     burn_hours: int | None = None
     """After how many hours shown codes are erased; 0 is never, None what the shop says."""
+    min_days_left: int = 1
+    """How many days a code must still be good for when it is sold."""
 
 
 def slug_from(text: str) -> str:
@@ -200,8 +202,8 @@ async def _add_sku(tx: Tx, editor: Editor, product_id: int, draft: SkuDraft) -> 
         tx.fetchval(
             "INSERT INTO catalog_sku (shop_id, product_id, code, title, price, currency, face_value, period,"
             " min_per_order, max_per_order, max_per_buyer, low_stock, listed, position,"
-            " burn_hours)"
-            " SELECT $1, id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15 FROM catalog_product"
+            " burn_hours, min_days_left)"
+            " SELECT $1, id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16 FROM catalog_product"
             " WHERE shop_id = $1 AND id = $2 RETURNING id",
             editor.shop_id,
             product_id,
@@ -227,7 +229,7 @@ async def _save_sku(tx: Tx, editor: Editor, sku_id: int, version: int, draft: Sk
         tx.fetchval(
             "UPDATE catalog_sku SET code = $4, title = $5, price = $6, currency = $7, face_value = $8, period = $9,"
             " min_per_order = $10, max_per_order = $11, max_per_buyer = $12, low_stock = $13, listed = $14,"
-            " position = $15, burn_hours = $16, version = version + 1"
+            " position = $15, burn_hours = $16, min_days_left = $17, version = version + 1"
             " WHERE shop_id = $1 AND id = $2 AND version = $3 RETURNING id",
             editor.shop_id,
             sku_id,
@@ -260,6 +262,7 @@ def _sku_columns(draft: SkuDraft) -> tuple[Any, ...]:
         draft.listed,
         draft.position,
         draft.burn_hours,
+        draft.min_days_left,
     )
 
 

@@ -27,7 +27,7 @@ WITH o AS (
     FOR UPDATE
 ), stock AS (
     SELECT array_agg(line.id) AS lines, sum(line.quantity) AS wanted,
-           (SELECT count(*) FROM vault_code WHERE state = 'reserved'
+           (SELECT count(*) FROM vault_code WHERE state = 'reserved' AND hold_id IS NULL
             AND line_id = ANY(ARRAY(SELECT id FROM orders_line WHERE order_id = (SELECT id FROM o)))) AS held
     FROM orders_line line WHERE line.order_id = (SELECT id FROM o)
 ), account AS (

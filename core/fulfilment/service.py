@@ -13,13 +13,13 @@ from core.review import service as review
 from core.vault import stock
 from core.web.i18n import _
 
-# Codes, lines, order and timeline in one statement; nothing happens unless every code is there.
+# Codes, lines, order and timeline in one statement; nothing happens unless every code is there and none is suspect.
 DELIVER = """
 WITH wanted AS (
     SELECT sum(quantity) AS codes, array_agg(id) AS lines FROM orders_line WHERE order_id = $1
 ), held AS (
     SELECT count(*) AS codes FROM vault_code
-    WHERE line_id = ANY((SELECT lines FROM wanted)::bigint[]) AND state = 'reserved'
+    WHERE line_id = ANY((SELECT lines FROM wanted)::bigint[]) AND state = 'reserved' AND hold_id IS NULL
 ), complete AS (
     SELECT wanted.lines, wanted.codes FROM wanted, held WHERE wanted.codes = held.codes
 ), handed AS (
@@ -71,6 +71,8 @@ async def _deliver(tx: Tx, order: Any) -> bool:
 
 async def _claim_again(tx: Tx, order_id: int) -> bool:
     """Claim what is missing of every line; all of it or nothing."""
+    ids = await tx.fetch("SELECT id FROM orders_line WHERE order_id = $1", order_id)
+    await stock.let_suspect_go(tx, [row["id"] for row in ids])
     lines = await tx.fetch(
         """
         SELECT line.id, line.sku_id, line.quantity - (

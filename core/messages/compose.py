@@ -11,7 +11,7 @@ from babel import dates
 from core import clock, db
 from core.catalog.service import words
 from core.messages import markup, texts
-from core.messages.events import BALANCE_LINK, EVENTS, ORDER_LINKS
+from core.messages.events import BALANCE_LINK, EVENTS, LOW_STOCK, ORDER_LINKS
 from core.messages.markup import BadTemplate
 from core.messages.notifier import OutgoingMessage
 from core.messages.texts import Written
@@ -19,7 +19,7 @@ from core.money import Money
 from core.people import contact_proof
 from core.shops import service as shops
 from core.shops.service import Shop
-from core.vault import reveal
+from core.vault import low_stock, reveal
 from core.vault.cipher import open_secret
 from core.web.i18n import _, known, speaking
 
@@ -45,7 +45,7 @@ FROM orders_order o
 MASKS = """
 SELECT code.id, code.line_id, code.mask, code.burned_at FROM vault_code code
 JOIN orders_line line ON line.id = code.line_id
-WHERE line.order_id = $1 AND code.state = 'delivered' ORDER BY code.line_id, code.id
+WHERE line.order_id = $1 AND code.state = 'delivered' AND code.replaced_by IS NULL ORDER BY code.line_id, code.id
 """
 
 
@@ -99,6 +99,8 @@ async def _context(message: Any, shop: Shop, base_url: str, *, secret: bool) -> 
         return await _links_context(message, shop, base_url, locale, secret)
     if message["event"] == BALANCE_LINK.key:
         return await _balance_context(message, shop, base_url, secret)
+    if message["event"] == LOW_STOCK.key:
+        return await _stock_context(shop, base_url, locale)
     row = await db.fetchrow(f"{ORDER} WHERE o.id = $1", message["order_id"])
     if row is None:
         raise LookupError("the order of this message is gone")
@@ -203,6 +205,20 @@ async def _balance_context(message: Any, shop: Shop, base_url: str, secret: bool
     return {"shop": _shop(shop), "link": f"{base_url}/balance/open?k={token}"}
 
 
+async def _stock_context(shop: Shop, base_url: str, locale: str) -> Context:
+    """How it stands when the mail goes out."""
+    skus = [
+        {
+            "product": words(row["product_title"], locale),
+            "sku": words(row["title"], locale),
+            "code": row["code"],
+            "free": row["free"],
+        }
+        for row in await low_stock.now_low(shop.id)
+    ]
+    return {"shop": _shop(shop), "skus": skus, "link": f"{base_url}/admin/stock"}
+
+
 # -- for trying a text out --------------------------------------------------------------
 
 
@@ -240,4 +256,5 @@ def _with_itself(context: Context) -> Context:
     order, lines = context["order"], context["lines"]
     product = lines[0]["product"] if lines else ""
     one = {"ref": order["ref"], "product": product, "placed": order["placed"], "link": context["link"]}
-    return {**context, "orders": [one]}
+    skus = [{"product": line["product"], "sku": line["sku"], "code": "SKU-1", "free": 2} for line in lines[:1]]
+    return {**context, "orders": [one], "skus": skus}

@@ -35,10 +35,25 @@ ORDER_LINKS = Event("order_links", _("Links to orders"), _("Sent when somebody a
 BALANCE_LINK = Event(
     "balance_link", _("Link to a balance"), _("Sent when somebody wants to open their balance in a browser.")
 )
+CODE_REPLACED = Event(
+    "code_replaced", _("Code replaced"), _("Sent when staff gave a new code for one that did not work."), codes=True
+)
+LOW_STOCK = Event(
+    "low_stock", _("Running low"), _("Sent to staff who look after the stock, once until the SKU is refilled.")
+)
 
 EVENTS = {
     event.key: event
-    for event in (ORDER_DELIVERED, ORDER_IN_REVIEW, PAYMENT_LATE, ORDER_REFUNDED, ORDER_LINKS, BALANCE_LINK)
+    for event in (
+        ORDER_DELIVERED,
+        ORDER_IN_REVIEW,
+        PAYMENT_LATE,
+        ORDER_REFUNDED,
+        ORDER_LINKS,
+        BALANCE_LINK,
+        CODE_REPLACED,
+        LOW_STOCK,
+    )
 }
 
 VARIABLES: dict[str, Text] = {
@@ -52,5 +67,6 @@ VARIABLES: dict[str, Text] = {
     "lines": _("The goods: each has product, sku, quantity, total and note"),
     "codes": _("The codes, if the shop mails them: each has product, sku and text; else empty"),
     "refunds": _("What was given back so far: each has amount and way (source, balance or hand)"),
+    "skus": _("For low stock: each has product, sku, code and free"),
     "orders": _("For links to orders: each has ref, product, placed and link"),
 }

@@ -28,7 +28,8 @@ SELECT o.*, happened.last_event, happened.to_codes,
             jsonb_array_elements(product.buyer_fields) AS field WHERE product.id = line.product_id) END,
         'burn_hours', (SELECT sku.burn_hours FROM catalog_sku sku WHERE sku.id = line.sku_id),
         'codes', (SELECT json_agg(json_build_object(
-                      'id', code.id, 'mask', code.mask, 'burn_at', code.burn_at, 'burned_at', code.burned_at)
+                      'id', code.id, 'mask', code.mask, 'burn_at', code.burn_at, 'burned_at', code.burned_at,
+                      'reported', code.reported_at IS NOT NULL, 'replaced_by', code.replaced_by)
                       ORDER BY code.id)
                   FROM vault_code code WHERE code.line_id = line.id AND code.state = 'delivered'))
         ORDER BY line.id) FROM orders_line line WHERE line.order_id = o.id) AS lines,

@@ -18,11 +18,20 @@ class MaskedCode:
     burn_at: datetime | None
     """Shown already, and until then to that browser only."""
     burned_at: datetime | None
+    reported: bool = False
+    """Its buyer said that it does not work."""
+    replaced_by: int | None = None
+    """The code that was given for it."""
 
     @property
     def burned(self) -> bool:
         """Erased, or about to be: the timer comes by once a minute."""
         return self.burned_at is not None or (self.burn_at is not None and self.burn_at <= clock.now())
+
+    @property
+    def gone(self) -> bool:
+        """Not to be shown any more."""
+        return self.burned or self.replaced_by is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +124,16 @@ class OrderView:
     @property
     def kept_codes(self) -> list[MaskedCode]:
         """Those that can still be shown to somebody."""
-        return [code for code in self.codes if not code.burned]
+        return [code for code in self.codes if not code.gone]
 
     @property
     def all_burned(self) -> bool:
         return bool(self.codes) and not self.kept_codes
+
+    @property
+    def replacements(self) -> set[int]:
+        """Codes that were given for others."""
+        return {code.replaced_by for code in self.codes if code.replaced_by is not None}
 
     @property
     def burn_at(self) -> datetime | None:
@@ -131,7 +145,7 @@ class OrderView:
         hours = [
             of_shop if line.burn_hours is None else line.burn_hours
             for line in self.lines
-            if any(not code.burned and code.burn_at is None for code in line.codes)
+            if any(not code.gone and code.burn_at is None for code in line.codes)
         ]
         return min((one for one in hours if one), default=0)
 
@@ -186,7 +200,8 @@ def _line(line: dict[str, Any], currency: str) -> LineView:
 
 
 def _code(code: dict[str, Any]) -> MaskedCode:
-    return MaskedCode(code["id"], code["mask"], _moment(code["burn_at"]), _moment(code["burned_at"]))
+    burn_at, burned_at = _moment(code["burn_at"]), _moment(code["burned_at"])
+    return MaskedCode(code["id"], code["mask"], burn_at, burned_at, code["reported"], code["replaced_by"])
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -76,6 +76,10 @@ STEPS: dict[str, Text] = {
     "codes_mailed": _("Codes put into a mail"),
     "staff_revealed": _("Codes shown to staff"),
     "burned": _("Shown codes erased for good"),
+    "code_reported": _("The buyer says a code does not work"),
+    "code_replaced": _("A bad code was replaced"),
+    "code_waits": _("A bad code waits for stock"),
+    "code_found_good": _("A reported code was found good"),
     "opened_by_link": _("Opened by the link in a mail"),
     "needs_review": _("Waits for a decision"),
     "expired": _("Expired unpaid, codes released"),
@@ -118,7 +122,17 @@ REVIEW: dict[str, Text] = {
     "refund_unknown": _("A refund nobody is sure of"),
     "out_of_stock": _("Paid, but out of stock"),
     "job_failed": _("A job gave up"),
+    "bad_code": _("A code does not work"),
 }
+
+BAD_CODE: dict[str, Text] = {
+    "invalid": _("It is not accepted"),
+    "used": _("It was used already"),
+    "other_goods": _("It gives something else"),
+    "expired": _("It is past its date"),
+    "other": _("Something else"),
+}
+"""What a buyer may say is wrong with a code."""
 
 
 def actor(who: str, people: dict[str, str]) -> str:

@@ -46,6 +46,8 @@ class SellingForm(msgspec.Struct):
     mail_codes: bool = False
     burn_hours: Annotated[int, Meta(ge=0, le=8760)] = 0
     staff_codes_per_day: Annotated[int, Meta(ge=0, le=10_000)] = 20
+    low_stock: Annotated[int, Meta(ge=0, le=1_000_000)] = 5
+    min_days_left: Annotated[int, Meta(ge=0, le=3650)] = 1
     refund_limit: Line = ""
 
 
@@ -99,6 +101,8 @@ def _as_form(shop: Shop) -> dict[str, Any]:
         "mail_codes",
         "burn_hours",
         "staff_codes_per_day",
+        "low_stock",
+        "min_days_left",
         "support_contact",
     ):
         form[name] = getattr(given, name)

@@ -22,6 +22,8 @@ class ShopSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mail_codes: bool = False
     burn_hours: int = 0  # shown codes are erased after so many hours; 0 keeps them
     staff_codes_per_day: int = 20
+    low_stock: int = 5  # what a new SKU begins with
+    min_days_left: int = 1  # likewise
     refund_limit: int | None = None
     """What one person may give back of an order alone; None is anything."""
     confirm_minutes: int = 10

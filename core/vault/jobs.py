@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,11 +11,14 @@ from typing import Any
 import msgspec
 
 from core import clock, db, tasks
+from core.config import Config
 from core.jobs import Cancelled, GiveUp, Lease, LeaseLost, every, job
-from core.vault import burn, import_run
+from core.vault import burn, import_run, rotate, stock
 from core.vault.cipher import DecryptError
 from core.vault.import_run import BatchFacts, Meter
 from core.vault.import_staging import UploadError
+
+log = logging.getLogger("vouchsafe.vault")
 
 HALF_AN_HOUR = 1800
 TELL_SECONDS = 0.3
@@ -70,14 +74,12 @@ async def _tell(lease: Lease, meter: Meter) -> None:
         meter.stop = stop
 
 
-@every(3600, "vault.tidy")
+@every(600, "vault.tidy")
 async def tidy(lease: Lease) -> None:
-    """Uploads nobody imported go after a day, reject files after a month; codes past their date are not sold."""
+    """Uploads nobody imported go after a day, reject files after a month; codes near their end leave the shelf."""
     await db.execute(FORGET_UPLOADS)
     await db.execute(FORGET_REJECTS)
-    await db.execute(
-        "UPDATE vault_code SET state = 'quarantined' WHERE state = 'free' AND expires_on < $1", clock.now().date()
-    )
+    await stock.set_aside_ending()
 
 
 @every(60, "vault.burn")
@@ -85,3 +87,9 @@ async def burn_due(lease: Lease) -> None:
     """Erase shown codes past their window, a few at a time, so that no buyer waits for a long transaction."""
     while await lease.write(burn.burn_due, clock.now()) == burn.AT_ONCE:
         pass
+
+
+@every(600, "vault.keys", timeout_seconds=HALF_AN_HOUR)
+async def tend_keys(lease: Lease) -> None:
+    """Finish a rotation that was killed, begin one before a key has sealed too much, forget keys nothing needs."""
+    await rotate.tend(Config.from_env(), log.info)

@@ -1,4 +1,4 @@
-"""Stock of codes: claim some for an order line, give them back, hand them over. Always in the caller's transaction."""
+"""Stock of codes: claim some for an order line, give them back. Always in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -77,23 +77,23 @@ async def reserve(tx: Tx, line_id: int, sku_id: int, quantity: int, until: objec
 
 
 async def release(tx: Tx, line_ids: list[int]) -> int:
-    """Put reserved codes of these lines back on sale."""
+    """Put reserved codes of these lines back on sale; suspect ones are set aside."""
     rows = await tx.fetch(
-        "UPDATE vault_code SET state = 'free', line_id = NULL, reserved_until = NULL"
+        "UPDATE vault_code SET state = CASE WHEN hold_id IS NULL THEN 'free' ELSE 'quarantined' END,"
+        " line_id = NULL, reserved_until = NULL"
         " WHERE line_id = ANY($1) AND state = 'reserved' RETURNING id",
         line_ids,
     )
     return len(rows)
 
 
-async def hand_over(tx: Tx, line_ids: list[int]) -> int:
-    """Reserved codes of these lines become delivered, for ever. Says how many."""
-    rows = await tx.fetch(
-        "UPDATE vault_code SET state = 'delivered', delivered_at = clock_timestamp(), reserved_until = NULL"
-        " WHERE line_id = ANY($1) AND state = 'reserved' RETURNING id",
+async def let_suspect_go(tx: Tx, line_ids: list[int]) -> None:
+    """Set reserved codes of these lines aside that staff marked as suspect: their lines need others."""
+    await tx.execute(
+        "UPDATE vault_code SET state = 'quarantined', line_id = NULL, reserved_until = NULL"
+        " WHERE line_id = ANY($1) AND state = 'reserved' AND hold_id IS NOT NULL",
         line_ids,
     )
-    return len(rows)
 
 
 FREE = f"""

@@ -35,6 +35,7 @@ LIMITS: dict[str, Limit] = {
     "order-link": Limit(600, 60, strict=True),
     "reveal": Limit(60, 300, by="session", strict=True),
     "staff-reveal": Limit(120, 3600, by="session", strict=True),
+    "report": Limit(20, 3600, by="session", strict=True),
     "resend": Limit(5, 3600, strict=True),
     "till": Limit(120, 60, by="session", strict=True),
     "redeem": Limit(600, 60, by="key", strict=True),
