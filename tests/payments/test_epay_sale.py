@@ -266,8 +266,8 @@ def test_a_signed_notice_with_another_sum_delivers_nothing(sale: Sale) -> None:
         "fulfilment": "review",
         "paid": 1,
         "attempts": ["paid"],
-        "events": ["callback paid wrong_amount"],
-        "review": ["wrong_amount"],
+        "events": ["callback paid underpaid"],
+        "review": ["underpaid"],
         "codes": 0,
     }
     assert sale.shop.alarms() == [*alarms, "payment.wrong_amount"]

@@ -132,8 +132,8 @@ def test_wrong_amount(visit: Visit) -> None:
         "fulfilment": "review",
         "paid": PRICE // 2,
         "attempts": ["paid"],
-        "events": ["callback paid wrong_amount"],
-        "review": ["wrong_amount"],
+        "events": ["callback paid underpaid"],
+        "review": ["underpaid"],
         "codes": 0,
     }
     assert visit.shop.alarms() == [*alarms, "payment.wrong_amount"]
