@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.db import Tx
+from core.redemption import redeem
 from core.review import service as review
 from core.vault import stock
 from core.web.i18n import _
@@ -34,10 +35,12 @@ async def give_up(tx: Tx, order: Any, *, take_codes: bool = False) -> None:
 
 
 async def take_back(tx: Tx, order: Any) -> None:
-    """Delivered codes are shown no more, and a person is asked to void them where they come from."""
+    """Delivered codes are shown no more. Our own are void; a person is asked to void others where they come from."""
     await tx.execute("UPDATE orders_line SET state = 'void' WHERE order_id = $1", order["id"])
     await tx.execute("UPDATE orders_order SET fulfilment_state = 'void' WHERE id = $1", order["id"])
-    codes = await tx.fetch(HANDED_OVER, order["id"])
+    handed_over = await tx.fetch(HANDED_OVER, order["id"])
+    void = await redeem.void_codes(tx, [code["id"] for code in handed_over], order["ref"])
+    codes = [code for code in handed_over if code["id"] not in void]
     if codes:
         await review.open_item(
             tx,

@@ -103,7 +103,7 @@ class Wish:
 
 FACTS = """
 SELECT voucher.code_id, voucher.balance, voucher.first_used_at, voucher.first_used_place, voucher.voided_at,
-       voucher.void_reason, code.state, code.mask, code.expires_on, own.face_value, own.currency,
+       voucher.void_reason, code.state, code.replaced_by, code.mask, code.expires_on, own.face_value, own.currency,
        sku.code AS sku, batch.name AS batch
 FROM redemption_voucher voucher
 JOIN vault_code code ON code.id = voucher.code_id
@@ -119,7 +119,8 @@ SET balance = voucher.balance - $2, first_used_at = coalesce(voucher.first_used_
     first_used_place = coalesce(voucher.first_used_place, $4)
 FROM vault_code code
 WHERE voucher.code_id = $1 AND code.id = voucher.code_id AND voucher.voided_at IS NULL AND voucher.balance >= $2
-  AND code.state IN ('delivered', 'staged') AND (code.expires_on IS NULL OR code.expires_on >= $5)
+  AND code.state IN ('delivered', 'staged') AND code.replaced_by IS NULL
+  AND (code.expires_on IS NULL OR code.expires_on >= $5)
 RETURNING true
 """
 
@@ -257,7 +258,7 @@ def _taken(wish: Wish, facts: Any) -> int:
 
 def _refusal(facts: Any, till: Till, wish: Wish) -> Outcome | None:
     """Why this is not possible, the most final reason first."""
-    if facts["voided_at"] is not None:
+    if facts["voided_at"] is not None or facts["replaced_by"] is not None:
         return Outcome.VOID
     if facts["balance"] == 0:
         return Outcome.USED
@@ -306,16 +307,16 @@ async def _void(tx: db.Tx, till: Till, wish: Wish, facts: Any, now: datetime) ->
     return Outcome.OK
 
 
-async def void_codes(tx: db.Tx, code_ids: list[int], reason: str) -> int:
-    """Void those of these codes that are our own, for a refund or a replacement; gives how many."""
+async def void_codes(tx: db.Tx, code_ids: list[int], reason: str) -> set[int]:
+    """Void those of these codes that are our own and were never used, for a refund; gives which."""
     rows = await tx.fetch(
         "UPDATE redemption_voucher SET voided_at = $2, void_reason = $3"
-        " WHERE code_id = ANY($1) AND voided_at IS NULL RETURNING code_id",
+        " WHERE code_id = ANY($1) AND voided_at IS NULL AND first_used_at IS NULL RETURNING code_id",
         code_ids,
         clock.now(),
         reason[:MOST_REASON],
     )
-    return len(rows)
+    return {row["code_id"] for row in rows}
 
 
 def _card(facts: Any) -> Card:

@@ -166,6 +166,7 @@ def _good(answer: Answer) -> Answer:
     raise WebError(
         SAYS[answer.outcome],
         _("Nothing was changed."),
+        _("Asked again with this id, the answer stays the same."),
         status=STATUSES.get(answer.outcome, 409),
         context={"code": answer.outcome.value, "more": {"redemption": msgspec.to_builtins(answer)}},
     )

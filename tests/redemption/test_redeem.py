@@ -8,6 +8,7 @@ import pytest
 
 from core import clock, db
 from core.checkout.settle import settle
+from core.payments import goods
 from core.redemption import redeem
 from core.redemption.redeem import Outcome, RequestReused
 from core.vault import import_service, own_code
@@ -253,10 +254,38 @@ async def test_a_batch_with_a_redeemed_code_is_not_undone():
     assert await db.fetchval("SELECT count(*) FROM redemption_voucher WHERE batch_id = $1", untouched) == 0
 
 
-async def test_codes_of_a_refund_are_voided_together():
-    batch_id = await own_batch(2)
-    ids = [row["id"] for row in await db.fetch("SELECT id FROM vault_code WHERE batch_id = $1", batch_id)]
-    assert await db.transaction(redeem.void_codes, ids, "refunded") == 2
-    assert await db.transaction(redeem.void_codes, ids, "again") == 0
-    for code in await texts(batch_id):
+async def test_codes_of_a_refund_are_voided_unless_they_were_used():
+    batch_id = await own_batch(3)
+    used, *others = await texts(batch_id)
+    await redeem.redeem(till(), new_id(), used)
+    ids = [row["id"] for row in await db.fetch("SELECT id FROM vault_code WHERE batch_id = $1 ORDER BY id", batch_id)]
+    assert await db.transaction(redeem.void_codes, ids, "refunded") == set(ids[1:])
+    assert await db.transaction(redeem.void_codes, ids, "again") == set()
+    for code in others:
         assert (await redeem.redeem(till(), new_id(), code)).outcome is Outcome.VOID
+    assert (await redeem.verify(till(), used)).outcome is Outcome.USED
+
+
+async def test_a_refund_that_takes_the_codes_back_voids_ours():
+    what = await stocked.sku(0)
+    kept, used = await texts(await own_batch(2, what=what, on_paper=False))
+    placed = await stocked.order(what, 2)
+    await settle("epay", stocked.paid(placed, 3980), "callback")
+    await redeem.redeem(till(), new_id(), used)
+    await db.transaction(
+        goods.take_back, await db.fetchrow("SELECT * FROM orders_order WHERE id = $1", placed.order_id)
+    )
+    assert (await redeem.redeem(till(), new_id(), kept)).outcome is Outcome.VOID
+    # what was used already is for a person to decide
+    asked = await db.fetchval("SELECT data FROM review_item WHERE order_id = $1", placed.order_id)
+    assert [code["mask"] for code in asked["codes"]] == [(await redeem.verify(till(), used)).card.mask]
+
+
+async def test_a_code_that_was_replaced_is_worth_nothing_any_more():
+    what = await stocked.sku(0)
+    code = await a_code(what=what, on_paper=False)
+    await settle("epay", stocked.paid(await stocked.order(what)), "callback")
+    assert (await redeem.verify(till(), code)).ok
+    await db.execute("UPDATE vault_code SET replaced_by = id + 1000000 WHERE sku_id = $1", what.id)
+    assert (await redeem.redeem(till(), new_id(), code)).outcome is Outcome.VOID
+    assert (await voucher(code))["balance"] == 1
