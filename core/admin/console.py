@@ -10,6 +10,7 @@ from litestar.params import FromQuery
 from core import db
 from core.admin import demo, overview
 from core.audit import service as audit
+from core.backup import service as backups
 from core.hooks import runtime
 from core.orders import words
 from core.refused import Refused
@@ -37,6 +38,7 @@ async def dashboard(request: Request[Any, Any, Any], days: FromQuery[int] = 7) -
         "sales": await overview.sales(shop, days),
         "bars": await overview.bars(shop, max(days, 7)),
         "waiting": await overview.waiting(shop),
+        "backup": await backups.standing(),
         "low_stock": await overview.low_stock(shop),
         "orders": await overview.latest_orders(shop),
         "steps": steps,

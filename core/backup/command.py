@@ -79,7 +79,7 @@ def restored(config: Config, args: argparse.Namespace, say: Callable[[str], None
         raise SetupProblem(f"There is no file {file}.")
     by = _opener(file, args)
     masters = keys.from_text(_opened(Path(args.keys), by), args.keys) if args.keys else []
-    return restore.restore(config, file, by, masters, say)
+    return restore.restore(config, file, _key(file, by), masters, say)
 
 
 def _opener(file: Path, args: argparse.Namespace) -> Secret:
@@ -98,11 +98,19 @@ def _opener(file: Path, args: argparse.Namespace) -> Secret:
     return Secret(next((line for line in lines if line.startswith("AGE-SECRET-KEY-")), ""))
 
 
-def _opened(file: Path, by: Secret) -> bytes:
-    output = io.BytesIO()
+def _key(file: Path, by: Secret) -> Secret:
     try:
         with file.open("rb") as source:
-            sealed_file.unseal(source, output, by)
+            return sealed_file.key_for(source, by)
+    except (OSError, sealed_file.CannotOpen) as error:
+        raise SetupProblem(f"{file} cannot be opened: {error}.") from None
+
+
+def _opened(file: Path, by: Secret) -> bytes:
+    key, output = _key(file, by), io.BytesIO()
+    try:
+        with file.open("rb") as source:
+            sealed_file.unseal(source, output, key)
     except (OSError, sealed_file.CannotOpen) as error:
         raise SetupProblem(f"{file} cannot be opened: {error}.") from None
     return output.getvalue()

@@ -90,7 +90,7 @@ async def make_now(request: Request[Any, Any, Any]) -> Response[Any]:
     return flash(see_other("/admin/backups"), _("A backup is being made. It stands in the list when it is done."))
 
 
-@post("/backups/{file_id:int}/fetch", opt=FRESH)
+@post("/backups/{file_id:int}/fetch", opt=FRESH, status_code=200)
 async def fetch(request: Request[Any, Any, Any], file_id: FromPath[int]) -> File:
     file = await service.file_here(file_id)
     if file is None:

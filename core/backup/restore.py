@@ -76,7 +76,7 @@ def check_empty(config: Config) -> None:
 
 
 def restore(
-    config: Config, file: Path, by: Secret, masters: Sequence[MasterKey] = (), say: Callable[[str], None] = print
+    config: Config, file: Path, key: Secret, masters: Sequence[MasterKey] = (), say: Callable[[str], None] = print
 ) -> list[Found]:
     """Make the shop of ``file`` in this empty data folder (and in the empty database of ``config``, if it names one).
 
@@ -85,7 +85,7 @@ def restore(
     :raises RestoreFailed: nothing was touched.
     """
     check_empty(config)
-    manifest = check_file(file, by)
+    manifest = check_file(file, key)
     if config.database_url:
         asyncio.run(_check_database_empty(config.database_url))
     embedded.make_home(config.home)
@@ -93,15 +93,15 @@ def restore(
     if masters:
         keys.write(config.master_key_file, masters)
     with embedded.addresses(config, say) as config:
-        found = asyncio.run(_bring_back(config, file, by, manifest))
+        found = asyncio.run(_bring_back(config, file, key, manifest))
     if all(one.state != "fail" for one in found):
         (config.home / UNFINISHED).unlink()
     return found
 
 
-async def _bring_back(config: Config, file: Path, by: Secret, manifest: dict[str, Any]) -> list[Found]:
+async def _bring_back(config: Config, file: Path, key: Secret, manifest: dict[str, Any]) -> list[Found]:
     url = config.database_url or ""
-    await asyncio.to_thread(_unpack, config.home, file, by, url)
+    await asyncio.to_thread(_unpack, config.home, file, key, url)
     crash_point("restore.unpacked")
     connection = await asyncpg.connect(url, server_settings=OWN_SESSION)
     try:
@@ -132,13 +132,13 @@ async def _check_database_empty(url: str) -> None:
 # -- reading the file -------------------------------------------------------------------
 
 
-def check_file(file: Path, by: Secret) -> dict[str, Any]:
+def check_file(file: Path, key: Secret) -> dict[str, Any]:
     """Read all of it once, so that nothing is touched when its end is missing or a bit of it was changed.
 
     :raises RestoreFailed: it does not open, or this version cannot read it.
     """
     manifest: dict[str, Any] = {}
-    for name, content in entries(file, by):
+    for name, content in entries(file, key):
         if name == MANIFEST:
             manifest = json.loads(content.read())
     if manifest.get("format") != FORMAT:
@@ -152,14 +152,14 @@ def check_file(file: Path, by: Secret) -> dict[str, Any]:
     return manifest
 
 
-def entries(file: Path, by: Secret) -> Iterator[tuple[str, IO[bytes]]]:
+def entries(file: Path, key: Secret) -> Iterator[tuple[str, IO[bytes]]]:
     """Each entry of a backup while a thread opens the seal. The end of the file is checked at the end only.
 
     :raises RestoreFailed: it does not open, or not to its end.
     """
     reading, writing = os.pipe()
     problems: list[Exception] = []
-    thread = threading.Thread(target=_unseal, args=(file, by, writing, problems))
+    thread = threading.Thread(target=_unseal, args=(file, key, writing, problems))
     thread.start()
     unread = None
     try:
@@ -179,10 +179,10 @@ def entries(file: Path, by: Secret) -> Iterator[tuple[str, IO[bytes]]]:
         raise RestoreFailed(f"{file} cannot be opened: {(problems or [unread])[0]}.") from None
 
 
-def _unseal(file: Path, by: Secret, writing: int, problems: list[Exception]) -> None:
+def _unseal(file: Path, key: Secret, writing: int, problems: list[Exception]) -> None:
     try:
         with os.fdopen(writing, "wb") as output, file.open("rb") as source:
-            sealed_file.unseal(source, output, by)
+            sealed_file.unseal(source, output, key)
     except BrokenPipeError:
         pass  # the reader wants no more, and knows why
     except (OSError, sealed_file.CannotOpen) as error:
@@ -192,9 +192,9 @@ def _unseal(file: Path, by: Secret, writing: int, problems: list[Exception]) -> 
 # -- writing the shop -------------------------------------------------------------------
 
 
-def _unpack(home: Path, file: Path, by: Secret, url: str) -> None:
+def _unpack(home: Path, file: Path, key: Secret, url: str) -> None:
     with _pg_restore(url) as database:
-        for name, content in entries(file, by):
+        for name, content in entries(file, key):
             if name.startswith(DATABASE):
                 crash_point("restore.half")
                 database.write(content.read())

@@ -14,6 +14,7 @@ from core.vault.cipher import Secret
 
 UNDER_PASSPHRASE = b"vouchsafe sealed file, passphrase, 1\n"
 SIZE = 4
+LONGEST_KEY = 4096
 
 
 class Source(Protocol):
@@ -50,15 +51,31 @@ def seal(source: Source, target: IO[bytes], to: str | Secret) -> None:
     pyrage.encrypt_io(source, target, [recipient])
 
 
-def unseal(source: IO[bytes], target: Any, by: Secret) -> None:
-    """Write what is inside to ``target``. ``by`` is the passphrase or the secret half of the key.
+def key_for(source: IO[bytes], by: Secret) -> Secret:
+    """The key that opens this file: ``by`` itself, or what lies in the file under the passphrase ``by``.
+
+    :raises CannotOpen: the passphrase is another one.
+    """
+    if source.read(len(UNDER_PASSPHRASE)) != UNDER_PASSPHRASE:
+        return by
+    try:
+        return Secret(pyrage.passphrase.decrypt(_sealed_key(source), by.reveal()).decode())
+    except pyrage.DecryptError:
+        raise CannotOpen("the passphrase is wrong, or the file is damaged") from None
+
+
+def unseal(source: IO[bytes], target: Any, key: Secret) -> None:
+    """Write what is inside to ``target``.
 
     What was written before an error must be thrown away: the end of the file may be missing.
 
-    :raises CannotOpen: another key or passphrase, or a file that was cut or changed.
+    :raises CannotOpen: another key, or a file that was cut or changed.
     """
+    if is_under_passphrase(source):
+        source.seek(len(UNDER_PASSPHRASE))
+        _sealed_key(source)
     try:
-        pyrage.decrypt_io(source, target, [_key(source, by)])
+        pyrage.decrypt_io(source, target, [_identity(key)])
     except pyrage.DecryptError:
         raise CannotOpen("it was sealed to another key, or it is no backup") from None
     except OSError as error:
@@ -73,19 +90,12 @@ def is_under_passphrase(source: IO[bytes]) -> bool:
     return start == UNDER_PASSPHRASE
 
 
-def _key(source: IO[bytes], by: Secret) -> Any:
-    if not is_under_passphrase(source):
-        return _identity(by.reveal().strip())
-    source.read(len(UNDER_PASSPHRASE))
-    sealed = source.read(min(int.from_bytes(source.read(SIZE), "big"), 4096))
-    try:
-        return _identity(pyrage.passphrase.decrypt(sealed, by.reveal()).decode())
-    except pyrage.DecryptError:
-        raise CannotOpen("the passphrase is wrong, or the file is damaged") from None
+def _sealed_key(source: IO[bytes]) -> bytes:
+    return source.read(min(int.from_bytes(source.read(SIZE), "big"), LONGEST_KEY))
 
 
-def _identity(text: str) -> Any:
+def _identity(key: Secret) -> Any:
     try:
-        return pyrage.x25519.Identity.from_str(text)
+        return pyrage.x25519.Identity.from_str(key.reveal().strip())
     except pyrage.IdentityError:
         raise CannotOpen("this is no key: it begins with AGE-SECRET-KEY-1") from None

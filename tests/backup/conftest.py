@@ -8,19 +8,20 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from core.vault import sealed_file
+from core.vault.cipher import Secret
 from tests.conftest import ROOT, Child
 from tests.faults.shop import SEED, SETTINGS
 from tests.payments.real_shop import RealShop
 
 SKU = "SAFE"
 CODES = [f"CANARY-8W3N-{number:04d}-CODE" for number in range(400)]
-PASSPHRASE = "seven slow herons wade"
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,15 @@ class Room:
     folder: Path
     environ: dict[str, str]
     new_database: Callable[[], str]
-    made: list[str] = field(default_factory=list)
+    public_key: str
+
+    @property
+    def key_file(self) -> Path:
+        return self.folder / "backup.key"
+
+    @property
+    def key(self) -> Secret:
+        return Secret(self.key_file.read_text().strip())
 
     def call(self, *arguments: str, text: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(ROOT / "server.py"), *arguments]
@@ -53,16 +62,15 @@ class Room:
 
     def backup(self, name: str, *options: str, **environ: str) -> Path:
         file = self.folder / name
-        done = self.call("backup", str(file), "--passphrase-stdin", *options, text=f"{PASSPHRASE}\n", **environ)
+        done = self.call("backup", str(file), "--to", self.public_key, *options, **environ)
         assert done.returncode == 0, done.stderr
         return file
 
     def restore(
-        self, file: Path, home: Path, database: str, *options: str, passphrase: str = PASSPHRASE, **environ: str
+        self, file: Path, home: Path, database: str, *options: str, **environ: str
     ) -> subprocess.CompletedProcess[str]:
-        arguments = ("restore", str(file), "--passphrase-stdin", "--json", *options)
-        where = {"VOUCHSAFE_HOME": str(home), "DATABASE_URL": database}
-        return self.call(*arguments, text=f"{passphrase}\n", **where, **environ)
+        arguments = ("restore", str(file), "--key-file", str(self.key_file), "--json", *options)
+        return self.call(*arguments, VOUCHSAFE_HOME=str(home), DATABASE_URL=database, **environ)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +84,9 @@ def room(web: Child, engines) -> Iterator[Room]:
         engines.sql(f"CREATE DATABASE {names[-1]}")
         return engines.url_of(names[-1])
 
-    yield Room(folder, web.environ, new_database)
+    secret, public = sealed_file.new_key()
+    (folder / "backup.key").write_text(f"{secret.reveal()}\n")
+    yield Room(folder, web.environ, new_database, public)
     for name in names:
         engines.sql(f"DROP DATABASE {name} WITH (FORCE)")
     shutil.rmtree(folder)
