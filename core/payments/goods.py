@@ -7,7 +7,7 @@ from typing import Any
 from core.db import Tx
 from core.redemption import redeem
 from core.review import service as review
-from core.vault import stock
+from core.vault import quarantine, stock
 from core.web.i18n import _
 
 CODES_OUT = "codes_out"
@@ -19,18 +19,14 @@ SELECT code.id, code.mask FROM vault_code code JOIN orders_line line ON line.id 
 WHERE line.order_id = $1 AND code.state = 'delivered' ORDER BY code.id
 """
 
-QUARANTINE = """
-UPDATE vault_code SET state = 'quarantined', line_id = NULL, reserved_until = NULL, note = $2
-WHERE line_id IN (SELECT id FROM orders_line WHERE order_id = $1) AND state = 'reserved'
-"""
 
-
-async def give_up(tx: Tx, order: Any, *, take_codes: bool = False) -> None:
-    """Nothing will be delivered: held codes go back on sale, or with ``take_codes`` out of use."""
-    if take_codes:
-        await tx.execute(QUARANTINE, order["id"], order["ref"])
-    lines = await tx.fetch("UPDATE orders_line SET state = 'void' WHERE order_id = $1 RETURNING id", order["id"])
-    await stock.release(tx, [line["id"] for line in lines])
+async def give_up(tx: Tx, order: Any, *, set_aside_by: int | None = None) -> None:
+    """Nothing will be delivered: held codes go back on sale, or are set aside by that member of staff."""
+    rows = await tx.fetch("UPDATE orders_line SET state = 'void' WHERE order_id = $1 RETURNING id", order["id"])
+    lines = [row["id"] for row in rows]
+    if set_aside_by is not None:
+        await quarantine.mark_held_by_lines(tx, order["shop_id"], lines, order["ref"], set_aside_by)
+    await stock.release(tx, lines)
     await tx.execute("UPDATE orders_order SET fulfilment_state = 'void' WHERE id = $1", order["id"])
 
 

@@ -29,8 +29,8 @@ TO_SEE = ("chargeback", "codes_out")
 SHOWN = 200
 
 ITEMS = """
-SELECT item.id, item.kind, item.reason, item.data, item.created_at, o.id AS order_id, o.ref, o.contact, o.contact_kind, o.test,
-       o.total, o.currency, o.fulfilment_state, o.payment_state
+SELECT item.id, item.kind, item.reason, item.data, item.created_at, o.id AS order_id, o.ref, o.contact,
+       o.contact_kind, o.test, o.total, o.currency, o.fulfilment_state, o.payment_state
 FROM review_item item JOIN orders_order o ON o.id = item.order_id
 WHERE item.shop_id = $1 AND item.state = 'open' AND item.kind = ANY($2) AND {} ORDER BY item.id LIMIT $3
 """

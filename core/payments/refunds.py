@@ -118,7 +118,7 @@ async def ask(
     whole = await _is_whole(tx, order["id"], parts)
     undelivered = order["fulfilment_state"] not in ("delivered", "void")
     if whole and undelivered:
-        await goods.give_up(tx, order, take_codes=wish.take_codes)
+        await goods.give_up(tx, order, set_aside_by=who.staff_id if wish.take_codes else None)
         closed += await review.resolve_of_order(tx, order["id"], who.staff_id, "refunded")
     for item_id in questions or []:
         await review.resolve(tx, item_id, who.staff_id, "refunded")

@@ -101,6 +101,14 @@ async def _hold(tx: Tx, shop_id: int, batch_id: int | None, which: str, what: An
     return Held(_count(aside), _count(reserved), [row["ref"] for row in orders])
 
 
+async def mark_held_by_lines(tx: Tx, shop_id: int, line_ids: list[int], reason: str, staff_id: int) -> None:
+    """Codes that these lines hold and do not deliver shall not go back on sale when they come back."""
+    reserved = "line_id = ANY($2::bigint[])"
+    if await tx.fetchval(f"SELECT EXISTS (SELECT 1 FROM vault_code WHERE {reserved.replace('$2', '$1')})", line_ids):  # noqa: S608 - from constants
+        hold_id = await tx.fetchval(HOLD, shop_id, None, reason, staff_id, clock.now())
+        await tx.execute(MARK.format(which=reserved), hold_id, line_ids)
+
+
 # -- deciding ---------------------------------------------------------------------------
 
 # Codes that only have too few days left have no hold: they cannot be sold, but they can be written off.

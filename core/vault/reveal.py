@@ -44,7 +44,7 @@ mine AS (
     INSERT INTO web_limit AS l (bucket, window_start, hits) SELECT $7, $8, 1 FROM mine
     ON CONFLICT (bucket, window_start) DO UPDATE SET hits = l.hits + 1 RETURNING hits
 ), code AS MATERIALIZED (
-    {CODES_OF_ORDER} WHERE line.order_id = (SELECT id FROM mine) AND code.burned_at IS NULL
+    {CODES_OF_ORDER} WHERE line.order_id = (SELECT id FROM mine) AND code.burned_at IS NULL AND line.state <> 'void'
       AND code.replaced_by IS NULL AND (SELECT hits FROM tried) <= $9
 ), claimed AS (
     UPDATE vault_code SET shown_to = $2,
@@ -76,7 +76,7 @@ ARRAY(SELECT ROW({", ".join(SEALED)}, coalesce(shown.burn_at, claimed.burn_at))
 
 
 CODES_FOR_MAIL = f"""
-{CODES_OF_ORDER} WHERE line.order_id = $1 AND code.burned_at IS NULL AND code.burn_at IS NULL
+{CODES_OF_ORDER} WHERE line.order_id = $1 AND code.burned_at IS NULL AND code.burn_at IS NULL AND line.state <> 'void'
   AND code.replaced_by IS NULL
   AND coalesce(sku.burn_hours, $2) = 0
 ORDER BY code.line_id, code.id

@@ -10,10 +10,12 @@ from core import db
 from core.checkout import acts
 from core.checkout.settle import settle
 from core.hooks import runtime
+from core.ids import new_token, token_hash
 from core.jobs.runner import Runner
 from core.ledger import chart, customers
 from core.ledger import service as ledger
 from core.money import Money
+from core.orders import service as orders
 from core.payments import chargebacks, jobs, money, queue, refunds
 from core.payments.method import Claim, ClaimState, Refund
 from core.payments.refunds import Who, Wish
@@ -229,6 +231,32 @@ async def test_codes_of_a_refunded_order_are_listed_when_they_shall_not_stay(gat
     assert await stocked.codes_by_state(sale.sku) == {"delivered": 1}
     await db.transaction(queue.seen, 1, await item(sale, "codes_out"), "voided there", people.anna)
     assert await questions(sale) == []
+
+
+async def test_held_codes_of_an_order_given_up_go_back_on_sale_or_are_set_aside(gateway, people):
+    for take, state in ((False, "free"), (True, "quarantined")):
+        sale = await sold(gateway, delivered=False)
+        await stocked.stock_up(sale.sku.id, [f"HELD-{sale.placed.ref}"])
+        await db.execute(
+            "UPDATE vault_code SET state = 'reserved', line_id = (SELECT id FROM orders_line WHERE order_id = $2)"
+            " WHERE sku_id = $1 AND state = 'free'",
+            sale.sku.id,
+            sale.placed.order_id,
+        )
+        await run(await ask(sale, 1990, people.anna, "hand", take_codes=take))
+        assert await stocked.codes_by_state(sale.sku) == {"void": 1, state: 1}
+
+
+async def test_codes_that_shall_not_stay_are_shown_to_their_buyer_no_more(gateway, people):
+    session = new_token()
+    placed = await stocked.order(await stocked.sku(1), who=stocked.buyer(session=session))
+    await settle("epay", stocked.paid(placed), "callback")
+    look = (placed.ref, token_hash(session), "203.0.113.9", "test")
+    assert len((await orders.reveal(*look))[1]) == 1
+    [payment] = await money.payments_of(placed.order_id)
+    sale = SimpleNamespace(placed=placed, payment=payment)
+    await run(await ask(sale, 1990, people.anna, "hand", take_codes=True))
+    assert (await orders.reveal(*look))[1] == []
 
 
 async def test_what_is_kept_becomes_revenue(gateway, people):

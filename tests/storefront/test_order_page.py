@@ -269,9 +269,19 @@ async def test_a_wrong_amount_is_told_honestly(buyer: Buyer, stock: Any) -> None
     order = await buyer.place()
     await buyer.pay(order, "wrong_amount")
     told = (await buyer.get(order)).text
-    assert heading(told) == "Your payment is here; a person is looking at it"
-    assert "The amount that arrived is not the amount of this order." in told
+    assert heading(told) == "A part of your payment is here"
+    assert "Less arrived than this order costs: CN¥7.50 are missing." in told
     assert (await facts(order))["delivered"] == 0
+
+
+async def test_the_rest_is_paid_on_the_same_page(buyer: Buyer, stock: Any) -> None:
+    order = await buyer.place()
+    await buyer.pay(order, "wrong_amount")
+    assert (await buyer.post(f"{order}/pay", {"method": "sandbox"})).status_code == 303
+    await buyer.pay(order, "paid")
+    page = (await buyer.get(order)).text
+    assert heading(page) == "Here it is. Enjoy!"
+    assert (await facts(order))["delivered"] == 1
 
 
 async def test_a_failed_payment_leaves_the_order_open(buyer: Buyer, stock: Any) -> None:
