@@ -61,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     flag(add, "--json", "print the facts as JSON")
     add = command("rotate-keys", admin("rotate_keys"), "Bring codes and secrets under a new key while the shop sells.")
     flag(add, "--master", "renew the master key instead, or move the keyring to the provider that is set up now")
+    flag(add, "--to-file", "move the keyring from a transit engine back to a key file")
     flag(add, "--json", "print the facts as JSON")
     add = command("backup", admin("backup"), "Back the shop up into one sealed file while it sells.")
     add(

@@ -119,8 +119,9 @@ def rotate_keys(config: Config, args: argparse.Namespace) -> int:
         await _load_key(config)
         async with keyring.following(config, shown=False):
             keys.current().check_opens_codes()
-            work = rotate.rotate_master if args.master else rotate.rotate
-            return await work(config, _say)
+            if args.master or args.to_file:
+                return await rotate.rotate_master(config, _say, to_file=args.to_file)
+            return await rotate.rotate(config, _say)
 
     facts = _on_database(config, act)
     return _tell(args, facts, rotate.summary(facts))

@@ -319,9 +319,9 @@ async def tend(config: Config, say: Say) -> None:
 # -- the master key itself --------------------------------------------------------------
 
 
-async def rotate_master(config: Config, say: Say) -> Facts:
+async def rotate_master(config: Config, say: Say, *, to_file: bool = False) -> Facts:
     """Wrap the keyring anew: with a new key file, with the newest key of a transit engine, or after a move."""
-    known = providers(config)
+    known = sorted(providers(config), key=lambda one: to_file and not isinstance(one, Local))
     first = known[0]
     new = _new_key_file(config) if isinstance(first, Local) and not config.master_key else None
     rows = await db.fetch(keyring.ROWS)
@@ -336,7 +336,7 @@ async def rotate_master(config: Config, say: Say) -> Facts:
 def _new_key_file(config: Config) -> keys.MasterKey:
     """Until the keyring is wrapped anew the file holds the new key and the old ones: all of them open."""
     new = keys.MasterKey(secrets.token_bytes(keys.KEY_BYTES))
-    keys.write(config.master_key_file, [new, *keys.load(config)])
+    keys.write(config.master_key_file, [new, *(keys.load(config) if config.master_key_file.exists() else [])])
     crash_point("rotate.master_written")
     return new
 

@@ -243,6 +243,11 @@ async def test_moving_from_a_key_file_to_the_engine_and_renewing_its_key(
     await keyring.unlock(config)
     assert cipher.open_secret("totp", blob) == b"x"
 
+    facts = await rotate.rotate_master(config, said.append, to_file=True)
+    assert facts == {"provider": "local", "keys": 2, "key_file_changed": True}
+    await keyring.unlock(before)
+    assert cipher.open_secret("totp", blob) == b"x"
+
 
 async def test_a_new_key_file_and_keys_from_the_environment(new_keyring: None, config: Config, tmp_path: Path) -> None:
     config = dataclasses.replace(config, transit=None)
