@@ -15,10 +15,13 @@ from core import clock, db
 from core.checkout.settle import Outcome, settle
 from core.hooks import runtime
 from core.ids import new_token, token_hash
+from core.jobs.runner import Runner
+from core.messages import compose
 from core.orders import service as orders
 from core.orders.view import order_view
 from core.refused import Refused
-from core.vault import burn, cipher, reveal
+from core.shops import service as shops
+from core.vault import burn, cipher, jobs, reveal
 from tests import stocked
 
 HOURS = 24
@@ -252,6 +255,23 @@ async def test_the_timer_goes_in_small_batches_past_what_is_held():
     assert await one.steps() == [("revealed", "buyer", 3), ("burned", "system", 2), ("burned", "system", 1)]
 
 
+async def test_the_job_goes_on_until_nothing_is_due():
+    orders_of_many = [await sold(100) for _ in range(6)]
+    for one in orders_of_many:
+        await one.show()
+    assert 100 * len(orders_of_many) > jobs.burn.AT_ONCE
+    job_id = await db.fetchval("INSERT INTO jobs_job (name) VALUES ('vault.burn') RETURNING id")
+    before = await db.fetchval("SELECT coalesce(max(id), 0) FROM audit_entry")
+    with later(HOURS + 0.1):
+        await (await Runner(1).start(job_id))
+    assert [{row["blob"] for row in await one.rows()} for one in orders_of_many] == [{None}] * 6
+    told = await db.fetch("SELECT actor, act, detail FROM audit_entry WHERE id > $1 ORDER BY id", before)
+    assert [tuple(row) for row in told] == [
+        ("system", "codes.burned", {"codes": 500}),
+        ("system", "codes.burned", {"codes": 100}),
+    ]
+
+
 async def test_the_database_itself_holds_burned_and_empty_together():
     one = await sold()
     (row,) = await one.rows()
@@ -288,6 +308,26 @@ async def test_burned_codes_go_into_no_mail():
     assert await reveal.codes_for_mail(one.order_id) == []
     mailed = await db.fetch("SELECT order_id FROM orders_event WHERE kind = 'codes_mailed'")
     assert [row["order_id"] for row in mailed] == [kept.order_id]
+
+
+async def test_a_mail_with_codes_names_the_burned_ones_by_their_mask():
+    await db.execute("UPDATE shops_shop SET settings = settings || '{\"mail_codes\": true}'")
+    shops.forget()
+    one, plain = await sold(2, burn_hours=HOURS), await sold(1)
+    await one.show()
+    first, second = await one.rows()
+    await db.execute("UPDATE vault_code SET blob = NULL, burned_at = now() WHERE id = $1", first["id"])
+
+    async def mail(sale: Sold) -> str:
+        facts = {"id": 1, "shop_id": 1, "order_id": sale.order_id, "event": "order_delivered", "locale": "en"}
+        message = {**facts, "recipient": "b@example.com", "created_at": clock.now()}
+        return (await compose.outgoing(message, 1, "http://shop.test")).text
+
+    text = await mail(one)
+    assert f"{first['mask']} (erased for good)" in text
+    assert f"{second['mask']} (only on the order page)" in text
+    assert not any(code in text for code in one.codes)
+    assert plain.codes[0] in await mail(plain)
 
 
 async def test_a_dump_has_neither_the_code_nor_its_sealed_text(engines, database):
