@@ -18,8 +18,15 @@ from core.web.errors import Conflict, NotFound, WebError
 from core.web.i18n import _
 from core.web.openapi import Problem, problems
 
+STORABLE = "^[^\\u0000]*$"
 CODE = Annotated[
-    str, Meta(min_length=1, max_length=100, description="As typed or scanned; case, blanks and hyphens do not matter")
+    str,
+    Meta(
+        min_length=1,
+        max_length=100,
+        pattern=STORABLE,
+        description="As typed or scanned; case, blanks and hyphens do not matter",
+    ),
 ]
 REQUEST_ID = Annotated[
     str,
@@ -30,18 +37,15 @@ REQUEST_ID = Annotated[
         description="Yours, new for each act: the same id gets the same answer again",
     ),
 ]
-PLACE = Annotated[str, Meta(max_length=100, description="Till, branch or web shop; shown as the place of the use")]
+PLACE = Annotated[
+    str,
+    Meta(max_length=100, pattern=STORABLE, description="Till, branch or web shop; shown as the place of the use"),
+]
 AMOUNT = Annotated[int, Meta(ge=1, le=10**12, description="Minor units, such as fen or cents")]
 CURRENCY = Annotated[str, Meta(pattern="^[A-Z]{3}$")]
 
-STATUSES = {
-    Outcome.MISTYPED: 422,
-    Outcome.UNKNOWN: 404,
-    Outcome.AMOUNT_NEEDED: 422,
-    Outcome.AMOUNT_NOT_ALLOWED: 422,
-    Outcome.WRONG_CURRENCY: 422,
-}
-"""Every other refusal is a 409: it was possible once, or will be."""
+NO_SUCH = (Outcome.MISTYPED, Outcome.UNKNOWN)
+"""Answered with 404; every other refusal is a 409."""
 
 
 class Look(msgspec.Struct, forbid_unknown_fields=True):
@@ -62,7 +66,7 @@ class Redeem(msgspec.Struct, forbid_unknown_fields=True):
 class Void(msgspec.Struct, forbid_unknown_fields=True):
     request_id: REQUEST_ID
     code: CODE
-    reason: Annotated[str, Meta(min_length=1, max_length=redeem.MOST_REASON)]
+    reason: Annotated[str, Meta(min_length=1, max_length=redeem.MOST_REASON, pattern=STORABLE)]
     place: PLACE = ""
 
 
@@ -167,7 +171,7 @@ def _good(answer: Answer) -> Answer:
         SAYS[answer.outcome],
         _("Nothing was changed."),
         _("Asked again with this id, the answer stays the same."),
-        status=STATUSES.get(answer.outcome, 409),
+        status=404 if answer.outcome in NO_SUCH else 409,
         context={"code": answer.outcome.value, "more": {"redemption": msgspec.to_builtins(answer)}},
     )
 

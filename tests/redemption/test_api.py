@@ -83,14 +83,14 @@ async def test_every_refusal_has_a_code_that_stays(api):
     await send(api, "/void", request_id=new_id(), code=void, reason="stolen")
     wrong = used[:-1] + ("2" if used[-1] != "2" else "3")
     for body, status, said in (
-        ({"code": wrong}, 422, "code_mistyped"),
+        ({"code": wrong}, 404, "code_mistyped"),
         ({"code": own_code.new_body()}, 404, "code_unknown"),
         ({"code": used}, 409, "code_used"),
         ({"code": void}, 409, "code_void"),
         ({"code": unsold}, 409, "code_not_sold"),
-        ({"code": card}, 422, "amount_needed"),
+        ({"code": card}, 409, "amount_needed"),
         ({"code": card, "amount": 101, "currency": "CNY"}, 409, "balance_too_low"),
-        ({"code": card, "amount": 1, "currency": "USD"}, 422, "wrong_currency"),
+        ({"code": card, "amount": 1, "currency": "USD"}, 409, "wrong_currency"),
     ):
         answer = await send(api, status=status, request_id=new_id(), **body)
         assert (answer["code"], answer["status"]) == (said, status)
@@ -279,6 +279,8 @@ async def test_the_document_tells_exactly_the_api(address, keys):
             "/api/v1/redemptions/{request_id}",
         }
         assert "://" not in answer.text.replace("https://json-schema.org", "")
+        for name in ("Look", "Redeem", "Void"):
+            assert document["components"]["schemas"][name]["additionalProperties"] is False
         for path, operations in document["paths"].items():
             for operation in operations.values():
                 assert {"200", "400", "401", "403", "429", "503"} <= set(operation["responses"]), path
