@@ -40,7 +40,8 @@ async def send(args: Args, lease: Lease) -> None:
     except ValueError as error:
         raise GiveUp(str(error)) from None
     except NotNow as error:
-        await lease.write(service.wait, message["id"], str(error))
+        with speaking((await shops.by_id(message["shop_id"])).locale):
+            await lease.write(service.wait, message["id"], str(error.text))
         raise
     try:
         # what goes wrong is told to the merchant
