@@ -97,9 +97,12 @@ def error_page(request: Request[Any, Any, Any], answer: Answer) -> Response[Any]
         log.exception("the error page could not be drawn")
         text = _plain(answer, visit)
     headers = {**answer.headers, "Vary": VARY}
+    status = answer.status
     if partial and context.get("template"):
+        # A page of its own takes the whole window; the layout sends what is 403 to the corner for toasts.
+        status = 422
         headers.update({"HX-Retarget": "body", "HX-Reswap": "innerHTML"})
-    return Response(text, status_code=answer.status, media_type=HTML, headers=headers)
+    return Response(text, status_code=status, media_type=HTML, headers=headers)
 
 
 def _to_sign_in(visit: Visit, path: str, answer: Answer) -> Response[Any]:
