@@ -118,7 +118,8 @@ WHERE code.sku_id = sku.id AND code.state = 'free' AND code.slot < {SELLABLE_FRO
 """  # noqa: S608 - put together from constants
 TAKE_BACK = f"""
 UPDATE vault_code code SET state = 'free' FROM catalog_sku sku JOIN shops_shop shop ON shop.id = sku.shop_id
-WHERE code.sku_id = sku.id AND code.state = 'quarantined' AND code.hold_id IS NULL AND code.slot >= {SELLABLE_FROM}
+WHERE code.sku_id = sku.id AND code.state = 'quarantined' AND code.hold_id IS NULL AND code.slot < 0
+  AND code.slot >= {SELLABLE_FROM}
 """  # noqa: S608 - put together from constants
 
 
