@@ -49,6 +49,7 @@ async def make(tx: db.Tx, batch: Batch, shape: Shape, count: int) -> list[Made]:
     ids = [row["id"] for row in rows]
     records, made = await asyncio.to_thread(_sealed, batch, shape, ids)
     await tx.copy("vault_code", COLUMNS, records)
+    await tx.execute("UPDATE vault_batch SET seals = seals + $2 WHERE id = $1", batch.id, count)
     return made
 
 
