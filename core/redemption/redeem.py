@@ -146,6 +146,18 @@ async def redeem(
     return await _try(till, Wish("redeem", code, request_id, amount, currency))
 
 
+async def redeem_rest(tx: db.Tx, till: Till, request_id: str, code: str) -> Answer:
+    """Use all that is left on a value card, in the caller's transaction. A code that works once is only looked at.
+
+    :raises RequestReused: when the request id stands for another wish.
+    """
+    body = own_code.read(code)
+    seen = await _tried(tx, till, Wish("verify", code), body)
+    if not seen.ok or seen.card is None or seen.card.kind != "value":
+        return seen
+    return await _tried(tx, till, Wish("redeem", code, request_id, seen.card.balance, seen.card.currency), body)
+
+
 async def void(till: Till, request_id: str, code: str, reason: str) -> Answer:
     """Make a code worthless for ever.
 
