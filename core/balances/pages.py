@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, get, post
 
 from core import db
-from core.balances import MAIL_LINK
+from core.balances import MAIL_LINK, cards
 from core.ids import token_hash
 from core.jobs import enqueue, ring
 from core.ledger import chart, customers
 from core.people import contact_proof, sessions
 from core.people.email import read_email
+from core.redemption.redeem import RequestReused, Till
 from core.refused import Refused
 from core.web import limits
 from core.web.errors import FormError
@@ -31,6 +32,10 @@ SHOWN = 100
 
 @get("/balance", opt={"who": "anyone", "session": True})
 async def balance(request: AnyRequest) -> Response[Any]:
+    return await _mine(request)
+
+
+async def _mine(request: AnyRequest, errors: dict[str, Any] | None = None, status: int = 200) -> Response[Any]:
     visit: Visit = request.scope["state"]["visit"]
     contacts = await contact_proof.proven(visit.shop.id, visit.session.id_hash) if visit.session else []
     if not contacts:
@@ -38,10 +43,12 @@ async def balance(request: AnyRequest) -> Response[Any]:
     balances = [one for contact in contacts for one in await customers.of_contact(visit.shop.id, contact)]
     context = {
         "contacts": contacts,
+        "pairs": [(contact, contact) for contact in contacts],
         "balances": [(one, await customers.history(one, SHOWN)) for one in balances],
         "kinds": chart.KINDS,
+        "errors": errors or {},
     }
-    return page(request, "balances/mine.html", context)
+    return page(request, "balances/mine.html", context, status=status)
 
 
 def _door(request: AnyRequest, kept: dict[str, Any], errors: dict[str, Any], status: int = 200) -> Response[Any]:
@@ -105,6 +112,35 @@ async def open_link(request: AnyRequest) -> Response[Any]:
     return begin(response, fresh, max_age=sessions.BUYER_SECONDS) if fresh else response
 
 
+class Card(msgspec.Struct):
+    code: Line
+    contact: Line
+    key: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{8,100}$")]
+
+
+@post("/balance/card", opt={"who": "buyer", "max_body": 4096})
+async def put_card_in(request: AnyRequest) -> Response[Any]:
+    """Top up with a value card of this shop."""
+    visit: Visit = request.scope["state"]["visit"]
+    try:
+        sent = await read_form(request, Card)
+        if sent.contact not in await contact_proof.proven(visit.shop.id, visit.session.id_hash):
+            return see_other("/balance")
+        till = Till(visit.shop.id, visit.shop.timezone, _caller(visit), "/balance", visit.ip or None)
+        money = await cards.put_in(till, sent.contact, sent.key, sent.code)
+    except FormError as error:
+        return await _mine(request, dict(error.fields), 422)
+    except Refused as refused:
+        return await _mine(request, {refused.field or "code": refused.text}, 422)
+    except RequestReused:
+        return see_other("/balance")
+    return flash(see_other("/balance"), _("%(sum)s was put into your balance.", sum=money.text(visit.locale)))
+
+
+def _caller(visit: Visit) -> str:
+    return f"buyer:{visit.session.id_hash.hex()[:16]}"
+
+
 @post("/balance/leave", opt={"who": "buyer", "max_body": 4096})
 async def leave(request: AnyRequest) -> Response[Any]:
     visit: Visit = request.scope["state"]["visit"]
@@ -112,4 +148,4 @@ async def leave(request: AnyRequest) -> Response[Any]:
     return flash(see_other("/balance"), _("Your balance is closed on this device."))
 
 
-ROUTES = (balance, ask_for_link, link_page, open_link, leave)
+ROUTES = (balance, ask_for_link, link_page, open_link, put_card_in, leave)

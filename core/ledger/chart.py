@@ -103,6 +103,7 @@ KINDS: dict[str, Text] = {
     "balance_out": _("Balance taken out"),
     "balance_paid": _("Paid from balance"),
     "balance_refund": _("Refund to balance"),
+    "balance_card": _("Value card put in"),
 }
 """What entries are called on pages."""
 

@@ -12,7 +12,9 @@ from core.balances.jobs import _write
 from core.ledger import customers
 from core.messages import compose
 from core.people import contact_proof
+from tests import stocked
 from tests.console import audited, everything, newest_audit, words
+from tests.redemption.own import a_code
 
 
 @pytest.fixture(autouse=True)
@@ -151,3 +153,40 @@ async def test_a_guessed_or_late_link_opens_nothing(browser):
         assert (await browser.get("/balance/open", params={"k": guess})).status_code == 404
     assert (await browser.post("/balance/open", data={"token": token})).status_code == 404
     assert {name: rows for name, rows in (await everything()).items() if name != "people_session"} == before
+
+
+async def opened(browser, contact: str) -> dict[str, str]:
+    """The browser with that balance open; gives what its forms must send."""
+    token = await contact_proof.new_link(1, contact)
+    answer = await browser.post("/balance/open", data={"token": token})
+    return {"x-csrf-token": answer.headers["x-csrf-token"]}
+
+
+async def test_a_value_card_is_put_in_on_the_page(browser):
+    contact, code = "card@example.com", await a_code(face_value=2500)
+    sent = {"contact": contact, "key": secrets.token_hex(8)}
+    headers = await opened(browser, contact)
+    wrong = await browser.post("/balance/card", data={**sent, "code": "NOT-A-CARD"}, headers=headers)
+    assert wrong.status_code == 422 and "mistyped" in words(wrong.text) and "NOT-A-CARD" not in wrong.text
+    assert await held(contact) == []
+    stranger = await browser.post(
+        "/balance/card", data={**sent, "contact": "other@example.com", "code": code}, headers=headers
+    )
+    assert stranger.status_code == 303
+    assert (await held(contact), await held("other@example.com")) == ([], [])
+    done = await browser.post("/balance/card", data={**sent, "code": code}, headers=headers)
+    assert (done.status_code, done.headers["location"]) == (303, "/balance")
+    page = words((await browser.get("/balance")).text)
+    assert "CN¥25.00 was put into your balance." in page and "Value card put in" in page
+    assert await held(contact) == [2500]
+
+
+async def test_who_bought_here_gets_a_link_without_a_balance_too():
+    what = await stocked.sku(1)
+    placed = await stocked.order(what, who=stocked.buyer("bought@example.com"))
+    assert await db.transaction(_write, 1, "bought@example.com", "en") == []
+    assert await db.fetchval("SELECT count(*) FROM messages_message WHERE recipient = 'bought@example.com'") == 0
+    await db.execute("UPDATE orders_order SET payment_state = 'paid' WHERE id = $1", placed.order_id)
+    await db.transaction(_write, 1, "bought@example.com", "en")
+    events = await db.fetch("SELECT event FROM messages_message WHERE recipient = 'bought@example.com'")
+    assert [row["event"] for row in events] == ["balance_link"]
