@@ -21,7 +21,7 @@ from core.db import Tx
 from core.ids import new_ref
 from core.refused import Refused
 from core.vault import keys
-from core.vault.reveal import open_row
+from core.vault.reveal import burned, open_row
 from core.web.i18n import Text, _
 
 MOST_CODES = 500_000
@@ -96,14 +96,14 @@ RETURNING id, shop_id, sku_id, batch_id, code_state, codes, up_to, files
 
 READ = """
 WITH code AS MATERIALIZED (
-    SELECT code.id, code.line_id, code.state, code.blob, code.mask, code.note, code.expires_on, code.delivered_at,
-           code.shop_id, code.sku_id, code.batch_id, batch.wrapped_key, batch.key_version, batch.name AS batch, o.ref
+    SELECT code.id, code.line_id, code.state, code.blob, code.burn_at, code.mask, code.note, code.expires_on,
+           code.delivered_at, code.shop_id, code.sku_id, code.batch_id, batch.wrapped_key, batch.key_version, batch.name AS batch, o.ref
     FROM vault_code code JOIN vault_batch batch ON batch.id = code.batch_id
     LEFT JOIN orders_line line ON line.id = code.line_id LEFT JOIN orders_order o ON o.id = line.order_id
     WHERE code.id = ANY($1) AND code.state = $2
 ), log AS (
     INSERT INTO vault_reveal (code_id, line_id, staff_id, ip, export_id)
-    SELECT id, line_id, $3, $4, $5 FROM code WHERE blob IS NOT NULL
+    SELECT id, line_id, $3, $4, $5 FROM code WHERE blob IS NOT NULL AND (burn_at IS NULL OR burn_at > $6)
 )
 SELECT * FROM code ORDER BY id
 """
@@ -259,17 +259,18 @@ async def _csv(who: Person, export: Export) -> AsyncIterator[bytes]:
         export.codes,
     )
     for at in range(0, len(ids or ()), PIECE):
-        rows = await db.fetch(READ, ids[at : at + PIECE], export.code_state, who.staff_id, who.ip, export.id)
-        yield _written([_row(row) for row in rows])
+        now = clock.now()
+        rows = await db.fetch(READ, ids[at : at + PIECE], export.code_state, who.staff_id, who.ip, export.id, now)
+        yield _written([_row(row, now) for row in rows])
 
 
-def _row(row: Any) -> tuple[Any, ...]:
+def _row(row: Any, now: datetime) -> tuple[Any, ...]:
     """A burned code keeps its line, without the code. Codes stand as they are, other text never as a formula."""
-    burned = row["blob"] is None
+    gone = burned(row, now)
     others = (row["batch"], row["expires_on"] or "", row["note"], row["ref"] or "", row["delivered_at"] or "")
     return (
-        "" if burned else open_row(row).reveal(),
-        BURNED if burned else row["state"],
+        "" if gone else open_row(row).reveal(),
+        BURNED if gone else row["state"],
         row["mask"],
         *(_harmless(str(text)) for text in others),
     )

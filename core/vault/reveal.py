@@ -89,6 +89,11 @@ def shown_codes(rows: list[Any]) -> list[RevealedCode]:
     return [replace(code, burn_at=row[len(SEALED)]) for code, row in zip(codes, rows, strict=True)]
 
 
+def burned(row: Any, now: datetime) -> bool:
+    """Erased, or past its window: the timer comes by once a minute."""
+    return row["blob"] is None or (row["burn_at"] is not None and row["burn_at"] <= now)
+
+
 async def codes_for_mail(order_id: int, burn_hours: int = 0) -> list[RevealedCode]:
     """The codes of an order for a mail that the merchant chose to send with codes; written down as such.
 

@@ -10,7 +10,7 @@ from core.audit import service as audit
 from core.db import Tx
 from core.refused import Refused
 from core.vault import keys
-from core.vault.reveal import CODES_OF_ORDER, RevealedCode, opened
+from core.vault.reveal import CODES_OF_ORDER, RevealedCode, burned, opened
 from core.web.i18n import _, ngettext
 
 SHORTEST_REASON = 5
@@ -75,7 +75,8 @@ async def look(who: Onlooker, ref: str, reason: str, code_id: int | None = None)
 
 async def _look(tx: Tx, who: Onlooker, ref: str, reason: str, code_id: int | None) -> list[RevealedCode] | None:
     rows = await tx.fetch(CODES, who.shop_id, ref, code_id)
-    kept = [row for row in rows if row["blob"] is not None]
+    now = clock.now()
+    kept = [row for row in rows if not burned(row, now)]
     if not kept:
         raise Refused(_("Erased for good: nobody can show it any more.") if rows else _("There is no code to show."))
     if not await _within_the_day(tx, who, len(kept)):

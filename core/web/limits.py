@@ -42,7 +42,6 @@ LIMITS: dict[str, Limit] = {
     "code-misses": Limit(30, 600, by="key", strict=True),
     "bad-key": Limit(30, 300, strict=True),
     "forged": Limit(600, 3600),
-    "stranger": Limit(30, 3600),
     "api": Limit(1200, 60),
 }
 

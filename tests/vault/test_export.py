@@ -17,6 +17,7 @@ import pytest
 from stream_unzip import IncorrectAESPasswordError, stream_unzip
 
 from core import clock, db
+from core.people import passwords
 from core.refused import Refused
 from core.vault import burn, export, keys
 from core.vault.export import Person, Wanted
@@ -27,6 +28,7 @@ from tests.stocked import Sku
 from tests.vault.test_burn import sold
 
 PASSWORD = "0123456789ABCDEFGHJKMNPQ"
+SECRET = "seven quiet otters 41"
 REASON = "moving to another shop"
 _numbers = itertools.count(1)
 
@@ -249,6 +251,18 @@ async def test_burned_codes_keep_their_line_without_the_code(two):
     assert [line["code"] for line in rows_of(await the_file(two.asker, number))] == ["", ""]
 
 
+async def test_what_is_past_its_window_is_not_exported_either(two):
+    one = await sold(1, burn_hours=1)
+    await one.show()
+    (code,) = await one.rows()
+    number = await approved(two, Wanted(code["sku_id"], None, "delivered", REASON))
+    later = clock.now() + timedelta(hours=1, seconds=1)
+    with clock.use(lambda: later):
+        (line,) = rows_of(await the_file(two.asker, number))
+    assert (line["code"], line["state"], line["mask"]) == ("", export.BURNED, code["mask"])
+    assert await db.fetchval("SELECT count(*) FROM vault_reveal WHERE export_id = $1", number) == 0
+
+
 async def test_codes_stand_as_they_are_and_other_text_is_no_formula(two):
     what = await stocked.sku(0)
     odd = ['=1+1,"quoted"', "+86 卡密\tTAB"]
@@ -340,6 +354,14 @@ async def test_who_has_not_proven_who_they_are_gets_nothing(address, two):
         page = await staff.post(f"/admin/exports/{number}/file", 403, password=PASSWORD)
         assert 'name="proof_password"' in page
         assert await everything() == before
+        await db.execute(
+            "UPDATE people_staff SET password_hash = $2 WHERE id = $1", mine, await passwords.hashed(SECRET)
+        )
+        held = re.search(r'name="proof_held" value="([^"]+)"', page)
+        assert held
+        proof = {"csrf": staff.csrf, "proof_held": held[1], "proof_password": SECRET}
+        answer = await staff.http.post(f"/admin/exports/{number}/file", data=proof)
+        assert [one["code"] for one in rows_of(answer.content)] == what.codes
 
 
 async def test_without_the_right_there_is_no_page(address):

@@ -111,6 +111,15 @@ async def test_what_was_burned_is_shown_to_nobody(who):
     assert await looks(who) == (1, 1)
 
 
+async def test_what_is_past_its_window_is_not_shown_to_staff_either(who):
+    one = await sold()
+    await one.show()
+    next_day = clock.now() + timedelta(hours=24, seconds=1)
+    with clock.use(lambda: next_day), pytest.raises(Refused, match="Erased for good"):
+        await staff_reveal.look(who, one.ref, REASON)
+    assert await looks(who) == (0, 0)
+
+
 async def test_a_look_does_not_begin_the_buyers_window(who):
     one = await sold()
     await staff_reveal.look(who, one.ref, REASON)

@@ -9,9 +9,11 @@ SQL = """
 CREATE TABLE orders_stranger (
     order_id      bigint NOT NULL REFERENCES orders_order,
     session_hash  bytea NOT NULL REFERENCES people_session ON DELETE CASCADE,
-    at            timestamptz NOT NULL DEFAULT now(),
+    ip            inet NOT NULL,
+    at            timestamptz NOT NULL,
     PRIMARY KEY (session_hash, order_id)
 );
+CREATE INDEX orders_stranger_ip ON orders_stranger (ip, at);
 """
 
 forwards = ddl_migration("orders", ID, DESCRIPTION, SQL)
