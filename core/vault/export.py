@@ -97,7 +97,8 @@ RETURNING id, shop_id, sku_id, batch_id, code_state, codes, up_to, files
 READ = """
 WITH code AS MATERIALIZED (
     SELECT code.id, code.line_id, code.state, code.blob, code.burn_at, code.mask, code.note, code.expires_on,
-           code.delivered_at, code.shop_id, code.sku_id, code.batch_id, batch.wrapped_key, batch.key_version, batch.name AS batch, o.ref
+           code.delivered_at, code.shop_id, code.sku_id, code.batch_id, batch.wrapped_key, batch.key_version,
+           batch.name AS batch, o.ref
     FROM vault_code code JOIN vault_batch batch ON batch.id = code.batch_id
     LEFT JOIN orders_line line ON line.id = code.line_id LEFT JOIN orders_order o ON o.id = line.order_id
     WHERE code.id = ANY($1) AND code.state = $2

@@ -15,7 +15,7 @@ from core import clock, db
 from core.refused import Refused
 from core.vault import burn, staff_reveal
 from core.vault.staff_reveal import Onlooker
-from tests import console
+from tests import console, stocked
 from tests.console import everything, words
 from tests.vault.test_burn import Sold, sold
 
@@ -240,3 +240,31 @@ async def test_what_goes_wrong_is_told_on_the_order(address):
         assert "Erased for good: nobody can show it any more." in words(page)
         assert "Look at a code" not in page
     assert await db.fetchval("SELECT count(*) FROM vault_reveal") == looked
+
+
+async def test_the_settings_of_shop_and_sku_are_kept(address):
+    async with console.signed_in(address, "manager") as staff:
+        selling = {
+            "reservation_minutes": "15",
+            "open_orders_per_contact": "100",
+            "open_orders_per_address": "100",
+            "show_stock": "band",
+            "burn_hours": "48",
+            "staff_codes_per_day": "7",
+        }
+        page = await staff.post("/admin/settings/selling", **selling)
+        assert 'name="burn_hours" type="number" value="48"' in page
+        assert 'name="staff_codes_per_day" type="number" value="7"' in page
+        kept = await db.fetchval("SELECT settings FROM shops_shop WHERE id = 1")
+        assert (kept["burn_hours"], kept["staff_codes_per_day"]) == (48, 7)
+        page = await staff.post("/admin/settings/selling", 422, **{**selling, "burn_hours": "9000"})
+        assert (await db.fetchval("SELECT settings FROM shops_shop WHERE id = 1")) == kept
+        what = await stocked.sku(0)
+        row = await db.fetchrow("SELECT product_id, version FROM catalog_sku WHERE id = $1", what.id)
+        path = f"/admin/products/{row['product_id']}/skus/{what.id}"
+        form = {"code": what.code, "price": "19.90", "title_en": "One", "listed": "on"}
+        page = await staff.post(path, **form, burn_hours="0", version=str(row["version"]))
+        assert 'name="burn_hours" type="number" value="0"' in page
+        assert await db.fetchval("SELECT burn_hours FROM catalog_sku WHERE id = $1", what.id) == 0
+        await staff.post(path, **form, burn_hours="", version=str(row["version"] + 1))
+        assert await db.fetchval("SELECT burn_hours FROM catalog_sku WHERE id = $1", what.id) is None
