@@ -10,6 +10,7 @@ from litestar.params import FromPath
 from msgspec import Meta
 
 from core import db
+from core.web.errors import NotFound
 from core.web.forms import Line, read_query
 from core.web.i18n import Text, _, in_language
 from core.web.render import page, see_other
@@ -20,6 +21,7 @@ KINDS: dict[str, Text] = {
     "payment.forged": _("Forged callback"),
     "payment.unknown": _("Payment of no order"),
     "payment.wrong_amount": _("Wrong amount"),
+    "payment.chargeback": _("Charged back"),
     "order.wrong_link": _("Wrong link to an order"),
     "order.foreign_reveal": _("Codes of another's order asked for"),
     "order.second_reveal": _("Codes asked for in a second browser"),
@@ -32,14 +34,25 @@ class Filters(msgspec.Struct):
     page: Annotated[int, Meta(ge=1, le=100_000)] = 1
 
 
+MINE = "(shop_id = $1 OR (shop_id IS NULL AND $2))"
+"""What belongs to no shop is for the staff of the main one."""
+
+
+def mine(request: Request[Any, Any, Any]) -> tuple[int, bool]:
+    session = request.state.session
+    return session.shop_id, session.whole_server
+
+
 @get("/audit", opt={"who": "staff:audit.read"})
 async def log(request: Request[Any, Any, Any]) -> Response[str]:
     filters = read_query(request, Filters)
     rows = await db.fetch(
         "SELECT entry.*, staff.name, staff.email FROM audit_entry entry"
         " LEFT JOIN people_staff staff ON entry.actor = 'staff:' || staff.id"
-        " WHERE ($1 = '' OR entry.object = $1 OR entry.act = $1 OR entry.actor = $1 OR entry.object = 'order:' || $1)"
-        " ORDER BY entry.id DESC LIMIT $2 OFFSET $3",
+        f" WHERE {MINE.replace('shop_id', 'entry.shop_id')}"  # noqa: S608 - a constant
+        " AND ($3 = '' OR entry.object = $3 OR entry.act = $3 OR entry.actor = $3 OR entry.object = 'order:' || $3)"
+        " ORDER BY entry.id DESC LIMIT $4 OFFSET $5",
+        *mine(request),
         filters.q,
         PAGE + 1,
         (filters.page - 1) * PAGE,
@@ -50,24 +63,33 @@ async def log(request: Request[Any, Any, Any]) -> Response[str]:
 
 @get("/alarms", opt={"who": "staff:audit.read"})
 async def alarms(request: Request[Any, Any, Any]) -> Response[str]:
-    rows = await db.fetch("SELECT * FROM audit_alarm ORDER BY seen_at IS NOT NULL, id DESC LIMIT 200")
+    rows = await db.fetch(
+        f"SELECT * FROM audit_alarm WHERE {MINE} ORDER BY seen_at IS NOT NULL, id DESC LIMIT 200",  # noqa: S608 - a constant
+        *mine(request),
+    )
     shown = [{**row, "reason": in_language(row["reason"])} for row in rows]
     return page(request, "audit/alarms.html", {"alarms": shown, "kinds": KINDS})
 
 
 @post("/alarms/{alarm_id:int}/seen", opt={"who": "staff:audit.read"})
 async def seen(request: Request[Any, Any, Any], alarm_id: FromPath[int]) -> Response[Any]:
-    await db.execute(
-        "UPDATE audit_alarm SET seen_at = now(), seen_by = $2 WHERE id = $1 AND seen_at IS NULL",
+    found = await db.fetchval(
+        "UPDATE audit_alarm SET seen_at = coalesce(seen_at, now()), seen_by = coalesce(seen_by, $4)"
+        f" WHERE id = $3 AND {MINE} RETURNING id",
+        *mine(request),
         alarm_id,
         request.state.session.staff_id,
     )
+    if found is None:
+        raise NotFound()
     return see_other("/admin/alarms")
 
 
 @post("/alarms/seen", opt={"who": "staff:audit.read"})
 async def all_seen(request: Request[Any, Any, Any]) -> Response[Any]:
     await db.execute(
-        "UPDATE audit_alarm SET seen_at = now(), seen_by = $1 WHERE seen_at IS NULL", request.state.session.staff_id
+        f"UPDATE audit_alarm SET seen_at = now(), seen_by = $3 WHERE seen_at IS NULL AND {MINE}",  # noqa: S608 - a constant
+        *mine(request),
+        request.state.session.staff_id,
     )
     return see_other("/admin/alarms")
