@@ -86,6 +86,8 @@ def test_every_default_works_with_everything_and_with_little(event, locale, code
         "lines": [line],
         "codes": [{"product": "P", "sku": "S", "text": f"C-{n}"} for n in range(codes)],
         "orders": [{"ref": "V1", "product": "P", "placed": "today", "link": "https://shop.example/o/V1?k=t"}],
+        "skus": [{"product": "P", "sku": "S", "code": "P-1", "free": 2}],
+        "refunds": [{"amount": "¥1", "way": way} for way in ("source", "balance", "hand")],
     }
     written = texts.write(texts.default(event, locale), context)
     assert written.subject
