@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -21,8 +22,11 @@ from core.api import (
     GatewayUnavailable,
     HttpAnswer,
     Money,
+    NotSent,
     QrCode,
     Redirect,
+    Refund,
+    RefundState,
 )
 from plugins.payments.epay import plugin
 from plugins.payments.epay.gateway import read
@@ -453,3 +457,59 @@ async def test_a_shop_in_dollars_cannot_use_it(gateway: FakeEpay, context: MakeC
     tried = EpaySettings(gateway=gateway.address, pid=PID, key=KEY)
     result = await plugin.check(tried, context("payments.epay", tried, currency="USD"))
     assert result.answer is Check.WILL_NOT_WORK
+
+
+# -- giving money back --------------------------------------------------------------------
+
+
+async def paid(gateway: FakeEpay, method: Epay, ref: str) -> Refund:
+    await opened(gateway, method, an_attempt(ref))
+    gateway.script(pay_without_notify=True)
+    gateway.pay(ref)
+    trade_no = gateway.trade(ref)["trade_no"]
+    return Refund(f"{ref.partition('-')[0]}-R1", ref, trade_no, "V", Money(100, "CNY"), Money(100, "CNY"))
+
+
+async def test_a_refund_names_trade_and_sum(gateway: FakeEpay, method: Method) -> None:
+    epay = method()
+    refund = await paid(gateway, epay, "VBACK1-1")
+    gateway.script()
+    assert await epay.query_refund(refund) is None
+    assert (await epay.refund(replace(refund, amount=Money(40, "CNY")))).state is RefundState.DONE
+    assert gateway.trade("VBACK1-1")["refunds"] == [{"out_refund_no": "VBACK1-R1", "money": "0.40"}]
+    assert await epay.query_refund(refund) is None
+    by_our_number = replace(refund, ref="VBACK1-R2", gateway_ref="", amount=Money(60, "CNY"))
+    assert (await epay.refund(by_our_number)).state is RefundState.DONE
+    found = await epay.query_refund(refund)
+    assert found is not None and found.state is RefundState.DONE
+    assert await epay.query_refund(replace(refund, amount=Money(40, "CNY"))) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "sent"),
+    [
+        ("no", GatewayRefused, 0),
+        ("no, -1", GatewayUnavailable, 0),
+        ("done, -1", GatewayUnavailable, 1),
+        ("done, 0", GatewayUnavailable, 1),
+        ("done, garbage", GatewayUnavailable, 1),
+    ],
+)
+async def test_only_a_clear_no_counts_as_one(
+    gateway: FakeEpay, method: Method, answer: str, error: type[Exception], sent: int
+) -> None:
+    epay, ref = method(), f"VBACK{answer.replace(', ', '').replace('-', '')}-1"
+    refund = await paid(gateway, epay, ref)
+    gateway.script(refund=answer)
+    with pytest.raises(error):
+        await epay.refund(refund)
+    assert len(gateway.trade(ref)["refunds"]) == sent
+
+
+async def test_a_refund_that_never_left_says_so(method: Method) -> None:
+    refund = Refund("VX-R1", "VX-1", "T1", "VX", Money(100, "CNY"), Money(100, "CNY"))
+    with pytest.raises(NotSent):
+        await method(gateway="http://127.0.0.1:1").refund(refund)
+    with pytest.raises(GatewayRefused) as refused:
+        await method(key="wrong-merchant-key").refund(refund)
+    assert "wrong-merchant-key" not in str(refused.value)

@@ -9,13 +9,24 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import pytest
 
 from core import clock
-from core.api import Answer, Attempt, Claim, ClaimState, Forged, Money, Redirect
+from core.api import Answer, Attempt, Claim, ClaimState, Forged, Money, Redirect, Refund, RefundAnswer, RefundState
 from plugins.payments.sandbox import plugin
 from plugins.payments.sandbox.method import Sandbox
 from tests.payments.conftest import MakeContext, a_call, an_attempt
 
 ATTEMPT = an_attempt("VTEST-1", "sandbox")
-OUTCOMES = ["paid", "pending", "failed", "expired", "twice", "late", "wrong_amount", "replay"]
+OUTCOMES = [
+    "paid",
+    "pending",
+    "failed",
+    "expired",
+    "twice",
+    "late",
+    "wrong_amount",
+    "too_much",
+    "taken_back",
+    "replay",
+]
 
 
 @pytest.fixture
@@ -78,6 +89,8 @@ async def test_hostile_titles_stay_text(method: Sandbox) -> None:
         ("twice", ClaimState.PAID, 100),
         ("late", ClaimState.PENDING, 100),
         ("wrong_amount", ClaimState.PAID, 50),
+        ("too_much", ClaimState.PAID, 151),
+        ("taken_back", ClaimState.PAID, 100),
         ("replay", ClaimState.PAID, 100),
     ],
 )
@@ -98,6 +111,16 @@ async def test_paying_twice_is_two_events_and_a_replay_is_one(method: Sandbox) -
     assert once.answer is not None
     again = await pressed(method, forms(once.answer.body.decode())["replay"])
     assert once == again
+
+
+async def test_what_was_paid_can_be_taken_back_and_given_back(method: Sandbox) -> None:
+    paid = await pressed(method, forms(await shown(method, await link(method)))["taken_back"])
+    assert paid.answer is not None
+    taken = await pressed(method, forms(paid.answer.body.decode())["take"])
+    assert (taken.state, taken.amount) == (ClaimState.CHARGED_BACK, Money(100, "CNY"))
+    assert taken.event_key != paid.event_key
+    refund = Refund("VTEST-R1", "VTEST-1", paid.gateway_ref, "VTEST", Money(40, "CNY"), Money(100, "CNY"))
+    assert await method.refund(refund) == RefundAnswer(RefundState.DONE, "back-VTEST-R1")
 
 
 async def test_a_link_alone_reports_nothing(method: Sandbox) -> None:

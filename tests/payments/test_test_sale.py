@@ -139,6 +139,30 @@ def test_wrong_amount(visit: Visit) -> None:
     assert visit.shop.alarms() == [*alarms, "payment.wrong_amount"]
 
 
+def test_too_much_is_delivered_and_the_surplus_waits(visit: Visit) -> None:
+    visit.press("too_much")
+    assert visit.shop.order(visit.ref) == {
+        **DELIVERED,
+        "paid": PRICE + PRICE // 2 + 1,
+        "events": ["callback paid overpaid"],
+        "review": ["overpaid"],
+    }
+
+
+def test_taken_back_by_the_bank(visit: Visit) -> None:
+    visit.press("taken_back")
+    visit.press("take")
+    assert visit.shop.order(visit.ref) == {
+        **DELIVERED,
+        "payment": "charged_back",
+        "fulfilment": "void",
+        "events": ["callback paid paid", "callback charged_back charged_back"],
+        "review": ["codes_out", "chargeback"],
+    }
+    assert visit.shop.alarms()[-1] == "payment.chargeback"
+    assert visit.buyer.reveal(visit.ref) == []
+
+
 def test_pending_and_then_paid(visit: Visit, the_worker: Child) -> None:
     visit.press("pending")
     assert visit.shop.order(visit.ref) == {**UNPAID, "events": ["callback pending noted"]}

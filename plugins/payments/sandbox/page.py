@@ -36,6 +36,8 @@ CHOICES = {
     Act.TWICE: (_("Paid twice"), _("The buyer pays, and then pays once more.")),
     Act.LATE: (_("Paid late"), _("The money arrives after the order has expired.")),
     Act.WRONG_AMOUNT: (_("Wrong amount"), _("Only %(sum)s arrives.")),
+    Act.TOO_MUCH: (_("Too much"), _("%(sum)s arrive.")),
+    Act.TAKEN_BACK: (_("Charged back"), _("The buyer pays, and then their bank takes the money back.")),
     Act.REPLAY: (_("Replay"), _("The buyer pays, and the same message comes again and again.")),
 }
 
@@ -48,11 +50,15 @@ REPORTED = {
     Act.SECOND: _("The shop was told that the sum was paid a second time."),
     Act.LATE: _("Nothing was paid yet. The money arrives soon after the order expires at %(time)s UTC."),
     Act.WRONG_AMOUNT: _("The shop was told that %(sum)s was paid."),
+    Act.TOO_MUCH: _("The shop was told that %(sum)s was paid."),
+    Act.TAKEN_BACK: _("The shop was told that the sum was paid. Now the bank takes it back."),
+    Act.TAKE: _("The shop was told that the payer's bank took the money back."),
     Act.REPLAY: _("The shop was told that the sum was paid. Send the same message again as often as you like."),
 }
 
 NEXT = {
     Act.TWICE: (Act.SECOND, _("Pay a second time")),
+    Act.TAKEN_BACK: (Act.TAKE, _("Take the money back")),
     Act.REPLAY: (Act.REPLAY, _("Send the same message again")),
 }
 

@@ -23,6 +23,9 @@ class Act(StrEnum):
     SECOND = "second"
     LATE = "late"
     WRONG_AMOUNT = "wrong_amount"
+    TOO_MUCH = "too_much"
+    TAKEN_BACK = "taken_back"
+    TAKE = "take"
     REPLAY = "replay"
 
 
@@ -31,6 +34,7 @@ STATES = {
     Act.LATE: ClaimState.PENDING,
     Act.FAILED: ClaimState.FAILED,
     Act.EXPIRED: ClaimState.EXPIRED,
+    Act.TAKE: ClaimState.CHARGED_BACK,
 }
 SECOND_TRADE = "-again"
 
@@ -99,12 +103,14 @@ class Trade:
         return Claim(
             attempt_ref=self.attempt,
             state=state,
-            amount=self.wrong_money() if self.act is Act.WRONG_AMOUNT else self.money,
+            amount=self.wrong_money() if self.act in (Act.WRONG_AMOUNT, Act.TOO_MUCH) else self.money,
             gateway_ref=number(self.attempt, self.act) + again,
             event_key=f"{self.attempt}{again}:{state}",
         )
 
     def wrong_money(self) -> Money:
+        if self.act is Act.TOO_MUCH:
+            return Money(self.amount + self.amount // 2 + 1, self.currency)
         return Money(self.amount // 2 if self.amount > 1 else self.amount + 1, self.currency)
 
 
