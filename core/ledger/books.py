@@ -99,14 +99,20 @@ async def currencies(shop_id: int) -> list[str]:
     return [row["currency"] for row in rows]
 
 
+# Summed up by pairs of accounts first: one walk over the entries, of which there are many, and few pairs.
 # Balances of buyers are one line together: each has an account of its own.
 TRIAL = """
+WITH pair AS (
+    SELECT debit_id, credit_id, coalesce(sum(amount) FILTER (WHERE at < $3), 0) AS before,
+           coalesce(sum(amount) FILTER (WHERE at >= $3), 0) AS within
+    FROM ledger_entry WHERE currency = $2 AND at < $4 GROUP BY debit_id, credit_id
+), side AS (
+    SELECT debit_id AS account_id, before AS opening, within AS debit, 0 AS credit FROM pair
+    UNION ALL SELECT credit_id, -before, 0, within FROM pair
+)
 SELECT CASE WHEN starts_with(account.code, 'customer:') THEN 'customer' ELSE account.code END AS code,
-       coalesce(sum(posting.amount) FILTER (WHERE posting.at < $3), 0)::bigint AS opening,
-       coalesce(sum(posting.amount) FILTER (WHERE posting.at >= $3 AND posting.amount > 0), 0)::bigint AS debit,
-       coalesce(-sum(posting.amount) FILTER (WHERE posting.at >= $3 AND posting.amount < 0), 0)::bigint AS credit
-FROM ledger_account account JOIN ledger_posting posting ON posting.account_id = account.id AND posting.at < $4
-WHERE account.shop_id = $1 AND account.currency = $2 GROUP BY 1
+       sum(side.opening)::bigint AS opening, sum(side.debit)::bigint AS debit, sum(side.credit)::bigint AS credit
+FROM side JOIN ledger_account account ON account.id = side.account_id WHERE account.shop_id = $1 GROUP BY 1
 """
 
 
