@@ -306,11 +306,13 @@ def _as_is(type_: type, value: Any) -> Any:
 
 
 def _kept(values: dict[str, list[Any]]) -> dict[str, Any]:
+    """What the form is shown with again. Pages look things up by it, so signs no text can hold are taken out."""
     kept: dict[str, Any] = {}
     for name, items in values.items():
         if any(part in name for part in NOT_KEPT) or not items or isinstance(items[0], Upload):
             continue
-        kept[name] = items[0] if len(items) == 1 else items
+        texts = ["".join(sign for sign in item if sign not in CONTROL) for item in items]
+        kept[name] = texts[0] if len(texts) == 1 else texts
     return kept
 
 

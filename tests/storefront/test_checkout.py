@@ -154,6 +154,7 @@ BAD = {
     "an expression": ({"quantity": "1e3"}, 422),
     "no contact": ({"contact": ""}, 422),
     "blank contact": ({"contact": "   "}, 422),
+    "a zero byte in the SKU": ({"sku": f"{MUSIC}\0'"}, 404),
     "not a contact": ({"contact": "me"}, 422),
     "a naughty contact": ({"contact": NAUGHTY}, 422),
     "two contacts": ({"contact": "a@example.com, b@example.com"}, 422),
