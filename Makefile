@@ -21,9 +21,11 @@ bench: .venv/test.stamp
 	@mkdir -p build
 	$(BIN)/python tests/bench/run.py
 
-# Faults and races, over and over.
+# Faults and races, over and over, and the machine of tests/machine on as many random examples.
 ROUNDS ?= 20
+EXAMPLES ?= 5000
 soak: .venv/test.stamp
+	MACHINE_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -q tests/machine
 	@for round in $$(seq $(ROUNDS)); do \
 		echo "round $$round of $(ROUNDS)"; \
 		$(BIN)/pytest -q -n 2 --dist loadfile tests/faults tests/races tests/jobs tests/run || exit 1; \
