@@ -1,0 +1,161 @@
+"""The refund queue over HTTP: who may do what, the second person, and refusals that write nothing."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from core import db
+from core.checkout.settle import settle
+from core.shops import service as shops
+from tests import stocked
+from tests.console import audited, everything, newest_audit, running, signed_in, words
+
+
+@pytest.fixture(scope="module")
+async def address(database, redis_url, tmp_path_factory):
+    async with running(database, redis_url, tmp_path_factory.mktemp("home")) as address:
+        await db.execute("UPDATE shops_shop SET test_mode = false")
+        shops.forget()
+        yield address
+
+
+@pytest.fixture
+async def boss(address):
+    async with signed_in(address, "owner") as staff:
+        yield staff
+
+
+async def sold():
+    placed = await stocked.order(await stocked.sku(1))
+    await settle("epay", stocked.paid(placed), "callback")
+    payment = await db.fetchval("SELECT id FROM payments_event WHERE order_id = $1", placed.order_id)
+    return placed, {"order": placed.ref, "payment": str(payment), "way": "hand", "note": "by bank"}
+
+
+async def refund_of(placed):
+    return await db.fetchrow("SELECT * FROM payments_refund WHERE order_id = $1", placed.order_id)
+
+
+async def limit(boss, amount):
+    form = {
+        "reservation_minutes": "15",
+        "open_orders_per_contact": "1000",
+        "open_orders_per_address": "1000",
+        "show_stock": "band",
+        "refund_limit": amount,
+    }
+    await boss.post("/admin/settings/selling", **form)
+
+
+async def test_a_refund_from_the_orders_page_shows_everywhere(boss):
+    placed, form = await sold()
+    mark = await newest_audit()
+    page = words(await boss.post("/admin/refunds/ask", amount="5", **form))
+    assert "Part refunded" in page
+    assert "CN¥5.00 by hand Given back" in page
+    assert "Money given back" in page
+    assert await audited(mark) == [("refund.asked", f"order:{placed.ref}")]
+    queue = words(await boss.get("/admin/refunds"))
+    assert f"{placed.ref}-R1" in queue
+    page = words(await boss.post("/admin/refunds/ask", amount="14.90", **form))
+    assert "Refunded" in page and "Part refunded" not in page
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"amount": "19.91"}, "At most CN¥19.90"),
+        ({"amount": "0"}, "At most CN¥19.90"),
+        ({"amount": "-1"}, "At most CN¥19.90"),
+        ({"amount": "x"}, "Write an amount such as 19.90."),
+        ({"amount": "1.001"}, "Write an amount such as 19.90."),
+        ({"way": "moon"}, "Choose how the money goes back."),
+        ({"way": "source"}, "cannot give money back by itself"),
+        ({"payment": "999999"}, "There is no such payment."),
+        ({"order": "VNOSUCH"}, "There is no such order."),
+    ],
+)
+async def test_what_cannot_be_is_refused_and_nothing_is_written(boss, change, said):
+    _placed, form = await sold()
+    before = await everything()
+    page = words(await boss.post("/admin/refunds/ask", status=409, **{"amount": "1", **form, **change}))
+    assert said in page
+    assert await everything() == before
+
+
+async def test_a_chargeback_is_told_and_its_questions_are_closed(boss):
+    placed, form = await sold()
+    page = words(await boss.post("/admin/refunds/chargeback", amount="19.90", **form))
+    assert "Charged back" in page and "Void them where they come from:" in page
+    for kind in ("chargeback", "codes_out"):
+        item = await db.fetchval("SELECT id FROM review_item WHERE order_id = $1 AND kind = $2", placed.order_id, kind)
+        door = f"/admin/refunds/questions/{item}/seen"
+        await boss.post(door, next=f"/admin/orders/{placed.ref}")
+        await boss.post(door, status=409)
+    assert not await db.fetchval(
+        "SELECT count(*) FROM review_item WHERE order_id = $1 AND state = 'open'", placed.order_id
+    )
+
+
+async def test_a_second_person_proves_themselves_and_approves(address, boss):
+    await limit(boss, "10")
+    placed, form = await sold()
+    async with signed_in(address, "support") as support, signed_in(address, "finance") as finance:
+        page = words(await support.post("/admin/refunds/ask", amount="19.90", **form))
+        assert "Waits for a second person" in page
+        refund = await refund_of(placed)
+        assert (refund["state"], refund["two_persons"]) == ("asked", True)
+        approve = f"/admin/refunds/{refund['id']}/approve"
+        proven = "UPDATE people_session SET confirmed_at = now() - $1::interval WHERE kind = 'staff'"
+        await db.execute(proven, timedelta(days=1))
+        before = await everything()
+        await support.post(approve, status=403)
+        await finance.post(approve, status=403)
+        assert await everything() == before
+        await db.execute(proven, timedelta())
+        answers = await asyncio.gather(*(finance.http.post(approve, data={"csrf": finance.csrf}) for _ in range(4)))
+        assert sorted(answer.status_code for answer in answers) == [303, 409, 409, 409]
+    assert (await refund_of(placed))["state"] == "done"
+    assert await db.fetchval("SELECT payment_state FROM orders_order WHERE id = $1", placed.order_id) == "refunded"
+    await limit(boss, "")
+    assert await db.fetchval("SELECT settings ->> 'refund_limit' FROM shops_shop") is None
+
+
+async def test_the_limit_is_an_amount(boss):
+    before = await everything()
+    form = {
+        "reservation_minutes": "15",
+        "open_orders_per_contact": "9",
+        "open_orders_per_address": "9",
+        "show_stock": "band",
+    }
+    for wrong in ("much", "-1", "1.234"):
+        page = await boss.post("/admin/settings/selling", status=422, refund_limit=wrong, **form)
+        assert "Write an amount such as 200, or leave it empty." in words(page)
+    assert await everything() == before
+
+
+async def test_who_may_not_sees_no_buttons_and_opens_no_door(address, boss):
+    placed, form = await sold()
+    await settle("epay", stocked.paid(placed, event=f"{placed.ref}:again"), "callback")
+    item = await db.fetchval("SELECT id FROM review_item WHERE order_id = $1", placed.order_id)
+    async with signed_in(address, "readonly") as reader:
+        assert "I paid it back" not in words(await reader.get("/admin/refunds"))
+        before = await everything()
+        await reader.post("/admin/refunds/ask", status=403, amount="1", **form)
+        await reader.post("/admin/refunds/chargeback", status=403, amount="1", **form)
+        for act in ("back", "keep", "seen"):
+            await reader.post(f"/admin/refunds/questions/{item}/{act}", status=403, way="hand")
+        assert await everything() == before
+    async with signed_in(address, "stock") as clerk:
+        await clerk.get("/admin/refunds", status=403)
+
+
+async def test_a_foreign_address_is_not_gone_back_to(boss):
+    placed, _form = await sold()
+    await settle("epay", stocked.paid(placed, event=f"{placed.ref}:twice"), "callback")
+    item = await db.fetchval("SELECT id FROM review_item WHERE order_id = $1", placed.order_id)
+    form = {"csrf": boss.csrf, "next": "https://evil.example/"}
+    answer = await boss.http.post(f"/admin/refunds/questions/{item}/keep", data=form)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/admin/refunds")
