@@ -51,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     flag(add, "--remove", "take them out again")
     flag(add, "--json", "print the facts as JSON")
     add = command("doctor", admin("doctor"), "Check engines, tables, disk, clock, worker, key and mail.")
+    flag(add, "--audit", "read the whole audit log and name the first entry that is not as it was")
     flag(add, "--json", "print the facts as JSON")
     add = command("import-codes", admin("import_codes"), "Put card codes from a TXT, CSV or XLSX file into stock.")
     add("file", metavar="FILE")

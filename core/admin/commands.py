@@ -15,6 +15,7 @@ import asyncpg
 
 from core import db, embedded
 from core.admin import doctor as checks
+from core.audit import owner
 from core.backup.unfinished import check_finished
 from core.config import Config, SetupProblem
 from core.refused import Refused
@@ -33,7 +34,7 @@ def prepare(config: Config, args: argparse.Namespace) -> int:
 async def _prepare(config: Config, *, demo: bool) -> Facts:
     from core.people.setup import new_setup_link
 
-    await db.migrate()
+    await _migrate(config)
     made, problem = False, ""
     try:
         made = await keyring.unlock(config, create=True)
@@ -60,9 +61,18 @@ async def _load_key(config: Config) -> None:
         raise SetupProblem(f"The vault has no key: {away}.") from None
 
 
+async def _migrate(config: Config) -> list[str]:
+    """Bring the tables up to date. Those of the audit log belong to another role, but for as long as it takes."""
+    if any(app == "audit" for app, _ in await checks.missing_migrations()):
+        await owner.take_back(config)
+    changed = await db.migrate()
+    await owner.hand_over(config)
+    return changed
+
+
 def migrate(config: Config, args: argparse.Namespace) -> int:
     async def act(config: Config) -> Facts:
-        return {"changed": await db.migrate()}
+        return {"changed": await _migrate(config)}
 
     facts = _on_database(config, act)
     changed = ", ".join(facts["changed"])
@@ -157,7 +167,7 @@ def restore(config: Config, args: argparse.Namespace) -> int:
 
 def doctor(config: Config, args: argparse.Namespace) -> int:
     with embedded.addresses(config, _say) as config:
-        found = asyncio.run(checks.examine(config))
+        found = asyncio.run(checks.examine_audit(config) if args.audit else checks.examine(config))
     _tell(args, {"checks": [check.facts() for check in found]}, "\n".join(check.line() for check in found))
     return 1 if any(check.state == "fail" for check in found) else 0
 

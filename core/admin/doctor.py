@@ -16,10 +16,12 @@ import asyncpg
 from piccolo.apps.migrations.tables import Migration
 
 from core import clock, db
+from core.admin.jobs import PURPOSE
+from core.audit import chain
 from core.backup import service as backups
 from core.config import Config, SetupProblem, Transit
 from core.ledger import customers
-from core.vault import cipher, keyring, keys, rotate
+from core.vault import cipher, keyring, keys, rotate, signing
 from core.vault.providers import KeyAway
 from core.vault.ring import MOST_SEALS
 
@@ -53,6 +55,19 @@ async def examine(config: Config) -> list[Check]:
         await db.close_pool()
 
 
+async def examine_audit(config: Config) -> list[Check]:
+    """Is the audit log what it was? Every entry is read."""
+    try:
+        await db.open_pool(config.database_url or "", size=2)
+    except (OSError, asyncpg.PostgresError) as error:
+        return [Check("database", "fail", f"PostgreSQL does not answer: {error}", "Is DATABASE_URL right?")]
+    try:
+        tables = await _tables()
+        return [await _chain(config), await _audit_role()] if tables.state == "ok" else [tables]
+    finally:
+        await db.close_pool()
+
+
 async def _in_database(config: Config) -> AsyncIterator[Check]:
     yield await _postgres()
     yield await _clock()
@@ -66,6 +81,7 @@ async def _in_database(config: Config) -> AsyncIterator[Check]:
             yield await _holders()
         yield await _worker()
         yield await _queue()
+        yield await _backlog()
         yield await _ledger()
         yield await _mail()
         yield await _backup()
@@ -252,6 +268,55 @@ async def _ledger() -> Check:
         text = f"{len(wrong)} balances of buyers differ from the ledger, the first is number {wrong[0]['id']}"
         return Check("ledger", "fail", text, "Somebody changed a row by hand: compare it with its entries under Books.")
     return Check("ledger", "ok", "every balance of a buyer is what its entries say")
+
+
+BACKLOG = """
+SELECT count(*) FROM audit_entry entry WHERE at < now() - interval '10 minutes'
+AND id > (SELECT coalesce(max(entry_id), 0) FROM audit_link)
+"""
+
+
+async def _backlog() -> Check:
+    """Looks at the end only; `doctor --audit` reads all of it."""
+    waiting = await db.fetchval(BACKLOG)
+    if waiting:
+        return Check(
+            "audit", "warn", f"{waiting} entries of the audit log have no place in its chain", "Is a worker up?"
+        )
+    return Check("audit", "ok", "the audit log is chained")
+
+
+async def _chain(config: Config) -> Check:
+    file = chain.checkpoint_file(config.home)
+    lines = file.read_text().splitlines() if file.exists() else []
+    try:
+        await keyring.unlock(config)
+        public_key = signing.Signer(PURPOSE).public_key
+    except (KeyAway, cipher.VaultLocked):
+        public_key = None
+    verdict = await chain.look_over(lines, signing.is_signed, public_key)
+    if verdict.broken:
+        advice = "Compare with a backup; nobody but an intruder or a damaged disk changes this log."
+        return Check("audit", "fail", verdict.broken, advice)
+    text = f"{verdict.entries} entries are as they were written, {len(lines)} checkpoints in {file}"
+    if public_key is None:
+        return Check("audit", "warn", text, "Without its key the shop cannot tell whose signatures these are.")
+    return Check("audit", "ok", text)
+
+
+MAY_CHANGE = """
+SELECT rolsuper AS super, pg_has_role(rolname, relowner, 'MEMBER') AS owner
+FROM pg_roles, pg_class WHERE rolname = current_user AND pg_class.oid = 'audit_entry'::regclass
+"""
+
+
+async def _audit_role() -> Check:
+    row: Any = await db.fetchrow(MAY_CHANGE)
+    if not row["super"] and not row["owner"]:
+        return Check("role", "ok", "the shop's own database role cannot change the audit log")
+    why = "is a superuser" if row["super"] else "owns these tables"
+    text = f"triggers refuse changes, but the shop's database role {why}: only the chain and its checkpoints prove it"
+    return Check("role", "warn", text, "Keep copies of the checkpoint file elsewhere; see the guide, Audit.")
 
 
 async def _mail() -> Check:

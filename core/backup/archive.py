@@ -241,7 +241,14 @@ class Dump:
 def _dump(database_url: str, snapshot: str) -> Iterator[Dump]:
     """Codes and pictures do not compress, and the rest is small: the quickest level is enough."""
     url, password = without_password(database_url)
-    options = ["--format=custom", "--compress=gzip:1", "--no-owner", f"--snapshot={snapshot}", f"--dbname={url}"]
+    options = [
+        "--format=custom",
+        "--compress=gzip:1",
+        "--no-owner",
+        "--no-acl",
+        f"--snapshot={snapshot}",
+        f"--dbname={url}",
+    ]
     with tempfile.TemporaryFile() as errors:
         process = processes.spawn(
             [embedded.postgres_program("pg_dump"), *options],

@@ -217,7 +217,7 @@ def _write_file(home: Path, name: str, content: IO[bytes]) -> None:
 def _pg_restore(database_url: str) -> Iterator[IO[bytes]]:
     """Everything in one transaction: killed in the middle, the database stays empty."""
     url, password = without_password(database_url)
-    options = ["--single-transaction", "--exit-on-error", "--no-owner", f"--dbname={url}"]
+    options = ["--single-transaction", "--exit-on-error", "--no-owner", "--no-acl", f"--dbname={url}"]
     command = [embedded.postgres_program("pg_restore"), *options]
     with tempfile.TemporaryFile() as errors:
         with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors, env={**os.environ, **password}) as process:

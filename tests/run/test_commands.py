@@ -183,6 +183,8 @@ def test_doctor_without_a_worker(shop):
         "unlocked": "ok",
         "worker": "fail",
         "jobs": "ok",
+        "audit": "ok",
+        "backup": "warn",
         "ledger": "ok",
         "mail": "warn",
     }
@@ -216,7 +218,7 @@ def test_doctor_sees_a_key_others_can_read(shop):
     done = shop("doctor")
     key.chmod(0o600)
     assert done.returncode == 1
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("fail  key")]
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("fail  key ")]
     assert f"chmod 600 {key}" in line
 
 

@@ -5,8 +5,8 @@ VERSION = "1.38.0"
 DESCRIPTION = "the audit log as a chain of hashes with signed checkpoints"
 
 SQL = """
--- A place in the chain for each entry, given after its transaction: row_hash is of the entry, hash of the place, the hash
--- before and row_hash.
+-- A place in the chain for each entry, given after its transaction. row_hash is over the entry; hash over the place,
+-- the hash before and row_hash.
 CREATE TABLE audit_link (
     position  bigint PRIMARY KEY CHECK (position > 0),
     entry_id  bigint NOT NULL UNIQUE REFERENCES audit_entry,
