@@ -30,7 +30,8 @@ class Report(msgspec.Struct):
 async def report(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[Any]:
     form = await read_form(request, Report)
     visit = request.scope["state"]["visit"]
-    who = Reporter(visit.session.id_hash, visit.ip or None, request.headers.get("user-agent", ""))
+    session_hash = visit.session.id_hash if visit.session else b""
+    who = Reporter(session_hash, visit.ip or None, request.headers.get("user-agent", ""))
     try:
         await replacement.report(ref, form.code, form.why, form.note, who)
     except Refused as refused:

@@ -13,6 +13,7 @@ from core import clock, db
 from core.checkout.place import SoldOut
 from core.checkout.settle import Outcome, settle
 from core.fulfilment import jobs
+from core.messages import compose
 from core.orders import service as orders
 from core.refused import Refused
 from core.shops import service as shops
@@ -131,6 +132,17 @@ async def test_a_suspect_reserved_code_is_not_delivered_when_there_is_no_other()
     await hold(sku)
     assert (await settle("epay", stocked.paid(placed), "callback")).outcome is Outcome.NEEDS_REVIEW
     assert await stocked.codes_by_state(sku) == {"quarantined": 1}
+
+
+async def test_a_reserved_code_that_is_good_after_all_is_delivered() -> None:
+    sku = await stocked.sku(2)
+    placed = await stocked.order(sku)
+    assert await hold(sku) == Held(1, 1, [])
+    held = await db.fetchval("SELECT id FROM vault_code WHERE sku_id = $1 AND state = 'reserved'", sku.id)
+    await db.transaction(quarantine.put_all_back, 1, await newest_hold(), await stocked.staff_member())
+    assert (await settle("epay", stocked.paid(placed), "callback")).outcome is Outcome.DELIVERED
+    given = await db.fetchval("SELECT id FROM vault_code WHERE sku_id = $1 AND state = 'delivered'", sku.id)
+    assert given == held
 
 
 async def test_a_suspect_code_that_comes_back_is_set_aside() -> None:
@@ -275,6 +287,10 @@ async def test_the_merchant_is_told_once_until_the_sku_is_refilled() -> None:
     held = [await stocked.order(sku) for _ in range(2)]
     assert await look() == 1
     assert await look() == 0
+    mail = await db.fetchrow("SELECT * FROM messages_message WHERE event = 'low_stock' ORDER BY id DESC LIMIT 1")
+    written = await compose.shown(mail, "https://shop.example")
+    assert f"({sku.code}): 2 left" in written.body.text
+    assert "https://shop.example/admin/stock" in written.body.text
     assert sku.id in [row["id"] for row in await low_stock.now_low(1)]
 
     for placed in held:
