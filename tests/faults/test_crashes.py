@@ -17,8 +17,8 @@ CODES = [f"CRASH-{number:04d}-CODE" for number in range(40)]
 CHECKOUT = ("checkout.reserved", "checkout.placed", "checkout.started")
 CALLBACK = ("settle.committed", "notify.before_answer")
 FULFILMENT = ("settle.money_written", "fulfilment.delivered")
-ELSEWHERE = {"refund.marked", "refund.answered", "refund.booked"}
-"""Tried beside what they belong to: tests/payments/test_refund_crashes.py."""
+ELSEWHERE = {"refund.marked", "refund.answered", "refund.booked", "purse.taken"}
+"""Tried beside what they belong to: tests/payments/test_refund_crashes.py and test_balance_crash.py."""
 GONE = (httpx.RemoteProtocolError, httpx.ReadError, httpx.ConnectError)
 
 
