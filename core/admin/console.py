@@ -49,7 +49,7 @@ async def dashboard(request: Request[Any, Any, Any], days: FromQuery[int] = 7) -
     return page(request, "admin/dashboard.html", context)
 
 
-@get("/demo", opt={"who": "staff:settings.edit"})
+@get("/demo", opt={"who": "staff:demo.edit"})
 async def demo_page(request: Request[Any, Any, Any]) -> Response[str]:
     return await _demo_page(request)
 
@@ -62,7 +62,7 @@ async def _demo_page(request: Request[Any, Any, Any], problem: Any = "", status:
     return page(request, "admin/demo.html", {"products": there, "problem": problem}, status=status)
 
 
-@post("/demo/remove", opt={"who": "staff:settings.edit"})
+@post("/demo/remove", opt={"who": "staff:demo.edit"})
 async def remove_demo(request: Request[Any, Any, Any]) -> Response[Any]:
     try:
         await demo.remove()
@@ -77,7 +77,7 @@ async def remove_demo(request: Request[Any, Any, Any]) -> Response[Any]:
     return flash(see_other("/admin"), _("The demo products are gone."))
 
 
-@post("/demo/add", opt={"who": "staff:settings.edit"})
+@post("/demo/add", opt={"who": "staff:demo.edit"})
 async def add_demo(request: Request[Any, Any, Any]) -> Response[Any]:
     await demo.seed()
     return flash(see_other("/admin/demo"), _("The demo products are in the shop."))

@@ -10,6 +10,6 @@ feature = Feature(
     console_routes=console.ROUTES,
     nav=[
         Nav(_("Dashboard"), "/admin", "dashboard", group="shop", right="dashboard.read", order=10),
-        Nav(_("Demo products"), "/admin/demo", "flask", group="system", right="settings.edit", order=850),
+        Nav(_("Demo products"), "/admin/demo", "flask", group="system", right="demo.edit", order=850),
     ],
 )

@@ -43,8 +43,9 @@ GROUP BY day ORDER BY day
 
 WAITING = """
 SELECT (SELECT count(*) FROM review_item WHERE shop_id = $1 AND state = 'open') AS reviews,
-       (SELECT count(*) FROM audit_alarm WHERE seen_at IS NULL) AS alarms,
-       (SELECT count(*) FROM jobs_job WHERE state = 'failed') AS failed_jobs,
+       (SELECT count(*) FROM audit_alarm WHERE seen_at IS NULL
+            AND (shop_id = $1 OR (shop_id IS NULL AND $1 = (SELECT min(id) FROM shops_shop)))) AS alarms,
+       (SELECT count(*) FROM jobs_job WHERE state = 'failed' AND $1 = (SELECT min(id) FROM shops_shop)) AS failed_jobs,
        (SELECT count(*) FROM messages_message WHERE shop_id = $1 AND state = 'failed') AS failed_messages,
        (SELECT count(*) FROM messages_message WHERE shop_id = $1 AND state = 'held') AS held_messages
 """
@@ -52,7 +53,8 @@ SELECT (SELECT count(*) FROM review_item WHERE shop_id = $1 AND state = 'open') 
 DONE = """
 SELECT EXISTS (SELECT 1 FROM catalog_product WHERE shop_id = $1 AND NOT demo) AS product,
        EXISTS (SELECT 1 FROM vault_batch WHERE shop_id = $1 AND NOT demo AND state = 'ready') AS codes,
-       EXISTS (SELECT 1 FROM people_staff WHERE id = $2 AND totp_secret IS NOT NULL) AS second_factor,
+       EXISTS (SELECT 1 FROM people_staff WHERE id = $2 AND totp_secret IS NOT NULL)
+           OR EXISTS (SELECT 1 FROM people_passkey WHERE staff_id = $2) AS second_factor,
        EXISTS (SELECT 1 FROM catalog_product WHERE shop_id = $1 AND demo) AS demo
 """
 

@@ -39,7 +39,7 @@ class Filters(msgspec.Struct):
     page: Annotated[int, Meta(ge=1, le=100_000)] = 1
 
 
-@get("/jobs", opt={"who": "staff:settings.read"})
+@get("/jobs", opt={"who": "staff:jobs.read"})
 async def job_list(request: Request[Any, Any, Any]) -> Response[str]:
     filters = read_query(request, Filters)
     rows = await service.listed(
@@ -58,22 +58,22 @@ async def job_list(request: Request[Any, Any, Any]) -> Response[str]:
     return page(request, "jobs/list.html", context)
 
 
-@get("/jobs/{number:int}", opt={"who": "staff:settings.read"})
+@get("/jobs/{number:int}", opt={"who": "staff:jobs.read"})
 async def job_page(request: Request[Any, Any, Any], number: FromPath[int]) -> Response[str]:
     return page(request, "jobs/job.html", await _context(number))
 
 
-@get("/jobs/{number:int}/progress", opt={"who": "staff:settings.read"})
+@get("/jobs/{number:int}/progress", opt={"who": "staff:jobs.read"})
 async def job_progress(request: Request[Any, Any, Any], number: FromPath[int]) -> Response[str]:
     return fragment(request, "jobs/_job.html", await _context(number))
 
 
-@post("/jobs/{number:int}/retry", opt={"who": "staff:settings.edit"})
+@post("/jobs/{number:int}/retry", opt={"who": "staff:jobs.edit"})
 async def retry(request: Request[Any, Any, Any], number: FromPath[int]) -> Response[Any]:
     return await _done(number, service.retry_now, _("The job begins now."))
 
 
-@post("/jobs/{number:int}/cancel", opt={"who": "staff:settings.edit"})
+@post("/jobs/{number:int}/cancel", opt={"who": "staff:jobs.edit"})
 async def cancel(request: Request[Any, Any, Any], number: FromPath[int]) -> Response[Any]:
     return await _done(number, service.cancel, _("The job stops as soon as it safely can."))
 

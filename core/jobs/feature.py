@@ -8,5 +8,5 @@ feature = Feature(
     name="jobs",
     folder=Path(__file__).parent,
     console_routes=[console.job_list, console.job_page, console.job_progress, console.retry, console.cancel],
-    nav=[Nav(_("Jobs"), "/admin/jobs", "list-check", group="system", right="settings.read", order=890)],
+    nav=[Nav(_("Jobs"), "/admin/jobs", "list-check", group="system", right="jobs.read", order=890)],
 )

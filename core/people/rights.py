@@ -29,11 +29,13 @@ class Right:
     act: str
     words: Text
     roles: frozenset[str]
+    whole_server: bool = False
+    """Touches what all shops share, so that only staff of the main shop may."""
 
 
-def _right(act: str, words: Text, *others: str) -> Right:
+def _right(act: str, words: Text, *others: str, whole_server: bool = False) -> Right:
     """The owner may everything; ``others`` name who else may."""
-    return Right(act, words, frozenset({"owner", *others}))
+    return Right(act, words, frozenset({"owner", *others}), whole_server)
 
 
 RIGHTS: dict[str, Right] = {
@@ -70,21 +72,24 @@ RIGHTS: dict[str, Right] = {
         _right("messages.send", _("Send messages again"), "manager", "support"),
         _right("messages.edit", _("Change the texts of messages"), "manager", "support"),
         _right("audit.read", _("See the audit log and alarms"), "manager", "finance"),
-        _right("settings.read", _("See settings and jobs"), "manager"),
+        _right("settings.read", _("See settings"), "manager"),
         _right("settings.edit", _("Change settings"), "manager"),
-        _right("backups.manage", _("Make and fetch backups")),
-        _right("plugins.read", _("See plugins"), "manager"),
-        _right("plugins.edit", _("Switch plugins on, change their settings")),
+        _right("demo.edit", _("Put demo products in and take them out"), "manager", whole_server=True),
+        _right("jobs.read", _("See jobs"), "manager", whole_server=True),
+        _right("jobs.edit", _("Try jobs again and cancel them"), "manager", whole_server=True),
+        _right("backups.manage", _("Make and fetch backups"), whole_server=True),
+        _right("plugins.read", _("See plugins"), "manager", whole_server=True),
+        _right("plugins.edit", _("Switch plugins on, change their settings"), whole_server=True),
         _right("keys.manage", _("Make and withdraw keys for programs")),
         _right("staff.manage", _("Invite staff, change roles, end sessions")),
     )
 }
 
 
-def may(role: str | None, act: str) -> bool:
+def may(role: str | None, act: str, *, whole_server: bool = True) -> bool:
     """Whether the role may do the act; nobody may what the table does not know."""
     right = RIGHTS.get(act)
-    return right is not None and role in right.roles
+    return right is not None and role in right.roles and (whole_server or not right.whole_server)
 
 
 def known(act: str) -> bool:

@@ -31,6 +31,10 @@ class Session:
     id_hash: bytes
     kind: Kind
     staff_id: int | None
+    shop_id: int | None
+    """Where a member of staff works; None for buyers."""
+    whole_server: bool
+    """Whether that is the main shop, whose staff looks after what all shops share."""
     role: str | None
     email: str | None
     name: str
@@ -43,11 +47,13 @@ class Session:
     data: Mapping[str, Any] = field(default_factory=dict)
 
     def may(self, right: str) -> bool:
-        return self.kind == "staff" and rights.may(self.role, right)
+        return self.kind == "staff" and rights.may(self.role, right, whole_server=self.whole_server)
 
 
 LOAD = """
-SELECT s.id_hash, s.kind, s.staff_id, p.role, p.email, coalesce(p.name, '') AS name, p.locale,
+SELECT s.id_hash, s.kind, s.staff_id, p.shop_id,
+       p.shop_id IS NOT NULL AND p.shop_id = (SELECT min(id) FROM shops_shop) AS whole_server,
+       p.role, p.email, coalesce(p.name, '') AS name, p.locale,
        s.created_at, s.seen_at, s.expires_at, s.confirmed_at, s.data
 FROM people_session s LEFT JOIN people_staff p ON p.id = s.staff_id
 WHERE s.id_hash = $1 AND s.expires_at > $2 AND (s.kind = 'buyer' OR (p.id IS NOT NULL AND p.disabled_at IS NULL))

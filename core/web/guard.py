@@ -39,6 +39,9 @@ class Session(Protocol):
     @property
     def kind(self) -> str: ...
 
+    @property
+    def shop_id(self) -> int | None: ...
+
     def may(self, right: str) -> bool: ...
 
 
@@ -198,7 +201,10 @@ class Guard:
     async def _admit(self, policy: Policy, scope: Any, visit: Visit) -> None:
         wants_session = not policy.late and (policy.who != "anyone" or policy.session or visit.method not in SAFE)
         if wants_session and visit.cookie:
-            visit.session = scope["state"]["session"] = await self._load_session(visit.cookie)
+            session = await self._load_session(visit.cookie)
+            if session is not None and session.kind == "staff" and session.shop_id != visit.shop.id:
+                session = None  # staff of one shop is nobody in another
+            visit.session = scope["state"]["session"] = session
         if policy.limit:
             await limits.hit(policy.limit, _counted_as(limits.LIMITS[policy.limit], visit))
         if policy.right is not None:
