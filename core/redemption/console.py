@@ -249,7 +249,7 @@ class VoidForm(msgspec.Struct):
 
 def _till(request: AnyRequest, place: str) -> Till:
     session, visit = request.state.session, request.scope["state"]["visit"]
-    name = place or session.name or session.email
+    name = place or session.name or visit.shop.name
     return Till(visit.shop.id, visit.shop.timezone, f"staff:{session.staff_id}", name, visit.ip or None)
 
 
