@@ -30,7 +30,7 @@ SELECT o.*, happened.last_event, happened.to_codes,
         'codes', (SELECT json_agg(json_build_object(
                       'id', code.id, 'mask', code.mask, 'burn_at', code.burn_at, 'burned_at', code.burned_at,
                       'reported', code.reported_at IS NOT NULL, 'replaced_by', code.replaced_by)
-                      ORDER BY code.id)
+                      ORDER BY code.replaced_by IS NOT NULL, code.id)
                   FROM vault_code code WHERE code.line_id = line.id AND code.state = 'delivered'))
         ORDER BY line.id) FROM orders_line line WHERE line.order_id = o.id) AS lines,
     (SELECT json_agg(json_build_object(

@@ -38,6 +38,7 @@ class HoldCodes(msgspec.Struct):
     reason: Line
     codes: Annotated[str, Meta(max_length=400_000)] = ""
     batch: Id | None = None
+    lot: Annotated[str, Meta(max_length=200)] = ""
 
 
 class Decision(msgspec.Struct):
@@ -116,7 +117,9 @@ async def hold(request: Request[Any, Any, Any]) -> Response[Any]:
     try:
         form = await read_form(request, HoldCodes)
         if form.batch is not None:
-            held = await db.transaction(quarantine.hold_batch, shop.id, form.batch, form.reason, staff_id)
+            held = await db.transaction(
+                quarantine.hold_batch, shop.id, form.batch, form.reason, staff_id, form.lot.strip()
+            )
         else:
             held = await db.transaction(quarantine.hold_codes, shop.id, form.codes, form.reason, staff_id)
     except FormError as error:
@@ -124,7 +127,7 @@ async def hold(request: Request[Any, Any, Any]) -> Response[Any]:
             request, Filters(), {"reason": error.kept.get("reason", "")}, dict(error.fields), status=422
         )
     except Refused as refused:
-        kept = {"reason": form.reason, "batch": form.batch}
+        kept = {"reason": form.reason, "batch": form.batch, "lot": form.lot}
         return await _aside(request, Filters(), kept, {refused.field or "form": refused.text}, status=422)
     return await _aside(request, Filters(), {}, {}, held)
 

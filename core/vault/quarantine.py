@@ -52,14 +52,20 @@ class Held:
     unknown: int = 0
 
 
-async def hold_batch(tx: Tx, shop_id: int, batch_id: int, reason: str, staff_id: int) -> Held:
-    """Set every unsold code of a batch aside."""
+async def hold_batch(tx: Tx, shop_id: int, batch_id: int, reason: str, staff_id: int, lot: str = "") -> Held:
+    """Set every unsold code of a batch aside, or those of one ``lot``: codes with that note."""
     if not await tx.fetchval(
         "SELECT true FROM vault_batch WHERE id = $1 AND shop_id = $2 AND state = 'ready' FOR SHARE", batch_id, shop_id
     ):
         raise Refused(_("There is no such batch."), "batch")
     await tx.execute("SET LOCAL statement_timeout = '10min'")
-    held = await _hold(tx, shop_id, batch_id, OF_BATCH, batch_id, reason, staff_id)
+    if lot:
+        ids = await tx.fetchval("SELECT array_agg(id) FROM vault_code WHERE batch_id = $1 AND note = $2", batch_id, lot)
+        if not ids:
+            raise Refused(_("No code of this batch has this note."), "lot")
+        held = await _hold(tx, shop_id, batch_id, OF_IDS, ids, reason, staff_id)
+    else:
+        held = await _hold(tx, shop_id, batch_id, OF_BATCH, batch_id, reason, staff_id)
     await _note(tx, shop_id, staff_id, "codes.held", f"batch:{batch_id}", held, reason)
     return held
 

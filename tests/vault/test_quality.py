@@ -93,6 +93,20 @@ async def test_single_codes_are_found_by_their_text() -> None:
     assert sku.codes[0] not in detail
 
 
+async def test_of_a_batch_only_one_lot_is_set_aside() -> None:
+    sku = await stocked.sku(3)
+    await db.execute(
+        "UPDATE vault_code SET note = 'lot 7' WHERE id IN (SELECT id FROM vault_code WHERE sku_id = $1 LIMIT 2)", sku.id
+    )
+    staff, batch = await stocked.staff_member(), await batch_of(sku)
+    with pytest.raises(Refused) as refused:
+        await db.transaction(quarantine.hold_batch, 1, batch, "bad", staff, "lot 8")
+    assert refused.value.field == "lot"
+    assert await stocked.codes_by_state(sku) == {"free": 3}
+    assert await db.transaction(quarantine.hold_batch, 1, batch, "bad", staff, "lot 7") == Held(2, 0, [])
+    assert await stocked.codes_by_state(sku) == {"free": 1, "quarantined": 2}
+
+
 @pytest.mark.parametrize(("pasted", "reason", "field"), [("", "why", "codes"), ("ABC", " ", "reason")])
 async def test_nothing_is_set_aside_without_codes_or_a_reason(pasted: str, reason: str, field: str) -> None:
     holds = await db.fetchval("SELECT count(*) FROM vault_hold")
