@@ -80,6 +80,37 @@ def tell(url: str, query: str) -> httpx.Response:
 
 
 @dataclass
+class Ledger:
+    """The two books outside the shop: what the gateway took, and what the buyers were shown."""
+
+    taken: dict[str, int] = field(default_factory=dict)
+    shown: dict[str, list[str]] = field(default_factory=dict)
+
+    def took(self, attempt: str, amount: int) -> None:
+        self.taken[attempt] = amount
+
+    def saw(self, ref: str, codes: list[str]) -> None:
+        self.shown[ref] = codes
+
+    def differences(self, sql: Callable[[str], str]) -> list[str]:
+        """Where they and the database disagree about these orders."""
+        found = []
+        for attempt, amount in self.taken.items():
+            booked = sql(f"""
+                SELECT coalesce(sum(event.amount), 0), o.fulfilment_state, (SELECT count(*) FROM vault_code code
+                    JOIN orders_line line ON line.id = code.line_id WHERE line.order_id = o.id)
+                FROM payments_attempt attempt JOIN orders_order o ON o.id = attempt.order_id
+                LEFT JOIN payments_event event ON event.attempt_id = attempt.id AND event.state = 'paid'
+                WHERE attempt.ref = '{attempt}' GROUP BY o.id""")
+            if booked != f"{amount}|delivered|1":
+                found.append(f"{attempt}: the gateway took {amount}, the shop has {booked}")
+        seen = [code for codes in self.shown.values() for code in codes]
+        if len(seen) != len(set(seen)) or len(seen) != len(self.taken):
+            found.append(f"{len(self.taken)} buyers paid and saw {len(set(seen))} codes")
+        return found
+
+
+@dataclass
 class Books:
     """What must hold whatever happened, read from outside the program."""
 
@@ -104,20 +135,33 @@ CHECKS = {
         LEFT JOIN orders_order o ON o.id = line.order_id
         WHERE code.state = 'reserved' AND (o.id IS NULL OR o.payment_state <> 'unpaid')""",
     "a paid order without goods and without a question": """
-        SELECT count(*) FROM orders_order o WHERE payment_state = 'paid' AND fulfilment_state <> 'delivered'
+        SELECT count(*) FROM orders_order o WHERE payment_state IN ('paid', 'mismatch')
+            AND fulfilment_state NOT IN ('delivered', 'void')
             AND NOT EXISTS (SELECT 1 FROM review_item WHERE order_id = o.id AND state = 'open')""",
+    "more given back than came, or another sum than the refunds say": """
+        SELECT count(*) FROM payments_event event WHERE state = 'paid' AND (refunds > amount OR refunds <>
+            (SELECT coalesce(sum(amount), 0) FROM payments_refund WHERE payment_id = event.id
+             AND state NOT IN ('failed', 'declined')))""",
+    "a refund that nobody will end": """
+        SELECT count(*) FROM payments_refund refund WHERE state = 'unknown' AND NOT EXISTS (
+            SELECT 1 FROM review_item WHERE key = 'refund_unknown:' || refund.ref AND state = 'open')""",
     "an order whose payments do not make up what it says was paid": """
         SELECT count(*) FROM orders_order o WHERE paid <>
             (SELECT coalesce(sum(amount), 0) FROM payments_event WHERE order_id = o.id AND state = 'paid')""",
     "money that is not in the books": """
-        SELECT coalesce(sum(amount), 0) - (SELECT coalesce(sum(posting.amount), 0) FROM ledger_posting posting
-            JOIN ledger_account account ON account.id = posting.account_id WHERE account.code LIKE 'gateway:%')
-        FROM payments_event event JOIN orders_order o ON o.id = event.order_id WHERE state = 'paid' AND NOT o.test""",
-    "revenue that is not delivered": """
-        SELECT coalesce(sum(total), 0) + (SELECT coalesce(sum(posting.amount), 0) FROM ledger_posting posting
-            JOIN ledger_account account ON account.id = posting.account_id WHERE account.code = 'revenue')
-        FROM orders_order WHERE fulfilment_state = 'delivered' AND NOT test""",
+        SELECT coalesce(sum(CASE event.state WHEN 'paid' THEN event.amount
+                                             WHEN 'charged_back' THEN -event.amount END), 0)
+            - (SELECT coalesce(sum(refund.amount), 0) FROM payments_refund refund
+               JOIN orders_order o ON o.id = refund.order_id
+               WHERE refund.state = 'done' AND refund.way <> 'balance' AND NOT o.test)
+            - (SELECT coalesce(sum(posting.amount), 0) FROM ledger_posting posting
+               JOIN ledger_account account ON account.id = posting.account_id WHERE account.code LIKE 'gateway:%')
+        FROM payments_event event JOIN orders_order o ON o.id = event.order_id
+        WHERE event.outcome <> 'same_money' AND NOT o.test""",
+    "sales that were not delivered": """
+        SELECT coalesce(sum(total), 0) - (SELECT coalesce(sum(amount), 0) FROM ledger_entry WHERE kind = 'sale')
+        FROM orders_order WHERE delivered_at IS NOT NULL AND NOT test""",
     "a message written twice": """
-        SELECT count(*) FROM (SELECT 1 FROM messages_message WHERE order_id IS NOT NULL
+        SELECT count(*) FROM (SELECT 1 FROM messages_message WHERE order_id IS NOT NULL AND event <> 'order_refunded'
             GROUP BY order_id, event HAVING count(*) > 1) AS twice""",
 }
