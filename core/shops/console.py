@@ -46,6 +46,7 @@ class SellingForm(msgspec.Struct):
     mail_codes: bool = False
     burn_hours: Annotated[int, Meta(ge=0, le=8760)] = 0
     staff_codes_per_day: Annotated[int, Meta(ge=0, le=10_000)] = 20
+    confirm_minutes: Annotated[int, Meta(ge=1, le=60)] = 10
     low_stock: Annotated[int, Meta(ge=0, le=1_000_000)] = 5
     min_days_left: Annotated[int, Meta(ge=0, le=3650)] = 1
     refund_limit: Line = ""
@@ -101,6 +102,7 @@ def _as_form(shop: Shop) -> dict[str, Any]:
         "mail_codes",
         "burn_hours",
         "staff_codes_per_day",
+        "confirm_minutes",
         "low_stock",
         "min_days_left",
         "support_contact",
@@ -143,7 +145,7 @@ async def _has_prices(shop_id: int) -> bool:
     return await db.fetchval("SELECT EXISTS (SELECT 1 FROM catalog_sku WHERE shop_id = $1 AND NOT demo)", shop_id)
 
 
-@post("/settings/selling", opt={"who": "staff:settings.edit"})
+@post("/settings/selling", opt={"who": "staff:settings.edit", "fresh": True})
 async def save_selling(request: Request[Any, Any, Any]) -> Response[Any]:
     try:
         form = await read_form(request, SellingForm)
