@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from datetime import date
+from contextlib import AbstractContextManager
+from datetime import timedelta
 from typing import Any
 
 from core import clock, db
@@ -16,8 +17,14 @@ from core.vault.cipher import open_batch
 from core.vault.generate import lookup
 from tests import stocked
 
-TODAY = date(2026, 11, 22)
 _numbers = itertools.count(1)
+
+
+def one_window() -> AbstractContextManager[None]:
+    """Time stands still at the start of a window of the limits, so that no test counts across two of them."""
+    now = clock.now()
+    start = now - timedelta(seconds=now.timestamp() % 600)
+    return clock.use(lambda: start)
 
 
 async def own_batch(count: int = 1, *, what: stocked.Sku | None = None, **facts: Any) -> int:

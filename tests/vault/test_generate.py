@@ -50,6 +50,7 @@ def test_there_are_far_more_than_eighty_random_bits():
 
 
 @given(bodies, prefixes, groups)
+@settings(max_examples=50)
 def test_what_is_printed_can_be_read(body, prefix, group):
     text = own_code.printed(body, prefix, group)
     assert own_code.read(text) == body
