@@ -83,18 +83,20 @@ async def _deliver_anyway(tx: Tx, shop_id: int, ref: str, staff_id: int, ip: str
         await tx.execute("UPDATE orders_order SET payment_state = 'paid' WHERE id = $1", order["id"])
     if not await fulfilment.fulfil(tx, order, "out_of_stock"):
         raise Refused(_("There is still not enough stock. Import codes first, or pay the money back."))
-    if accepted and not order["test"]:
-        await _book_what_really_came(tx, order)
+    if not order["test"]:
+        await _book_what_really_came(tx, order, accepted)
     await review.resolve_of_order(tx, order["id"], staff_id, "delivered", but=SEPARATE)
     await audit.record(tx, f"staff:{staff_id}", "order.delivered_anyway", f"order:{ref}", shop_id=shop_id, ip=ip)
     return await messages.order_settled(tx, order, delivered=True)
 
 
-async def _book_what_really_came(tx: Tx, order: Any) -> None:
-    """The sale was booked at its price: what was accepted below or above it is the shop's loss or gain."""
+async def _book_what_really_came(tx: Tx, order: Any, accepted: bool) -> None:
+    """The sale was booked at its price: what is missing is the shop's loss, what was accepted beside it a gain."""
     came = {payment.amount.currency for payment in await money.payments_of(order["id"], tx)}
     for currency in sorted(came | {order["currency"]}):
         more = await money.owed(tx, order["id"], currency)
+        if more > 0 and not accepted:
+            continue
         await ledger.move(
             tx,
             order["shop_id"],

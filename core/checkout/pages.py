@@ -278,12 +278,13 @@ def pay_panel(order: Any) -> tuple[str, dict[str, Any]] | None:
     locale = visit.locale if visit else "en"
     attempt = order.attempts[-1] if order.attempts else None
     started = attempt["started"] if attempt and attempt["state"] in ("created", "waiting") else None
+    from_balance = order.from_balance and not order.missing
     return "checkout/_pay.html", {
         "order": order,
         "attempt": attempt,
         "step": started,
-        "offers": offer.offers_for_order(order.total.currency, order.test, order.from_balance),
-        "balance_is_taken": offer.balance_is_taken() and not order.test and not order.from_balance,
+        "offers": offer.offers_for_order(order.total.currency, order.test, from_balance),
+        "balance_is_taken": offer.balance_is_taken() and not order.test and not order.missing and not from_balance,
         "words": lambda texts: words(texts, locale),
         "qr": qr,
     }

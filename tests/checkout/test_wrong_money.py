@@ -13,9 +13,10 @@ from core.ledger import chart
 from core.ledger import service as ledger
 from core.money import Money
 from core.orders import service as orders
-from core.payments import chargebacks, money
+from core.payments import chargebacks, money, refunds
 from core.payments import service as payments
 from core.payments.method import Attempt, Claim, ClaimState, PaymentMethod, Started
+from core.payments.refunds import Who, Wish
 from core.refused import Refused
 from tests import stocked
 
@@ -127,6 +128,27 @@ async def test_the_rest_comes_when_the_codes_are_gone():
     assert await stocked.states(placed) == ("paid", "delivered")
 
 
+async def test_a_part_given_back_before_the_delivery_is_no_debt_afterwards():
+    sku = await stocked.sku(1)
+    placed = await stocked.order(sku)
+    await db.execute("UPDATE vault_code SET state = 'void', line_id = NULL WHERE sku_id = $1", sku.id)
+    before = await books()
+    assert (await settle("epay", said(placed, 1990, "part"), "callback")).outcome is Outcome.NEEDS_REVIEW
+    who = Who(await stocked.staff_member())
+
+    async def some(tx):
+        order = await refunds.locked(tx, 1, placed.ref)
+        [payment] = await money.payments_of(order["id"], tx)
+        await refunds.ask(tx, order, [(payment, 500)], Wish("hand"), who)
+
+    await db.transaction(some)
+    assert await stocked.states(placed) == ("paid", "review")
+    await stocked.stock_up(sku.id, [new_token()])
+    await acts.deliver_anyway(1, placed.ref, who.staff_id, None)
+    assert await moved(before) == {"gateway:epay": 1490, "revenue": -1490}
+    assert await stocked.states(placed) == ("paid", "delivered")
+
+
 async def test_staff_confirms_the_rest():
     sku = await stocked.sku(1)
     placed = await stocked.order(sku)
@@ -233,6 +255,28 @@ async def test_staff_and_gateway_at_once_are_one_payment():
         )
         assert await moved(before) == {"gateway:epay": 1990, "revenue": -1990}
         assert await questions(placed) == []
+
+
+async def test_without_the_lock_staff_and_gateway_book_the_same_money_twice():
+    """The control: each looks whether the attempt is paid, and then writes."""
+    placed = await stocked.order(await stocked.sku(1))
+    ready = asyncio.Barrier(2)
+
+    async def careless(tx, source):
+        attempt = await tx.fetchrow("SELECT id, state FROM payments_attempt WHERE ref = $1", placed.attempt_ref)
+        await ready.wait()
+        if attempt["state"] != "paid":
+            await tx.execute(
+                "INSERT INTO payments_event (method, event_key, attempt_id, order_id, source, state, amount, currency,"
+                " outcome) VALUES ('epay', $1, $2, $3, $4, 'paid', 1990, 'CNY', 'paid')",
+                f"{source}:{placed.ref}",
+                attempt["id"],
+                placed.order_id,
+                source,
+            )
+
+    await asyncio.gather(*(db.transaction(careless, source) for source in ("staff", "callback")))
+    assert [row[3] for row in await events(placed)] == [1990, 1990]
 
 
 # -- taken back by the bank -------------------------------------------------------------
