@@ -311,9 +311,13 @@ def _kept(values: dict[str, list[Any]]) -> dict[str, Any]:
     for name, items in values.items():
         if any(part in name for part in NOT_KEPT) or not items or isinstance(items[0], Upload):
             continue
-        texts = ["".join(sign for sign in item if sign not in CONTROL) for item in items]
-        kept[name] = texts[0] if len(texts) == 1 else texts
+        clean = [_without_control(item) for item in items]
+        kept[name] = clean[0] if len(clean) == 1 else clean
     return kept
+
+
+def _without_control(item: Any) -> Any:
+    return "".join(sign for sign in item if sign not in CONTROL) if isinstance(item, str) else item
 
 
 def _located(message: str) -> tuple[str, str]:
