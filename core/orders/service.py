@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from core import clock, db
+from core.crash_point import crash_point
 from core.db import Tx
 from core.ids import token_hash
 from core.orders import timeline
@@ -86,6 +87,7 @@ async def reveal(
         return None
     if row["too_many"]:
         raise TooMany(this.retry_after)
+    crash_point("reveal.noted")
     order = dict(row)
     del order["too_many"]
     return order, shown_codes(order.pop("shown"))

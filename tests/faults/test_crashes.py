@@ -16,6 +16,7 @@ SKU = "CRASH"
 CODES = [f"CRASH-{number:04d}-CODE" for number in range(40)]
 CHECKOUT = ("checkout.reserved", "checkout.placed", "checkout.started")
 CALLBACK = ("settle.committed", "notify.before_answer")
+REVEAL = ("reveal.noted",)
 FULFILMENT = ("settle.money_written", "fulfilment.delivered")
 ELSEWHERE = {"refund.marked", "refund.answered", "refund.booked", "purse.taken"}
 """Tried beside what they belong to: tests/payments/test_refund_crashes.py and test_balance_crash.py."""
@@ -57,7 +58,7 @@ def test_every_named_point_is_tried():
     for folder in ("checkout", "fulfilment", "payments", "orders"):
         for file in (ROOT / "core" / folder).glob("*.py"):
             named |= set(re.findall(r'crash_point\("([^"]+)"\)', file.read_text()))
-    assert named == {*CHECKOUT, *CALLBACK, *FULFILMENT, *ELSEWHERE}
+    assert named == {*CHECKOUT, *CALLBACK, *FULFILMENT, *REVEAL, *ELSEWHERE}
 
 
 def test_points_are_off_unless_named(healthy):
@@ -117,6 +118,24 @@ def test_a_killed_late_fulfilment_starts_over(point, browser, healthy, crashing,
     assert tell(healthy.url, notice(f"{ref}-1")).content == b"success"
     assert Books(sql).order(ref) == ("paid", "delivered", str(PRICE))
     assert len(browser.reveal(healthy.url, ref)) == 1
+    assert Books(sql).problems() == []
+
+
+@pytest.mark.parametrize("burn_hours", [0, 1])
+def test_a_killed_reveal_shows_the_same_browser_the_same_code(burn_hours, browser, healthy, crashing, sql):
+    """The showing was written down and nobody saw it; under copy-and-burn it was the only one there is."""
+    sql(f"UPDATE shops_shop SET revision = revision + 1, settings = settings || '{{\"burn_hours\": {burn_hours}}}'")
+    browser.open_counter(healthy.url, SKU)
+    ref = browser.send(healthy.url)
+    assert tell(healthy.url, notice(f"{ref}-1")).content == b"success"
+    doomed = crashing(*REVEAL)
+    with pytest.raises(GONE):
+        browser.reveal(doomed.url, ref)
+    dies(doomed)
+
+    codes = browser.reveal(healthy.url, ref)
+    assert len(codes) == 1
+    assert browser.reveal(healthy.url, ref) == codes
     assert Books(sql).problems() == []
 
 
