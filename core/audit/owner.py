@@ -22,6 +22,7 @@ ALTER TABLE audit_checkpoint OWNER TO vouchsafe_audit;
 ALTER FUNCTION audit_append_only() OWNER TO vouchsafe_audit;
 REVOKE ALL ON audit_entry, audit_link, audit_checkpoint FROM PUBLIC, {role};
 GRANT SELECT, INSERT ON audit_entry, audit_link, audit_checkpoint TO {role};
+GRANT SELECT ON SEQUENCE audit_entry_id_seq TO {role};
 """
 TAKE_BACK = """
 ALTER TABLE audit_entry OWNER TO {role};

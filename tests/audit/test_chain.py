@@ -266,6 +266,13 @@ async def test_after_the_hand_over_the_role_of_the_shop_can_only_add(handed_over
     assert await verdict(log) == Verdict(11, 6)
 
 
+async def test_the_role_of_the_shop_still_dumps_all_of_it(engines: TestEngines, handed_over: Config) -> None:
+    command = [f"{engines.programs}/pg_dump", "-d", str(handed_over.database_url)]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "order.looked_at" in done.stdout
+
+
 async def test_the_tables_come_back_for_a_migration(handed_over: Config) -> None:
     assert await owner.take_back(handed_over) is True
     await db.execute("ALTER TABLE audit_entry ADD COLUMN later int")
