@@ -38,7 +38,7 @@ def run(machine: type[ShopMachine], examples: int, seeded: bool = True) -> None:
         machine,
         settings=settings(
             max_examples=examples,
-            stateful_step_count=10,
+            stateful_step_count=8,
             derandomize=seeded,
             deadline=None,
             database=None,

@@ -12,7 +12,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("run", "web", "worker", "migrate", "demo", "doctor", "import-codes", "rotate-keys", "create-admin")
+COMMANDS = (
+    "run",
+    "web",
+    "worker",
+    "migrate",
+    "demo",
+    "doctor",
+    "import-codes",
+    "rotate-keys",
+    "create-admin",
+    "backup",
+    "restore",
+)
 PASSWORD = "four quiet otters dance"
 
 
