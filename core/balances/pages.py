@@ -12,6 +12,7 @@ from core.balances import MAIL_LINK, cards
 from core.ids import token_hash
 from core.jobs import enqueue, ring
 from core.ledger import chart, customers
+from core.payments import offer
 from core.people import contact_proof, sessions
 from core.people.email import read_email
 from core.redemption.redeem import RequestReused, Till
@@ -53,6 +54,11 @@ async def _mine(request: AnyRequest, errors: dict[str, Any] | None = None, statu
 
 def _door(request: AnyRequest, kept: dict[str, Any], errors: dict[str, Any], status: int = 200) -> Response[Any]:
     return page(request, "balances/door.html", {"kept": kept, "errors": errors}, status=status)
+
+
+def way_in(_subject: None) -> tuple[str, dict[str, Any]] | None:
+    """The link under the search for orders, where the shop takes balances."""
+    return ("balances/_way_in.html", {}) if offer.balance_is_taken() else None
 
 
 class Ask(msgspec.Struct):

@@ -42,6 +42,7 @@ class Filters(msgspec.Struct):
 @get("/jobs", opt={"who": "staff:jobs.read"})
 async def job_list(request: Request[Any, Any, Any]) -> Response[str]:
     filters = read_query(request, Filters)
+    registry.import_core()
     rows = await service.listed(
         filters.state, filters.name, bool(filters.periodic), PAGE + 1, (filters.page - 1) * PAGE
     )
@@ -82,6 +83,7 @@ async def _context(number: int) -> dict[str, Any]:
     job = await service.one(number)
     if job is None:
         raise NotFound()
+    registry.import_core()
     return {
         "job": job,
         "states": STATES,

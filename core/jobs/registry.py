@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import pkgutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -101,3 +104,12 @@ def leases() -> dict[str, float]:
 
 def periodic() -> list[Job]:
     return [one for one in _jobs.values() if one.every is not None]
+
+
+def import_core() -> None:
+    """Make the jobs of every core feature known: they stand in ``core.<feature>.jobs``."""
+    import core
+
+    for feature in pkgutil.iter_modules(core.__path__):
+        if feature.ispkg and importlib.util.find_spec(f"core.{feature.name}.jobs"):
+            importlib.import_module(f"core.{feature.name}.jobs")

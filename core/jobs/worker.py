@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
-import importlib.util
 import json
 import logging
 import os
-import pkgutil
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -23,7 +20,7 @@ from redis.exceptions import RedisError
 
 from core import db, tasks
 from core.config import Config
-from core.jobs import bell, sweeper
+from core.jobs import bell, registry, sweeper
 from core.jobs.queue import ARQ_FUNCTION, DAY_MS, to_json
 from core.jobs.runner import DATABASE_AWAY, Runner
 
@@ -38,12 +35,7 @@ Prepare = Callable[[Config], AbstractAsyncContextManager[Any]]
 
 @contextlib.asynccontextmanager
 async def core_jobs(config: Config) -> AsyncIterator[None]:
-    """The jobs of every core feature, known by importing ``core.<feature>.jobs``."""
-    import core
-
-    for feature in pkgutil.iter_modules(core.__path__):
-        if feature.ispkg and importlib.util.find_spec(f"core.{feature.name}.jobs"):
-            importlib.import_module(f"core.{feature.name}.jobs")
+    registry.import_core()
     yield
 
 

@@ -12,6 +12,6 @@ feature = Feature(
     nav=[
         Nav(_("Redeem"), "/admin/redeem", "qrcode", group="sales", right="codes.redeem", order=150),
         Nav(_("Own codes"), "/admin/own-codes", "ticket", group="goods", right="stock.read", order=230),
-        Nav(_("API keys"), "/admin/api-keys", "key", group="system", right="keys.manage", order=640),
+        Nav(_("API keys"), "/admin/api-keys", "key", group="system", right="keys.manage", order=815),
     ],
 )

@@ -89,6 +89,34 @@ def seconds(value: timedelta) -> str:
     return span(value)
 
 
+BROWSERS = {
+    "MicroMessenger": "WeChat",
+    "Edg": "Edge",
+    "OPR/": "Opera",
+    "Firefox/": "Firefox",
+    "FxiOS/": "Firefox",
+    "Chrome/": "Chrome",
+    "CriOS/": "Chrome",
+    "Safari/": "Safari",
+}
+SYSTEMS = {
+    "iPhone": "iPhone",
+    "iPad": "iPad",
+    "Android": "Android",
+    "Windows": "Windows",
+    "Mac OS": "macOS",
+    "Linux": "Linux",
+}
+"""By a sign in the name a browser gives itself. The first that is found counts: each also names others."""
+
+
+def device(agent: str | None) -> str:
+    """The browser and system for people to recognise; what is neither stays as it is."""
+    agent = agent or ""
+    found = [next((name for sign, name in names.items() if sign in agent), None) for names in (BROWSERS, SYSTEMS)]
+    return " · ".join(name for name in found if name) or agent or "–"
+
+
 def query(given: dict[str, Any], **changes: Any) -> str:
     """``?page=2&q=…``: the given values with some changed; None and empty ones fall out."""
     merged = {**given, **changes}
@@ -143,6 +171,7 @@ def prepare(environment: ThemeEnvironment, features: Sequence[Feature], slots: r
         number=number,
         percent=percent,
         day=day,
+        device=device,
         moment=moment,
         ago=ago,
         span=span,
