@@ -111,7 +111,10 @@ class Visitor:
     def picture(self, what: str) -> None:
         self.pictures += 1
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=SCREENSHOTS / f"{self.name}-{self.pictures:02d}-{what}.png", full_page=True)
+        # hiding the caret would leave style attributes behind, which htmx copies and the policy then refuses
+        self.page.screenshot(
+            path=SCREENSHOTS / f"{self.name}-{self.pictures:02d}-{what}.png", full_page=True, caret="initial"
+        )
 
 
 NewVisitor = Callable[..., Visitor]

@@ -117,7 +117,7 @@ def test_the_queue_is_emptied(
     phone = boss.context.new_page()
     phone.set_viewport_size(PHONE["viewport"])
     phone.goto(f"{url}/admin/refunds")
-    phone.screenshot(path="build/screenshots/queue-phone.png", full_page=True)
+    phone.screenshot(path="build/screenshots/queue-phone.png", full_page=True, caret="initial")
     assert phone.evaluate("document.documentElement.scrollWidth <= innerWidth")
     phone.close()
 

@@ -70,7 +70,9 @@ class Phone:
     async def shot(self, what: str) -> None:
         await self.page.wait_for_load_state()
         assert await self.page.evaluate("document.documentElement.scrollWidth") == 390, f"{what} sticks out"
-        await self.page.screenshot(path=str(SCREENSHOTS / f"till-{self.name}-{what}.png"), full_page=True)
+        await self.page.screenshot(
+            path=str(SCREENSHOTS / f"till-{self.name}-{what}.png"), full_page=True, caret="initial"
+        )
 
 
 async def phone(browser: Browser, address: str, name: str, role: str = "support", **options: Any) -> Phone:
@@ -161,7 +163,7 @@ async def test_a_sheet_fits_its_paper(browser: Browser, address: str) -> None:
     await page.locator("form[action$='/sheet'] button[type=submit]").click()
     await page.locator(".voucher").first.wait_for()
     assert await page.locator(".voucher .code").all_inner_texts() == await texts(batch_id)
-    await page.screenshot(path=str(SCREENSHOTS / "till-sheet-screen.png"))
+    await page.screenshot(path=str(SCREENSHOTS / "till-sheet-screen.png"), caret="initial")
     paper = await page.pdf(prefer_css_page_size=True, print_background=True)
     (SCREENSHOTS / "till-sheet.pdf").write_bytes(paper)
     assert paper.count(b"/Type /Page\n") == 2, "ten on a page"
@@ -171,6 +173,6 @@ async def test_a_sheet_fits_its_paper(browser: Browser, address: str) -> None:
     assert {(round(box["width"]), round(box["height"])) for box in boxes if box} == {(359, 208)}  # 95 × 55 mm
     for words in await page.locator(".words").all():
         assert await words.evaluate("one => one.scrollWidth <= one.clientWidth && one.scrollHeight <= 208")
-    await page.screenshot(path=str(SCREENSHOTS / "till-sheet-print.png"), full_page=True)
+    await page.screenshot(path=str(SCREENSHOTS / "till-sheet-print.png"), full_page=True, caret="initial")
     assert mine.complaints == []
     await page.context.close()

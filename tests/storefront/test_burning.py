@@ -176,7 +176,7 @@ async def phone(browser: Browser, shop: str, buyer: Buyer, locale: str, scripts:
 async def shot(page: Page, folder: Path, name: str) -> None:
     if not await page.evaluate("document.documentElement.scrollWidth <= 390"):
         raise AssertionError(f"{name} sticks out")
-    await page.screenshot(path=str(folder / f"burn-{name}.png"), full_page=True)
+    await page.screenshot(path=str(folder / f"burn-{name}.png"), full_page=True, caret="initial")
 
 
 @pytest.mark.parametrize(

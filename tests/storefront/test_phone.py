@@ -49,7 +49,7 @@ class Phone:
         await self.page.wait_for_load_state()
         assert await self.page.evaluate("document.documentElement.scrollWidth") == 390, f"{what} sticks out"
         path = self.screenshots / f"shop-{self.name}-{self.number:02d}-{what}.png"
-        await self.page.screenshot(path=str(path), full_page=True)
+        await self.page.screenshot(path=str(path), full_page=True, caret="initial")
 
 
 @pytest.fixture(scope="module")
