@@ -57,7 +57,7 @@ class Script:
     query_order: str = ""
     refusal: str = ""
     refund: str = ""
-    """``no``: refused; ``no, -1``; ``done, -1`` and ``done, 0``: it happens, the answer is unclear; ``done, garbage``."""
+    """``no``: refused. ``no, -1``; ``done, -1``; ``done, 0``: it happens, the answer is unclear. ``done, garbage``."""
 
 
 @dataclass
