@@ -21,7 +21,7 @@ SETTLE = """
 WITH o AS (
     SELECT o.id, o.shop_id, o.ref, o.currency, o.total, o.test, o.contact, o.contact_kind, o.locale,
            o.payment_state, o.fulfilment_state, attempt.id AS attempt_id
-    FROM payments_attempt attempt JOIN orders_order o ON o.id = attempt.order_id
+    FROM orders_order o JOIN payments_attempt attempt ON attempt.order_id = o.id
     WHERE attempt.ref = $1 AND attempt.method = $2 AND attempt.state <> 'paid'
       AND attempt.amount = $4 AND attempt.currency = $5
     FOR UPDATE

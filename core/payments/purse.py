@@ -20,7 +20,7 @@ KIND = "balance_paid"
 
 ORDER = """
 SELECT o.id, o.shop_id, o.contact, o.payment_state, o.expires_at, o.test, attempt.amount, attempt.currency
-FROM payments_attempt attempt JOIN orders_order o ON o.id = attempt.order_id WHERE attempt.ref = $1 FOR UPDATE
+FROM orders_order o JOIN payments_attempt attempt ON attempt.order_id = o.id WHERE attempt.ref = $1 FOR UPDATE
 """
 
 ASK_NOW = """

@@ -1,6 +1,7 @@
 """A sale from order to code, and everything that can go otherwise, through the services."""
 
 import asyncio
+from contextvars import Context
 from datetime import timedelta
 
 import asyncpg
@@ -512,6 +513,26 @@ async def test_books_and_audit_are_never_rewritten(statement):
     await acts.confirm_paid(1, (await stocked.order(await stocked.sku(1))).ref, await stocked.staff_member(), "", None)
     with pytest.raises(asyncpg.CheckViolationError):
         await db.execute(statement)
+
+
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+
+
+@pytest.mark.parametrize("amount", [1990, 1000])
+async def test_a_payment_takes_the_order_before_its_attempt(amount):
+    """Cancelling does so: taken the other way round, both would wait for each other until PostgreSQL ends one."""
+    placed = await stocked.order(await stocked.sku(1))
+
+    async def hold_while_a_payment_comes(tx):
+        await tx.execute("SELECT FROM orders_order WHERE id = $1 FOR UPDATE", placed.order_id)
+        paying = asyncio.create_task(settle("epay", stocked.paid(placed, amount), "callback"), context=Context())
+        while not await tx.fetchval(WAITING):
+            await asyncio.sleep(0.01)
+        await tx.execute("SELECT FROM payments_attempt WHERE order_id = $1 FOR UPDATE NOWAIT", placed.order_id)
+        return paying
+
+    paying = await db.transaction(hold_while_a_payment_comes)
+    assert (await paying).order_ref == placed.ref
 
 
 # -- staff ------------------------------------------------------------------------------
