@@ -89,7 +89,7 @@ async def make(config: Config, file: Path, to: str | Secret) -> Made:
             snapshot = await connection.fetchval("SELECT pg_export_snapshot()")
             with _dump(config.database_url or "", snapshot) as dump:
                 stream = Stream(_entries(manifest, dump, config))
-                await asyncio.to_thread(_write, file, stream, to)
+                await asyncio.to_thread(write, file, stream, to)
     except (OSError, asyncpg.PostgresError) as error:
         raise BackupFailed(f"The backup could not be made: {error}") from None
     finally:
@@ -156,16 +156,24 @@ class Stream:
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
         self._left = b""
+        self.failure: BackupFailed | None = None
 
     def read(self, size: int = -1, /) -> bytes:
         while not self._left:
-            piece = next(self._pieces, None)
+            piece = self._next()
             if piece is None:
                 return b""
             self._left = piece
         size = len(self._left) if size < 0 else size
         given, self._left = self._left[:size], self._left[size:]
         return given
+
+    def _next(self) -> bytes | None:
+        try:
+            return next(self._pieces, None)
+        except BackupFailed as failure:
+            self.failure = failure
+            raise
 
 
 def _entries(manifest: dict[str, Any], dump: Dump, config: Config) -> Iterator[bytes]:
@@ -277,9 +285,16 @@ def without_password(url: str) -> tuple[str, dict[str, str]]:
 # -- the file ---------------------------------------------------------------------------
 
 
-def _write(file: Path, stream: Stream, to: str | Secret) -> None:
+def write(file: Path, stream: Stream, to: str | Secret) -> None:
+    """Seal the stream into a new file.
+
+    :raises BackupFailed: with the reason of the stream where that broke.
+    """
     with appearing_whole(file) as draft:
-        sealed_file.seal(stream, draft, to)
+        try:
+            sealed_file.seal(stream, draft, to)
+        except sealed_file.CannotSeal as error:
+            raise stream.failure or BackupFailed(str(error)) from None
 
 
 @contextlib.contextmanager

@@ -68,8 +68,7 @@ def _keep_keys(config: Config, file: Path, to: str | Secret) -> Path:
     if file.exists():
         raise SetupProblem(f"The backup was made, but {file} is there already: no key was written.")
     source = archive.Stream(iter([keys.as_text(keys.load(config))]))
-    with archive.appearing_whole(file) as output:
-        sealed_file.seal(source, output, to)
+    archive.write(file, source, to)
     return file
 
 

@@ -36,4 +36,5 @@ async def take(args: dict[str, Any], lease: Lease) -> None:
             process.kill()
         if code != 0:
             errors.seek(0)
-            raise Retry(errors.read(500).decode(errors="replace").strip() or f"it ended with {code}")
+            said = errors.read().decode(errors="replace").split("\n")
+            raise Retry(next((line for line in reversed(said) if line.strip()), f"it ended with {code}"))

@@ -25,6 +25,10 @@ class CannotOpen(Exception):
     """The file does not open. The text says what a person can do; it holds no secret."""
 
 
+class CannotSeal(Exception):
+    """What was to be sealed could not be read, or the sealed file not be written."""
+
+
 def new_key() -> tuple[Secret, str]:
     """A key of its own: the secret half opens, the public half (``age1…``) can only seal."""
     key = pyrage.x25519.Identity.generate()
@@ -40,7 +44,10 @@ def is_public_key(text: str) -> bool:
 
 
 def seal(source: Source, target: IO[bytes], to: str | Secret) -> None:
-    """Seal all of ``source`` into ``target``: to a public key, or under a passphrase when ``to`` is a secret."""
+    """Seal all of ``source`` into ``target``: to a public key, or under a passphrase when ``to`` is a secret.
+
+    :raises CannotSeal: the source could not be read to its end, or the target not be written.
+    """
     if isinstance(to, Secret):
         key = pyrage.x25519.Identity.generate()
         sealed = pyrage.passphrase.encrypt(str(key).encode(), to.reveal())
@@ -48,7 +55,10 @@ def seal(source: Source, target: IO[bytes], to: str | Secret) -> None:
         recipient = key.to_public()
     else:
         recipient = pyrage.x25519.Recipient.from_str(to)
-    pyrage.encrypt_io(source, target, [recipient])
+    try:
+        pyrage.encrypt_io(source, target, [recipient])
+    except pyrage.EncryptError as error:
+        raise CannotSeal(str(error)) from None
 
 
 def key_for(source: IO[bytes], by: Secret) -> Secret:

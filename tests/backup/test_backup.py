@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from core import embedded
-from core.backup import restore
+from core.backup import archive, restore
 from core.vault import sealed_file
 from core.vault.cipher import Secret
 from tests.backup.conftest import CODES, SKU
@@ -235,6 +235,18 @@ def test_never_over_a_shop(taken, room, web, engines, sql):
 
 
 # -- killed in the middle ---------------------------------------------------------------
+
+
+def test_what_cannot_be_read_to_its_end_is_said_and_leaves_nothing(room):
+    def pieces():
+        yield b"so far it went well"
+        raise archive.BackupFailed("pg_dump: no right to read it")
+
+    file = room.folder / "half" / "vouchsafe.backup"
+    file.parent.mkdir()
+    with pytest.raises(archive.BackupFailed, match="no right to read it"):
+        archive.write(file, archive.Stream(pieces()), room.public_key)
+    assert list(file.parent.iterdir()) == []
 
 
 @pytest.mark.parametrize("point", ["backup.half", "backup.before_name"])
