@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from core import db
-from core.catalog.service import Words
+from core.catalog.service import Words, forget
 from core.db import Tx
 from core.hooks import store
 from core.ids import ALPHABET
@@ -242,6 +242,7 @@ def _made_up() -> str:
 async def remove() -> None:
     """Take the demo away. What was sold stays in the books: its product is archived and not deleted."""
     await db.transaction(_remove)
+    forget()
 
 
 async def _remove(tx: Tx) -> None:

@@ -54,18 +54,23 @@ _facts: dict[tuple[int, str], tuple[float, SkuFacts]] = {}
 
 
 async def sku_facts(shop_id: int, codes: list[str]) -> dict[str, SkuFacts]:
-    """Facts of these SKU codes; unknown ones are missing. What an editor changes is seen a second later everywhere."""
+    """Facts of these SKU codes; unknown ones are missing."""
+    rows = await db.fetch(SKU_FACTS, shop_id, codes)
+    found = {row["code"]: _sku_facts(row) for row in rows}
+    until = time.monotonic() + FACTS_SECONDS
+    if len(_facts) > FACTS_MOST:
+        _facts.clear()
+    _facts.update({(shop_id, code): (until, facts) for code, facts in found.items()})
+    return found
+
+
+async def late_sku_facts(shop_id: int, codes: list[str]) -> dict[str, SkuFacts]:
+    """The same, as it was within the last second: for the checkout, where many buyers ask for the same few SKUs."""
     now = time.monotonic()
     known = {code: _facts.get((shop_id, code), (0.0, None)) for code in codes}
     fresh = {code: facts for code, (until, facts) in known.items() if facts is not None and until > now}
-    if len(fresh) < len(codes):
-        rows = await db.fetch(SKU_FACTS, shop_id, [code for code in codes if code not in fresh])
-        read = {row["code"]: _sku_facts(row) for row in rows}
-        if len(_facts) > FACTS_MOST:
-            _facts.clear()
-        _facts.update({(shop_id, code): (now + FACTS_SECONDS, facts) for code, facts in read.items()})
-        fresh |= read
-    return fresh
+    missing = [code for code in codes if code not in fresh]
+    return fresh | await sku_facts(shop_id, missing) if missing else fresh
 
 
 def forget() -> None:

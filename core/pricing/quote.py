@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.catalog.service import SkuFacts, sku_facts
+from core.catalog.service import SkuFacts, late_sku_facts
 from core.money import Money
 from core.refused import Refused
 from core.web.i18n import _
@@ -40,7 +40,7 @@ async def quote(shop_id: int, items: list[Item]) -> Quote:
     codes = [item.sku_code for item in items]
     if len(set(codes)) < len(codes):
         raise Refused(_("An item stands twice in the basket."))
-    facts = await sku_facts(shop_id, codes)
+    facts = await late_sku_facts(shop_id, codes)
     lines = tuple(_line(facts.get(item.sku_code), item.quantity) for item in items)
     total = lines[0].total
     for line in lines[1:]:
