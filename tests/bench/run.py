@@ -166,6 +166,9 @@ def main(words: list[str] | None = None) -> int:
     options.add_argument(
         "--rows", type=int, default=1_000_000, help="codes to import for import_codes; 0 leaves it out"
     )
+    options.add_argument(
+        "--stock", type=int, default=5_000_000, help="codes in stock for purchase_stock; 0 leaves it out"
+    )
     options.add_argument("--processes", type=int, default=1, help="web processes of both shops")
     options.add_argument("--rounds", type=int, default=Sizes.rounds)
     options.add_argument("--smoke", action="store_true", help="a few of everything: does the bench work?")
@@ -182,6 +185,10 @@ def main(words: list[str] | None = None) -> int:
             from tests.bench import import_codes
 
             table["import_codes"] = asyncio.run(import_codes.main(given.rows))
+        if given.stock:
+            from tests.bench import stock
+
+            table["purchase_stock"] = stock.main(given.stock, given.processes, sizes.rounds, sizes.c16, sizes.warm_up)
     except WrongShop as problem:
         print(f"bench stopped, this shop is wrong: {problem}", file=sys.stderr)
         return 1

@@ -21,6 +21,7 @@ MEASURES = {
     "memory_load",
     "cold_start",
     "import_codes",
+    "purchase_stock",
 }
 
 
@@ -37,7 +38,7 @@ def floor() -> Iterator[Floor]:
 
 def test_a_whole_run_writes_every_measure(tmp_path: Path) -> None:
     out = tmp_path / "bench.json"
-    command = [sys.executable, "tests/bench/run.py", "--smoke", "--rows", "2000", str(out)]
+    command = [sys.executable, "tests/bench/run.py", "--smoke", "--rows", "2000", "--stock", "12000", str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     table = json.loads(out.read_text())
