@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, ClassVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -22,6 +22,8 @@ with_orders = precondition(lambda self: self.world and self.world.orders)
 class ShopMachine(RuleBasedStateMachine):
     runner: asyncio.Runner
     world: World | None = None
+    damage: ClassVar[list[str]]
+    """What was found, kept apart: a race need not end alike when hypothesis runs the same example again."""
 
     def do(self, act: Coroutine[Any, Any, Any]) -> Any:
         return self.runner.run(act)
@@ -185,7 +187,11 @@ class ShopMachine(RuleBasedStateMachine):
     @invariant()
     def everything_holds(self):
         if self.world:
-            self.do(self.world.check())
+            try:
+                self.do(self.world.check())
+            except AssertionError as error:
+                self.damage.append(str(error))
+                raise
 
     def teardown(self):
         if self.world:

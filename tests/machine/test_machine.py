@@ -9,6 +9,7 @@ import os
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis.errors import Flaky
 from hypothesis.stateful import run_state_machine_as_test
 
 from core import db
@@ -28,7 +29,7 @@ def machine(engines):
     engines.sql(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
     with asyncio.Runner() as runner:
         plugins = runner.run(open_shop(engines.url_of(name)))
-        yield type("Machine", (ShopMachine,), {"runner": runner})
+        yield type("Machine", (ShopMachine,), {"runner": runner, "damage": []})
         runner.run(close_shop(plugins))
     engines.sql(f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -71,5 +72,6 @@ def test_without_a_guard_it_finds_the_damage(machine, guard):
     """A guard of the database is taken away: the same machine must fail, and for that reason."""
     take_away, damage = WITHOUT[guard]
     machine.runner.run(db.execute(take_away))
-    with pytest.raises(AssertionError, match=damage):
+    with pytest.raises((AssertionError, Flaky)):
         run(machine, 150)
+    assert any(damage in found for found in machine.damage)
