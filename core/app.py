@@ -40,6 +40,7 @@ FEATURES = (
     "payments",
     "balances",
     "fulfilment",
+    "supply",
     "messages",
     "jobs",
     "vault",
