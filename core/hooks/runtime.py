@@ -64,7 +64,8 @@ class Missing:
     async def _refuse(self, *_args: Any, **_values: Any) -> Any:
         raise PluginGone
 
-    start = parse_callback = query = refund = query_refund = send = _refuse
+    start = parse_callback = query = refund = query_refund = send = statement = _refuse
+    catalogue = offers = balance = purchase = adjust = assess = _refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,12 +277,38 @@ class Runtime:
         """The ``Notifier`` objects of all active plugins by key."""
         return self._items("register_notifiers")
 
+    @property
+    def suppliers(self) -> dict[str, Any]:
+        """The ``Supplier`` objects of all active plugins by key."""
+        return self._items("register_suppliers")
+
+    @property
+    def promotions(self) -> dict[str, Any]:
+        """The ``Promotion`` objects of all active plugins by key."""
+        return self._items("register_promotions")
+
+    @property
+    def risk_rules(self) -> dict[str, Any]:
+        """The ``RiskRule`` objects of all active plugins by key."""
+        return self._items("register_risk_rules")
+
+    @property
+    def channels(self) -> dict[str, Any]:
+        """The ``Channel`` objects of all active plugins by key."""
+        return self._items("register_channels")
+
     def payment_method(self, key: str, title: Mapping[str, str] | None = None) -> Any:
         """The method, or :class:`Missing` with the label ``title`` that the row remembers."""
         return self.payment_methods.get(key) or Missing(key, title or {})
 
     def notifier(self, key: str, title: Mapping[str, str] | None = None) -> Any:
         return self.notifiers.get(key) or Missing(key, title or {})
+
+    def supplier(self, key: str, title: Mapping[str, str] | None = None) -> Any:
+        return self.suppliers.get(key) or Missing(key, title or {})
+
+    def channel(self, key: str, title: Mapping[str, str] | None = None) -> Any:
+        return self.channels.get(key) or Missing(key, title or {})
 
     def form_hosts(self) -> tuple[str, ...]:
         """Where the pages' content policy lets forms go: the gateways of the active payment methods."""

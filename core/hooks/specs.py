@@ -69,6 +69,55 @@ def register_notifiers(ctx: PluginContext[Any]) -> Sequence[Keyed]:  # type: ign
     """
 
 
+@hookspec
+def register_suppliers(ctx: PluginContext[Any]) -> Sequence[Keyed]:  # type: ignore[empty-body]
+    """Deliver the places this plugin can buy goods from.
+
+    Called when plugins are loaded and whenever the settings of any plugin were saved: build the objects anew
+    from ``ctx`` each time, one for each account with a supplier. Make no network call here.
+
+    :param ctx: this plugin's settings, its HTTP client and the facts of the shop.
+    :returns: a list of ``Supplier`` objects; each ``key`` is unique among all plugins and never changes, because
+        it is part of the address suppliers call and of stored offers and purchases. None or an empty list
+        offers nothing.
+
+    If it fails: the plugin is set aside and shown as failed on the plugins page; the shop goes on, and purchases
+    that wait for this supplier wait on. Added in api 1. Used by: bridges.dujiao_next, suppliers.fulu.
+    """
+
+
+@hookspec
+def register_promotions(ctx: PluginContext[Any]) -> Sequence[Keyed]:  # type: ignore[empty-body]
+    """Deliver what changes the price of a basket.
+
+    Called when plugins are loaded and whenever the settings of any plugin were saved: build the objects anew
+    from ``ctx`` each time. Make no network call here.
+
+    :param ctx: this plugin's settings, its database, and the facts of the shop.
+    :returns: a list of ``Promotion`` objects with a ``key`` unique among all plugins; it is stored with orders
+        and never changes. None or an empty list offers nothing.
+
+    If it fails: the plugin is set aside and shown as failed on the plugins page; the shop sells at catalogue
+    prices. Added in api 1. Used by: promotions.coupon, promotions.spend_and_save.
+    """
+
+
+@hookspec
+def register_risk_rules(ctx: PluginContext[Any]) -> Sequence[Keyed]:  # type: ignore[empty-body]
+    """Deliver the rules that look for trouble in an order that is about to be placed.
+
+    Called when plugins are loaded and whenever the settings of any plugin were saved: build the objects anew
+    from ``ctx`` each time. Make no network call here.
+
+    :param ctx: this plugin's settings, its database, and the facts of the shop.
+    :returns: a list of ``RiskRule`` objects with a ``key`` unique among all plugins; it is stored with the
+        evidence and never changes. None or an empty list adds no rule.
+
+    If it fails: the plugin is set aside and shown as failed on the plugins page; the shop sells without its rules.
+    Added in api 1. Used by: risk.burst, risk.network, risk.velocity.
+    """
+
+
 # -- an order ---------------------------------------------------------------------------
 
 
