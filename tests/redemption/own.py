@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from contextlib import AbstractContextManager
-from datetime import timedelta
 from typing import Any
 
 from core import clock, db
@@ -18,13 +16,6 @@ from core.vault.generate import lookup
 from tests import stocked
 
 _numbers = itertools.count(1)
-
-
-def one_window() -> AbstractContextManager[None]:
-    """Time stands still at the start of a window of the limits, so that no test counts across two of them."""
-    now = clock.now()
-    start = now - timedelta(seconds=now.timestamp() % 600)
-    return clock.use(lambda: start)
 
 
 async def own_batch(count: int = 1, *, what: stocked.Sku | None = None, **facts: Any) -> int:

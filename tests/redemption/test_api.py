@@ -14,7 +14,8 @@ from core.people import api_keys
 from core.vault import own_code
 from core.web import limits
 from tests import console, stocked
-from tests.redemption.own import a_code, new_id, one_window, own_batch, texts, tries, voucher
+from tests.redemption.own import a_code, new_id, own_batch, texts, tries, voucher
+from tests.windows import one_window
 
 ALL = list(api_keys.SCOPES)
 

@@ -12,7 +12,8 @@ from core.vault import own_code
 from core.web import limits
 from tests import console, stocked
 from tests.console import audited, everything, newest_audit, words
-from tests.redemption.own import a_code, one_window, own_batch, texts, voucher
+from tests.redemption.own import a_code, own_batch, texts, voucher
+from tests.windows import one_window
 
 
 @pytest.fixture(scope="module")
