@@ -42,16 +42,28 @@ def test_the_version_is_the_same_everywhere():
     assert f"## {VERSION}" in (ROOT / "CHANGELOG.md").read_text()
 
 
-def test_every_library_that_is_imported_is_asked_for_by_name():
-    """A library that came along with another may go with it one day."""
+@pytest.mark.parametrize(
+    ("lists", "of_tests"),
+    [(["requirements"], False), (["requirements", "requirements-test"], True)],
+    ids=["shop", "kit"],
+)
+def test_every_library_that_is_imported_is_asked_for_by_name(lists, of_tests):
+    """A library that came along with another may go with it one day. The kit stands beside the shop."""
     graph = grimp.build_graph("core", "plugins", include_external_packages=True)
+    ours = {"core", "plugins", *sys.stdlib_module_names}
+    kit = {name for name in graph.modules if name.startswith("core.api.testing") or ".tests" in name}
     outside = {
-        name for name in graph.modules if name.split(".")[0] not in {"core", "plugins", *sys.stdlib_module_names}
+        imported
+        for name in (kit if of_tests else graph.modules - kit)
+        for imported in (graph.find_modules_directly_imported_by(name) if name.split(".")[0] in ours else ())
+        if imported.split(".")[0] not in ours
     }
+    assert outside
     homes = packages_distributions()
-    used = {re.sub(r"[-_.]+", "-", homes[name][0]).lower() for name in outside}
+    used = {re.sub(r"[-_.]+", "-", homes[name.split(".")[0]][0]).lower() for name in outside}
     asked = set()
-    for line in (ROOT / "requirements.in").read_text().splitlines():
-        if found := re.match(r"[A-Za-z0-9._-]+", line):
-            asked.add(re.sub(r"[-_.]+", "-", found[0]).lower())
+    for listed in lists:
+        for line in (ROOT / f"{listed}.in").read_text().splitlines():
+            if found := re.match(r"[A-Za-z0-9._-]+", line):
+                asked.add(re.sub(r"[-_.]+", "-", found[0]).lower())
     assert used - asked == set()
