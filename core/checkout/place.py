@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from ipaddress import ip_address
@@ -194,7 +194,7 @@ async def place(shop: Shop, quote: Quote, answers: dict[str, str], buyer: Buyer,
         except _CodesTaken:
             # Codes that another buyer holds locked look taken but may come back when that one is refused.
             looks -= 1
-            if not looks or not await _enough_free(quote):
+            if not looks or not await enough_free(quote):
                 raise SoldOut from None
             await asyncio.sleep(0.02 * (LOOKS_BEFORE_SOLD_OUT - looks))
         except asyncpg.UniqueViolationError as error:
@@ -206,12 +206,77 @@ async def place(shop: Shop, quote: Quote, answers: dict[str, str], buyer: Buyer,
                 raise TooManyOpen from None
 
 
-async def _enough_free(quote: Quote) -> bool:
+async def enough_free(quote: Quote) -> bool:
     free = await stock.free_counts([line.sku.id for line in quote.lines])
     return all(free[line.sku.id] >= line.quantity for line in quote.lines)
 
 
 async def _place(shop: Shop, quote: Quote, answers: dict[str, str], buyer: Buyer, chosen: Chosen, key: str) -> Placed:
+    draft = await _draft(shop, quote, answers, buyer, chosen, key)
+    try:
+        if any(line.sku.max_per_buyer is not None for line in quote.lines):
+            locks = [lock_key(f"contact:{shop.id}:{buyer.contact}")]
+            placed = await db.transaction(_within_buyer_limits, shop, quote, buyer, draft.values, locks=locks)
+        else:
+            placed = await db.statement(PLACE, *draft.values)
+    except asyncpg.ForeignKeyViolationError:
+        raise Refused(_("Your visit has expired. Reload the page and try again.")) from None
+    crash_point("checkout.reserved")
+    if placed["id"] is None:
+        return await _already(shop, buyer, key, codes_there=placed["codes"])
+    return draft.placed(placed["id"])
+
+
+async def place_in(
+    tx: Tx,
+    shop: Shop,
+    quote: Quote,
+    answers: dict[str, str],
+    buyer: Buyer,
+    chosen: Chosen,
+    key: str,
+    place_number: int,
+) -> Placed | None:
+    """The same within the caller's transaction, for a program that pays at once. None: not enough free codes.
+
+    The caller has made sure that ``key`` is new. ``place_number`` is the place its order takes among the open
+    ones of this contact: any number, as the order is paid before anybody sees it open.
+    """
+    draft = await _draft(shop, quote, answers, buyer, chosen, key, [place_number])
+    placed = await tx.fetchrow(PLACE, *draft.values)
+    return draft.placed(placed["id"]) if placed and placed["id"] is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    ref: str
+    token: str = field(repr=False)
+    expires_at: datetime
+    started: bool
+    values: tuple[Any, ...] = field(repr=False)
+
+    def placed(self, order_id: int) -> Placed:
+        return Placed(
+            order_id,
+            self.ref,
+            f"{self.ref}-1",
+            self.expires_at,
+            is_new=True,
+            started=self.started,
+            token=self.token,
+        )
+
+
+async def _draft(
+    shop: Shop,
+    quote: Quote,
+    answers: dict[str, str],
+    buyer: Buyer,
+    chosen: Chosen,
+    key: str,
+    places: Sequence[int] | None = None,
+) -> _Draft:
+    """An order as ``PLACE`` wants it."""
     ref, token = new_ref("V"), new_token()
     now = clock.now()
     expires_at = now + timedelta(minutes=shop.settings.reservation_minutes)
@@ -219,7 +284,7 @@ async def _place(shop: Shop, quote: Quote, answers: dict[str, str], buyer: Buyer
     values = (
         [_line(line, answers, stock.today(shop.timezone, now)) for line in quote.lines],
         stock.random_slot(),
-        range(1, shop.settings.open_orders_per_contact + 1),
+        places or range(1, shop.settings.open_orders_per_contact + 1),
         range(1, shop.settings.open_orders_per_address + 1),
         shop.id,
         ref,
@@ -244,18 +309,7 @@ async def _place(shop: Shop, quote: Quote, answers: dict[str, str], buyer: Buyer
         step.started if step else None,
         step.next_query_at if step else None,
     )
-    try:
-        if any(line.sku.max_per_buyer is not None for line in quote.lines):
-            locks = [_lock_key(f"contact:{shop.id}:{buyer.contact}")]
-            placed = await db.transaction(_within_buyer_limits, shop, quote, buyer, values, locks=locks)
-        else:
-            placed = await db.statement(PLACE, *values)
-    except asyncpg.ForeignKeyViolationError:
-        raise Refused(_("Your visit has expired. Reload the page and try again.")) from None
-    crash_point("checkout.reserved")
-    if placed["id"] is None:
-        return await _already(shop, buyer, key, codes_there=placed["codes"])
-    return Placed(placed["id"], ref, f"{ref}-1", expires_at, is_new=True, started=step is not None, token=token)
+    return _Draft(ref, token, expires_at, step is not None, values)
 
 
 def _line(line: QuoteLine, answers: dict[str, str], today: date) -> dict[str, Any]:
@@ -306,5 +360,5 @@ def _counted_address(ip: str) -> str | None:
     return ip if ip and not ip_address(ip).is_loopback else None
 
 
-def _lock_key(name: str) -> int:
+def lock_key(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big", signed=True)
