@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,7 +10,6 @@ from html import unescape
 from pathlib import Path
 
 import httpx
-import uvicorn
 
 from core import db
 from core.app import create_app
@@ -21,14 +18,13 @@ from core.people import sessions
 from core.shops import service as shops
 from core.web import csrf
 from server import with_plugins
+from tests.served import own_port, serving
 
 
 @asynccontextmanager
 async def running(database: str, redis_url: str, home: Path) -> AsyncIterator[str]:
     """The address of a whole shop with its plugins; opens and closes this process's pool."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        address = "http://{}:{}".format(*listener.getsockname())
+    with own_port() as (listener, address):
         environ = {
             "VOUCHSAFE_HOME": str(home),
             "VOUCHSAFE_BASE_URL": address,
@@ -36,17 +32,9 @@ async def running(database: str, redis_url: str, home: Path) -> AsyncIterator[st
             "REDIS_URL": redis_url,
             "VOUCHSAFE_MASTER_KEY": "00" * 32,
         }
-        app = create_app(Config.from_env(environ), load_plugins=with_plugins)
-        settings = uvicorn.Config(app, lifespan="on", log_config=None, access_log=False)
-        server = uvicorn.Server(settings)
-        task = asyncio.create_task(server.serve(sockets=[listener]))
-        while not server.started:
-            assert not task.done(), task.result()
-            await asyncio.sleep(0)
-        shops.forget()
-        yield address
-        server.should_exit = True
-        await task
+        async with serving(create_app(Config.from_env(environ), load_plugins=with_plugins), listener):
+            shops.forget()
+            yield address
         shops.forget()
 
 
@@ -91,11 +79,14 @@ def words(page: str) -> str:
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", inside)).split())
 
 
+ON_THEIR_OWN = ("web_limit", "people_session", "vault_holder", "audit_link", "audit_checkpoint")
+"""Tables that a request or a timer writes whatever is asked for."""
+
+
 async def everything() -> dict[str, str]:
     """How many rows each table has, and how often a row was changed: the same after every refusal."""
     names = await db.fetch(
-        "SELECT relname FROM pg_stat_user_tables WHERE relname NOT IN ('web_limit', 'people_session', 'vault_holder')"
-        " ORDER BY relname"
+        "SELECT relname FROM pg_stat_user_tables WHERE relname <> ALL($1) ORDER BY relname", list(ON_THEIR_OWN)
     )
     newest = ", ".join(
         f"(SELECT count(*) || '/' || coalesce(max(xmin::text::bigint), 0) FROM \"{row['relname']}\")" for row in names

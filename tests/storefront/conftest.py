@@ -1,14 +1,11 @@
 """The demo shop behind a real web server, in a database of its own, with every feature and plugin switched on."""
 
-import asyncio
 import os
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 
 from core import db
 from core.admin import demo
@@ -17,6 +14,7 @@ from core.config import Config
 from core.hooks import runtime, store
 from core.shops import service as shops
 from server import with_plugins
+from tests.served import own_port, serving
 from tests.storefront.buyer import Buyer
 
 HOW_TO_PAY = {
@@ -31,9 +29,7 @@ GATEWAY = {"gateway": "http://127.0.0.1:9", "pid": "1001"}
 @pytest.fixture(scope="module")
 async def shop(database: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """The address of the shop: test mode, three demo products, and three plugins to pay with."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        address = "http://{}:{}".format(*listener.getsockname())
+    with own_port() as (listener, address):
         config = Config.from_env(
             {
                 "VOUCHSAFE_HOME": str(tmp_path_factory.mktemp("home")),
@@ -43,33 +39,17 @@ async def shop(database: str, redis_url: str, tmp_path_factory: pytest.TempPathF
                 "VOUCHSAFE_MASTER_KEY": "00" * 32,
             }
         )
-        app = create_app(config, load_plugins=with_plugins)
-        settings = uvicorn.Config(
-            app,
-            lifespan="on",
-            proxy_headers=False,
-            server_header=False,
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=2,
-        )
-        server = uvicorn.Server(settings)
-        task = asyncio.create_task(server.serve(sockets=[listener]))
-        while not server.started:
-            assert not task.done(), task.result()
-            await asyncio.sleep(0)
-        shops.forget()
-        await demo.seed()
-        await db.transaction(store.save, "payments.manual", True, HOW_TO_PAY, {})
-        await db.transaction(store.save, "payments.epay", True, GATEWAY, {"key": "a-merchant-key"})
-        for plugin in ("payments.manual", "payments.epay"):
-            await db.transaction(store.enable, plugin, True)
-        await runtime.current().refresh()
-        # tests buy more than people do
-        await set_settings(open_orders_per_contact=100, open_orders_per_address=1000)
-        yield address
-        server.should_exit = True
-        await task
+        async with serving(create_app(config, load_plugins=with_plugins), listener):
+            shops.forget()
+            await demo.seed()
+            await db.transaction(store.save, "payments.manual", True, HOW_TO_PAY, {})
+            await db.transaction(store.save, "payments.epay", True, GATEWAY, {"key": "a-merchant-key"})
+            for plugin in ("payments.manual", "payments.epay"):
+                await db.transaction(store.enable, plugin, True)
+            await runtime.current().refresh()
+            # tests buy more than people do
+            await set_settings(open_orders_per_contact=100, open_orders_per_address=1000)
+            yield address
         shops.forget()
 
 

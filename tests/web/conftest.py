@@ -1,13 +1,10 @@
 """The application behind a real web server, with a small feature of sample pages."""
 
-import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
 import pytest
-import uvicorn
 from litestar import Litestar
 
 from core import db
@@ -15,6 +12,7 @@ from core.app import create_app
 from core.config import Config
 from core.people import sessions
 from core.shops import service as shops
+from tests.served import own_port, serving
 
 from .sample import feature as sample
 
@@ -24,19 +22,9 @@ PROXY = "127.0.0.1"
 @asynccontextmanager
 async def served(app: Litestar) -> AsyncIterator[str]:
     """The address of ``app`` on a port of its own."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        settings = uvicorn.Config(
-            app, lifespan="on", proxy_headers=False, server_header=False, log_config=None, access_log=False
-        )
-        server = uvicorn.Server(settings)
-        task = asyncio.create_task(server.serve(sockets=[listener]))
-        while not server.started:
-            assert not task.done(), task.result()
-            await asyncio.sleep(0)
-        yield "http://{}:{}".format(*listener.getsockname())
-        server.should_exit = True
-        await task
+    with own_port() as (listener, address):
+        async with serving(app, listener):
+            yield address
 
 
 @pytest.fixture(scope="module")

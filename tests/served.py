@@ -1,0 +1,39 @@
+"""An application on a port of its own, in the process of the test."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import uvicorn
+from litestar import Litestar
+
+
+@contextmanager
+def own_port() -> Iterator[tuple[socket.socket, str]]:
+    """A listening socket and the address of what will answer there."""
+    # Named as TCP, because asyncio sends at once only on sockets that say so; others wait 40 ms for each answer.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.bind(("127.0.0.1", 0))
+        yield listener, "http://{}:{}".format(*listener.getsockname())
+
+
+@asynccontextmanager
+async def serving(app: Litestar, listener: socket.socket) -> AsyncIterator[None]:
+    settings = uvicorn.Config(
+        app,
+        lifespan="on",
+        proxy_headers=False,
+        server_header=False,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=2,
+    )
+    server = uvicorn.Server(settings)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started:
+        assert not task.done(), task.result()
+        await asyncio.sleep(0)
+    yield
+    server.should_exit = True
+    await task
