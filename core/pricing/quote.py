@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from core.catalog.service import SkuFacts, late_sku_facts
 from core.money import Money
+from core.pricing.promotion import Cap
 from core.refused import Refused
 from core.web.i18n import _
 
@@ -25,13 +27,36 @@ class QuoteLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Discount:
+    """What a promotion takes off, as it is stored with the order. ``amount`` is below zero."""
+
+    promotion: str
+    key: str
+    title: Mapping[str, str]
+    amount: Money
+    sku_id: int | None = None
+    code: str = ""
+    caps: tuple[Cap, ...] = ()
+    data: Mapping[str, str | int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Quote:
+    """``total`` is what is to be paid: the lines at catalogue prices, less the discounts."""
+
     lines: tuple[QuoteLine, ...]
     total: Money
+    discounts: tuple[Discount, ...] = ()
+    not_needed: tuple[str, ...] = ()
+    """Entered codes that are good, but take off nothing beside what is here."""
+
+    @property
+    def subtotal(self) -> Money:
+        return summed(self.lines)
 
 
 async def quote(shop_id: int, items: list[Item]) -> Quote:
-    """Price a basket and hold it against the limits of its SKUs.
+    """Price a basket at catalogue prices and hold it against the limits of its SKUs.
 
     :raises Refused: an unknown or withdrawn SKU, or a quantity outside its limits.
     """
@@ -41,16 +66,23 @@ async def quote(shop_id: int, items: list[Item]) -> Quote:
     if len(set(codes)) < len(codes):
         raise Refused(_("An item stands twice in the basket."))
     facts = await late_sku_facts(shop_id, codes)
-    lines = tuple(_line(facts.get(item.sku_code), item.quantity) for item in items)
-    total = lines[0].total
-    for line in lines[1:]:
-        if line.total.currency != total.currency:
-            raise Refused(_("These items have different currencies and cannot share an order."))
-        total = total + line.total
-    return Quote(lines, total)
+    lines = tuple(_checked(facts.get(item.sku_code), item.quantity) for item in items)
+    if len({line.total.currency for line in lines}) > 1:
+        raise Refused(_("These items have different currencies and cannot share an order."))
+    return Quote(lines, summed(lines))
 
 
-def _line(sku: SkuFacts | None, quantity: int) -> QuoteLine:
+def priced(sku: SkuFacts, quantity: int) -> Quote:
+    """One SKU at its catalogue price, whether or not it may be sold now."""
+    line = _line(sku, quantity)
+    return Quote((line,), line.total)
+
+
+def summed(lines: tuple[QuoteLine, ...]) -> Money:
+    return Money(sum(line.total.amount for line in lines), lines[0].total.currency)
+
+
+def _checked(sku: SkuFacts | None, quantity: int) -> QuoteLine:
     if sku is None or not sku.on_sale:
         raise Refused(_("This item is not on sale any more."), "sku")
     if not sku.min_per_order <= quantity <= sku.max_per_order:
@@ -58,4 +90,8 @@ def _line(sku: SkuFacts | None, quantity: int) -> QuoteLine:
             _("Choose a quantity from %(least)d to %(most)d.", least=sku.min_per_order, most=sku.max_per_order),
             "quantity",
         )
+    return _line(sku, quantity)
+
+
+def _line(sku: SkuFacts, quantity: int) -> QuoteLine:
     return QuoteLine(sku, quantity, sku.price, sku.price.times(quantity))
