@@ -8,27 +8,25 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
 
-from litestar import Litestar, Router
+from litestar import Litestar
 from litestar.datastructures import State
-from litestar.handlers import HTTPRouteHandler
-from litestar.routes import HTTPRoute
 
 from core import db
 from core.config import Config
+from core.hooks import pages as plugin_pages
 from core.hooks.runtime import Runtime
 from core.jobs import bell
-from core.people import api_keys, rights, sessions, step_up
+from core.people import entrance
 from core.shops import service as shops
 from core.web import errors, i18n, openapi, words
 from core.web import pages as web_pages
-from core.web.door import Door, Shops
-from core.web.feature import BadRoute, Feature
-from core.web.guard import Guard, Policy
-from core.web.json_request import JsonRequest
+from core.web.door import App, Door, Shops
+from core.web.feature import Feature
 from core.web.page_cache import PageCache
 from core.web.render import Slots
+from core.web.routing import handlers, routers
 from core.web.themes import Themes
 
 CORE = Path(__file__).resolve().parent
@@ -90,75 +88,53 @@ def create_app(
     features = [web_pages.feature, *core_features(names), *extra_features]
     app = Litestar(
         route_handlers=[router for feature in features for router in routers(feature)],
-        middleware=[
-            partial(
-                Guard,
-                load_session=sessions.load,
-                is_promised=sessions.is_promised,
-                load_key=api_keys.load,
-                prove=partial(step_up.prove, config.base_url),
-                base_origin=_origin(config.base_url),
-            )
-        ],
+        middleware=[entrance.guard(config.base_url)],
         exception_handlers={Exception: errors.handle, 500: errors.handle},
         lifespan=[partial(_lifespan, config, features, load_plugins)],
-        state=State({"config": config, "features": features, "pages": PageCache(), "gateway_hosts": tuple}),
+        state=State({"config": config, "features": features, "pages": PageCache(), "plugins": None}),
         openapi_config=openapi.described(),
         logging_config=None,
         request_max_body_size=None,
         debug=False,
         pdb_on_exception=False,
     )
-    check_routes(app)
+    entrance.check_routes(handlers(app))
     app.asgi_handler = Door(
-        app.asgi_handler,
+        _PluginsFirst(app, app.asgi_handler),
         base_url=config.base_url,
         trusted_proxies=config.trusted_proxies,
         shops=Shops(shops.by_host, NOBODYS_SHOP),
-        gateways=lambda: app.state.gateway_hosts(),
+        gateways=lambda: app.state.plugins.form_hosts() if app.state.plugins else (),
         cache=app.state.pages,
     )
     return app
 
 
+class _PluginsFirst:
+    """Hands the pages of plugins to their own applications, as long as these are there."""
+
+    def __init__(self, shop: Litestar, app: App) -> None:
+        self._shop = shop
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        plugin = plugin_pages.plugin_in(scope["path"])
+        plugins: Runtime | None = self._shop.state.plugins
+        found = await plugins.pages_of(plugin) if plugins and plugin else None
+        if found is None:
+            await self._app(scope, receive, send)
+        else:
+            await plugin_pages.serve(*found, self._shop, scope, receive, send)
+
+
+def _of_plugins(app: Litestar) -> list[Feature]:
+    plugins: Runtime | None = app.state.plugins
+    return plugins.page_features() if plugins else []
+
+
 def core_features(names: Sequence[str]) -> list[Feature]:
     present = [name for name in names if (CORE / name / "feature.py").is_file()]
     return [importlib.import_module(f"core.{name}.feature").feature for name in present]
-
-
-def routers(feature: Feature) -> list[Router]:
-    places = (
-        (feature.prefix or "/", feature.buyer_routes),
-        ("/admin" + feature.prefix, feature.console_routes),
-    )
-    pages = [Router(path, route_handlers=list(routes), include_in_schema=False) for path, routes in places if routes]
-    path = "/api/v1" + feature.prefix
-    programs = Router(path, route_handlers=list(feature.rest_routes), request_class=JsonRequest)
-    return [*pages, programs] if feature.rest_routes else pages
-
-
-def handlers(app: Litestar) -> list[tuple[str, HTTPRouteHandler]]:
-    """Every path with every handler behind it, but for the automatic OPTIONS answers."""
-    return [
-        (route.path, handler)
-        for route in app.routes
-        if isinstance(route, HTTPRoute)
-        for handler in route.route_handlers
-        if "OPTIONS" not in handler.http_methods
-    ]
-
-
-def check_routes(app: Litestar) -> None:
-    for path, handler in handlers(app):
-        policy = Policy.of(handler.opt, f"{sorted(handler.http_methods)} {path}")
-        if policy.right is not None and not rights.known(policy.right):
-            raise BadRoute(f"{path}: core/people/rights.py does not know the act {policy.right}")
-        if policy.scope is not None and policy.scope not in api_keys.SCOPES:
-            raise BadRoute(f"{path}: core/people/api_keys.py does not know the scope {policy.scope}")
-        if path.startswith("/admin") and policy.who == "buyer":
-            raise BadRoute(f"{path}: a console page is for staff, or for anyone before the sign-in")
-        if policy.fresh and "GET" in handler.http_methods:
-            raise BadRoute(f"{path}: only a POST can ask for a fresh proof")
 
 
 @asynccontextmanager
@@ -177,11 +153,7 @@ async def _lifespan(
         if load_plugins:
             runtime = await stack.enter_async_context(load_plugins(config))
             plugins = runtime.features()
-            app.state.gateway_hosts = runtime.form_hosts
-        for feature in plugins:
-            for router in routers(feature):
-                app.register(router)
-        check_routes(app)
+            app.state.plugins = runtime
         dress(app, config, [*features, *plugins])
         yield
 
@@ -189,20 +161,16 @@ async def _lifespan(
 def dress(app: Litestar, config: Config, features: Sequence[Feature]) -> None:
     """Themes, words and slots for these features."""
     i18n.load([i18n.FOLDER, *(folder for feature in features if (folder := feature.part("locales")))])
-    slots = Slots(features)
+    more = partial(_of_plugins, app)
+    slots = Slots(features, more)
     app.state.features = list(features)
     app.state.themes = Themes(
         THEMES,
         template_folders=[folder for feature in features if (folder := feature.part("templates"))],
         static_folders=[(feature.name, folder) for feature in features if (folder := feature.part("static"))],
-        prepare=lambda environment: words.prepare(environment, features, slots),
+        prepare=lambda environment: words.prepare(environment, features, slots, more),
         cache_folder=config.home / "cache" / "templates",
         reload=bool(os.environ.get("VOUCHSAFE_RELOAD")),
     )
     for theme in app.state.themes.all():
         app.state.themes.look(theme.id)
-
-
-def _origin(base_url: str) -> str:
-    parts = urlsplit(base_url)
-    return f"{parts.scheme}://{parts.netloc}".lower()

@@ -7,7 +7,8 @@ Times are aware datetimes in UTC, amounts are :class:`Money` in whole minor unit
 from core.hooks.answers import Check, CheckResult, Refusal
 from core.hooks.context import PluginContext
 from core.hooks.http import HttpAnswer, HttpError, NotSent, PluginHttp, Unclear
-from core.hooks.plugin import Plugin
+from core.hooks.pages import plugin_context, visit_of
+from core.hooks.plugin import Act, Pages, Plugin, PluginJob
 from core.hooks.settings import PluginSettings, Secret, Url, setting
 from core.hooks.specs import hookimpl
 from core.hooks.views import LineToCheck, OrderHistory, OrderToCheck
@@ -23,6 +24,7 @@ from core.payments.method import (
     GatewayRefused,
     GatewayUnavailable,
     Instructions,
+    LineKind,
     PaymentMethod,
     PaymentOption,
     PostForm,
@@ -33,6 +35,7 @@ from core.payments.method import (
     RefundAnswer,
     RefundState,
     Started,
+    StatementLine,
     Step,
 )
 from core.pricing.promotion import Adjustment, Basket, BasketLine, Cap, CodeRefused, Promotion
@@ -54,15 +57,24 @@ from core.supply.supplier import (
     SupplierRefused,
     SupplierUnavailable,
 )
+from core.web.errors import BadRequest, Conflict, Forbidden, FormError, NotFound, TooMany, Unavailable
+from core.web.feature import Nav
+from core.web.flash import flash
+from core.web.forms import Upload, read_form, read_json
+from core.web.hx import hx_response, toast, wants_fragment
 from core.web.i18n import _
+from core.web.render import fragment, fragment_text, page, see_other
+from core.web.visit import Visit
 
 __all__ = [
     "AboveCap",
     "AccountField",
+    "Act",
     "Action",
     "Adjustment",
     "Answer",
     "Attempt",
+    "BadRequest",
     "Basket",
     "BasketLine",
     "CallbackRequest",
@@ -72,17 +84,23 @@ __all__ = [
     "Claim",
     "ClaimState",
     "CodeRefused",
+    "Conflict",
     "Delivers",
     "Evidence",
+    "Forbidden",
     "Forged",
+    "FormError",
     "GatewayRefused",
     "GatewayUnavailable",
     "Good",
     "HttpAnswer",
     "HttpError",
     "Instructions",
+    "LineKind",
     "LineToCheck",
     "Money",
+    "Nav",
+    "NotFound",
     "NotSent",
     "Notifier",
     "NotifierRefused",
@@ -94,11 +112,13 @@ __all__ = [
     "OrderToCheck",
     "OutOfStock",
     "OutgoingMessage",
+    "Pages",
     "PaymentMethod",
     "PaymentOption",
     "Plugin",
     "PluginContext",
     "PluginHttp",
+    "PluginJob",
     "PluginSettings",
     "PostForm",
     "Promotion",
@@ -117,13 +137,30 @@ __all__ = [
     "RiskRule",
     "Secret",
     "Started",
+    "StatementLine",
     "Step",
     "Supplier",
     "SupplierRefused",
     "SupplierUnavailable",
+    "TooMany",
+    "Unavailable",
     "Unclear",
+    "Upload",
     "Url",
+    "Visit",
     "_",
+    "flash",
+    "fragment",
+    "fragment_text",
     "hookimpl",
+    "hx_response",
+    "page",
+    "plugin_context",
+    "read_form",
+    "read_json",
+    "see_other",
     "setting",
+    "toast",
+    "visit_of",
+    "wants_fragment",
 ]

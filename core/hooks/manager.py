@@ -28,6 +28,7 @@ from core.hooks import specs as the_specs
 from core.hooks.answers import Refusal
 from core.hooks.context import PluginContext
 from core.hooks.manifest import Installed, Manifest
+from core.hooks.pages import Mounted
 from core.hooks.plugin import Plugin
 from core.web.i18n import Text, _
 
@@ -91,6 +92,7 @@ class Loaded:
     reason: Text | str = ""
     plugin: Plugin | None = None
     context: PluginContext[Any] | None = None
+    mounted: Mounted | None = None
     failures: dict[str, Failures] = field(default_factory=dict)
 
 
@@ -169,7 +171,7 @@ class Manager:
         except NotReady as missing:
             loaded.state, loaded.reason = State.NEEDS_SETTINGS, missing.reason
         except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin may raise anything at import
-            self._set_aside(loaded, error)
+            self.set_aside(loaded, error)
         return loaded
 
     def _take_in(self, loaded: Loaded) -> None:
@@ -184,7 +186,7 @@ class Manager:
             if any(impl.wrapper or impl.hookwrapper for impl in caller.get_hookimpls()):
                 raise _Unusable(f"{caller.name} is a wrapper; a plugin may not wrap the hooks of others")
 
-    def _set_aside(self, loaded: Loaded, error: BaseException) -> None:
+    def set_aside(self, loaded: Loaded, error: BaseException) -> None:
         """A plugin that cannot be used delivers nothing at all."""
         if self._pm.has_plugin(loaded.id):
             self._pm.unregister(name=loaded.id)
@@ -207,7 +209,7 @@ class Manager:
             try:
                 given = {hook: await self._items(hook, loaded, accept) for hook in hooks}
             except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin's mistake of any kind
-                self._set_aside(loaded, error)
+                self.set_aside(loaded, error)
                 continue
             for hook, items in given.items():
                 _merge(hook, registries[hook], items, loaded.id)

@@ -1,12 +1,72 @@
-"""The object a plugin's package offers under the name ``plugin``."""
+"""The object a plugin's package offers under the name ``plugin``, and what else it may bring."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from core.hooks.answers import CheckResult
 from core.hooks.context import PluginContext
 from core.hooks.settings import PluginSettings
+from core.web.feature import Nav, Slot
+from core.web.i18n import Text
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Something staff may do on the plugin's own pages.
+
+    ``name`` begins with the plugin's id and a dot (``promotions.coupon.edit``); a route asks for it with
+    ``opt={"who": "staff:promotions.coupon.edit"}``. ``title`` says in the console what it allows. ``roles`` are those
+    who may, beside the owner: ``manager``, ``stock``, ``support``, ``finance``, ``readonly``. ``whole_server`` keeps it
+    to the staff of the main shop, for what all shops share.
+    """
+
+    name: str
+    title: Text | str
+    roles: Sequence[str] = ()
+    whole_server: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """The pages of a plugin, made with ``get`` and ``post`` as the shop's own.
+
+    ``buyer`` stands under ``/x/<id>``, ``console`` under ``/admin/x/<id>``, ``rest`` under ``/api/v1/x/<id>``; paths in
+    the routes begin after that. Every route says who may use it. ``acts`` are the plugin's own rights of staff, ``nav``
+    its entries in the console's menu with whole paths (``/admin/x/<id>``), ``slots`` what it shows on the shop's pages.
+    """
+
+    buyer: Sequence[Any] = ()
+    console: Sequence[Any] = ()
+    rest: Sequence[Any] = ()
+    acts: Sequence[Act] = ()
+    nav: Sequence[Nav] = ()
+    slots: Mapping[str, Slot] = field(default_factory=dict)
+
+
+RunJob = Callable[[PluginContext[Any], Mapping[str, Any]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class PluginJob:
+    """Work that a plugin does later, or again and again.
+
+    ``run(ctx, args)`` may be called twice for one job (a process can end in the middle), so its effect must be harmless
+    the second time. When it raises, it is tried again after ``backoff_seconds``, then twice that and so on, ``tries``
+    times in all. With ``every`` it needs no one to ask for it: it is run again and again, that many seconds apart, by
+    one process at a time, with empty ``args``.
+
+    ``name`` is the plugin's own (letters, digits, ``_``); the jobs page shows it behind the plugin's id.
+    """
+
+    name: str
+    run: RunJob
+    tries: int = 5
+    backoff_seconds: float = 5
+    timeout_seconds: float = 300
+    every: float | None = None
 
 
 class Plugin:
@@ -18,6 +78,12 @@ class Plugin:
 
     Settings: ClassVar[type[PluginSettings] | None] = None
     """The model of this plugin's settings; its form in the console is drawn from it. None: no settings."""
+
+    pages: ClassVar[Pages | None] = None
+    """Its own pages, menu entries and what it shows on pages of the shop."""
+
+    jobs: ClassVar[Sequence[PluginJob]] = ()
+    """What it does in the background."""
 
     async def check(self, settings: Any, ctx: PluginContext[Any]) -> CheckResult | None:
         """Try out ``settings`` before they are saved: the Test button of the settings form.

@@ -21,14 +21,17 @@ from core.config import Config
 from core.hooks import specs as the_specs
 from core.hooks import store
 from core.hooks.context import PluginContext
+from core.hooks.folder import check_folder
 from core.hooks.http import AllowedHosts, PluginHttp
 from core.hooks.manager import ASK_SECONDS, Delivered, Failures, Loaded, Manager, NotReady, State, TwoOwners
 from core.hooks.manifest import Installed, Manifest, discover
+from core.hooks.pages import Mounted, mount
 from core.hooks.plugin import Plugin
 from core.hooks.settings import FormField, PluginSettings, SettingsWrong, built, fields_of, from_text, variable
 from core.hooks.store import Facts, Row
 from core.jobs import NewJob, Retry
 from core.jobs.runner import DATABASE_AWAY
+from core.people import rights
 from core.refused import Refused
 from core.vault import keys
 from core.vault.cipher import DecryptError, VaultLocked
@@ -123,7 +126,7 @@ class Runtime:
     async def start(self) -> None:
         """Load every enabled plugin. Only :class:`TwoOwners` gets out: the operator must choose."""
         facts = await store.facts()
-        self._now = await self._load(facts, await store.rows())
+        self._exchange(await self._load(facts, await store.rows()))
 
     async def refresh(self) -> bool:
         """Load anew when a plugin, its settings or the shop changed anywhere. True when it did."""
@@ -134,12 +137,17 @@ class Runtime:
                 return False
             self._without_key = False
             try:
-                self._now = await self._load(facts, await store.rows())
+                self._exchange(await self._load(facts, await store.rows()))
             except TwoOwners as clash:
                 self._refused = facts
                 log.error("plugins stay as they were: %s", clash)
                 return False
             return True
+
+    def _exchange(self, new: _Working) -> None:
+        self._now = new
+        mounted = [one.mounted for one in new.manager.active() if one.mounted]
+        rights.of_plugins({name: act for one in mounted for name, act in one.acts.items()})
 
     @contextlib.asynccontextmanager
     async def following(self) -> AsyncIterator[Runtime]:
@@ -181,22 +189,32 @@ class Runtime:
         manager = self._new_manager()
         found = discover(self.folder)
         for installed in found:
-            self._take(manager, installed, rows.get(installed.id), facts)
+            loaded = self._take(manager, installed, rows.get(installed.id), facts)
+            if loaded.state is State.ACTIVE:
+                self._furnish(manager, loaded)
         gone = sorted(id for id, row in rows.items() if row.enabled and id not in {one.id for one in found})
         for id in gone:
             manager.add(Installed(id, self.folder, title={"en": id}), State.FAILED, _("Its files are gone."))
         return _Working(facts, manager, await manager.collect(_accept))
 
-    def _take(self, manager: Manager, installed: Installed, row: Row | None, facts: Facts) -> None:
+    def _take(self, manager: Manager, installed: Installed, row: Row | None, facts: Facts) -> Loaded:
         manifest = installed.manifest
         if not is_enabled(manifest, row):
-            manager.add(installed, State.DISABLED, installed.problem)
-        elif self.safe_mode:
-            manager.add(installed, State.DISABLED, _("Switched on, but the shop was started without plugins."))
-        elif manifest and manifest.test_mode_only and not facts.test_mode:
-            manager.add(installed, State.TEST_MODE_ONLY, _("It works only while the shop is in test mode."))
-        else:
-            manager.load(installed, self._package, VERSION, partial(self._context, row or Row(True), facts))
+            return manager.add(installed, State.DISABLED, installed.problem)
+        if self.safe_mode:
+            return manager.add(installed, State.DISABLED, _("Switched on, but the shop was started without plugins."))
+        if manifest and manifest.test_mode_only and not facts.test_mode:
+            return manager.add(installed, State.TEST_MODE_ONLY, _("It works only while the shop is in test mode."))
+        return manager.load(installed, self._package, VERSION, partial(self._context, row or Row(True), facts))
+
+    def _furnish(self, manager: Manager, loaded: Loaded) -> None:
+        """What an active plugin brings beside its hooks; with a mistake in any of it, it delivers nothing."""
+        try:
+            check_folder(loaded)
+            if loaded.plugin is not None and loaded.plugin.pages is not None:
+                loaded.mounted = mount(loaded.id, loaded.plugin.pages, self.base_url, self.count_failure)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin's mistake of any kind
+            manager.set_aside(loaded, error)
 
     # -- settings and contexts ----------------------------------------------------------
 
@@ -314,9 +332,27 @@ class Runtime:
         """Where the pages' content policy lets forms go: the gateways of the active payment methods."""
         return tuple(sorted({host for method in self.payment_methods.values() for host in method.form_hosts}))
 
+    async def pages_of(self, plugin: str) -> tuple[Mounted, PluginContext[Any]] | None:
+        """The pages of a plugin that is on in this very moment, whatever process switched it."""
+        with contextlib.suppress(*DATABASE_AWAY):
+            if await store.revision() != self.facts.revision:
+                await self.refresh()
+        known = self._now.manager.plugins.get(plugin)
+        if known is None or known.state is not State.ACTIVE or known.mounted is None or known.context is None:
+            return None
+        return known.mounted, known.context
+
+    def page_features(self) -> list[Feature]:
+        """The menu entries and slots of the plugins that are on."""
+        return [one.mounted.feature for one in self._now.manager.active() if one.mounted]
+
     def features(self) -> list[Feature]:
         """The words, templates and files of every plugin that is there; none of its code runs for that."""
         return [Feature(one.id, folder=one.folder, plugin=True) for one in self.plugins if one.manifest]
+
+    def delivered(self, hook: str) -> Mapping[str, Delivered]:
+        """What a ``register_*`` hook delivered by key, each with the plugin it came from."""
+        return self._now.registries.get(hook, {})
 
     def _items(self, hook: str) -> dict[str, Any]:
         return {key: delivered.item for key, delivered in self._now.registries.get(hook, {}).items()}

@@ -50,6 +50,10 @@ async def facts() -> Facts:
     return Facts(row["revision"], row["currency"], row["test_mode"])
 
 
+async def revision() -> int:
+    return int(await db.fetchval("SELECT revision FROM hooks_revision"))
+
+
 async def rows() -> dict[str, Row]:
     found = await db.fetch("SELECT id, enabled, settings, secrets FROM hooks_plugin")
     return {row["id"]: Row(row["enabled"], row["settings"], row["secrets"]) for row in found}

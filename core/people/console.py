@@ -406,7 +406,7 @@ async def _staff_list(
         "people": people,
         "roles": [(role, rights.ROLE_NAMES[role]) for role in rights.ROLES],
         "role_names": rights.ROLE_NAMES,
-        "rights": list(rights.RIGHTS.values()),
+        "rights": rights.everything(),
         "errors": errors or {},
         "kept": kept or {},
         "link": link,

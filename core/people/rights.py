@@ -5,6 +5,7 @@ A route says ``staff:<act>`` and does not start when the act is not here; tests 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from core.web.i18n import Text, _
@@ -86,11 +87,21 @@ RIGHTS: dict[str, Right] = {
 }
 
 
+_of_plugins: dict[str, Right] = {}
+
+
+def of_plugins(rights: Mapping[str, Right]) -> None:
+    """From now on these are the acts on pages of plugins."""
+    global _of_plugins
+    _of_plugins = dict(rights)
+
+
+def everything() -> list[Right]:
+    """The table, and behind it what the plugins that are on add to it."""
+    return [*RIGHTS.values(), *_of_plugins.values()]
+
+
 def may(role: str | None, act: str, *, whole_server: bool = True) -> bool:
     """Whether the role may do the act; nobody may what the table does not know."""
-    right = RIGHTS.get(act)
+    right = RIGHTS.get(act) or _of_plugins.get(act)
     return right is not None and role in right.roles and (whole_server or not right.whole_server)
-
-
-def known(act: str) -> bool:
-    return act == ANY or act in RIGHTS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jinja2 import TemplateError
@@ -22,6 +22,8 @@ from core.web.themes import Look, Themes
 from core.web.visit import Visit
 
 log = logging.getLogger("vouchsafe.web")
+
+More = Callable[[], Sequence[Feature]]
 
 CONSOLE = "console"
 HTML = "text/html"
@@ -125,15 +127,15 @@ def _plain(answer: Answer, visit: Visit) -> str:
 class Slots:
     """Named places on pages that plugins fill. A broken filler leaves its place empty and a line in the log."""
 
-    def __init__(self, features: Sequence[Feature]) -> None:
-        self._fillers: dict[str, list[tuple[str, Any]]] = {}
-        for feature in features:
-            for name, filler in feature.slots.items():
-                self._fillers.setdefault(name, []).append((feature.name, filler))
+    def __init__(self, features: Sequence[Feature], more: More = tuple) -> None:
+        """``more`` are the features that come and go while the shop runs."""
+        self._features = features
+        self._more = more
 
     def fill(self, environment: Any, name: str, subject: Any = None) -> Markup:
         pieces = []
-        for owner, filler in self._fillers.get(name, ()):
+        fillers = [(one.name, one.slots[name]) for one in (*self._features, *self._more()) if name in one.slots]
+        for owner, filler in fillers:
             try:
                 found = filler(subject)
                 if found:

@@ -36,6 +36,9 @@ class Shop(Protocol):
 
 @dataclass(slots=True)
 class Visit:
+    """One request. ``shop`` is the shop it came to; ``session`` is who asks, None as long as nobody is known; of staff
+    it has ``staff_id`` and ``may(act)``."""
+
     id: str
     ip: str
     host: str

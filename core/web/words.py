@@ -159,7 +159,10 @@ def attributes(values: Mapping[str, Any]) -> Markup:
     return Markup("".join(written))  # noqa: S704  every part is escaped
 
 
-def prepare(environment: ThemeEnvironment, features: Sequence[Feature], slots: render.Slots) -> None:
+def prepare(
+    environment: ThemeEnvironment, features: Sequence[Feature], slots: render.Slots, more: render.More = tuple
+) -> None:
+    """``more`` are the features that come and go while the shop runs."""
     environment.install_gettext_callables(  # type: ignore[attr-defined]
         i18n.gettext, i18n.ngettext_now, newstyle=True, pgettext=i18n.pgettext_now, npgettext=i18n.npgettext_now
     )
@@ -186,7 +189,7 @@ def prepare(environment: ThemeEnvironment, features: Sequence[Feature], slots: r
         CSRF_FIELD=FIELD,
         once=once.once,
         slot=partial(slots.fill, environment),
-        nav=partial(_nav, features),
+        nav=partial(_nav, features, more),
         query=query,
         here=visits.current,
         html_lang=i18n.html_lang,
@@ -194,7 +197,7 @@ def prepare(environment: ThemeEnvironment, features: Sequence[Feature], slots: r
     )
 
 
-def _nav(features: Sequence[Feature]) -> dict[str, Any]:
+def _nav(features: Sequence[Feature], more: render.More) -> dict[str, Any]:
     visit = visits.current()
     session = visit.session if visit else None
-    return nav_for(features, session.may if session else lambda _right: False)
+    return nav_for([*features, *more()], session.may if session else lambda _right: False)

@@ -1,0 +1,158 @@
+"""The pages of plugins: a small application for each plugin, built when it is loaded, behind the shop's own guard.
+
+A plugin whose routes are wrong is set aside like one with any other mistake, and its pages are gone in the moment it
+is switched off: nothing of it is ever registered with the shop's own application.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from litestar import Litestar, Request, Response
+from litestar.routes import HTTPRoute
+
+from core.hooks.context import PluginContext
+from core.hooks.plugin import Act, Pages
+from core.people import entrance, rights
+from core.web import errors, routing
+from core.web.errors import Unavailable
+from core.web.feature import BadRoute, Feature
+from core.web.visit import Visit
+
+ANSWER_SECONDS = 30.0
+PATH = re.compile(r"/(?:admin/|api/v1/)?x/([^/]+)(?:/|$)")
+
+App = Callable[[Any, Any, Any], Any]
+CountFailure = Callable[[str, str, BaseException], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """The pages of one plugin, ready to be asked."""
+
+    plugin: str
+    app: Litestar
+    feature: Feature
+    acts: Mapping[str, rights.Right]
+
+
+def mount(plugin: str, pages: Pages, base_url: str, count_failure: CountFailure) -> Mounted:
+    """Build the application of one plugin.
+
+    :raises BadRoute: naming what is wrong with it.
+    """
+    acts = {act.name: _right(plugin, act) for act in pages.acts}
+    feature = Feature(
+        plugin,
+        buyer_routes=pages.buyer,
+        console_routes=pages.console,
+        rest_routes=pages.rest,
+        nav=pages.nav,
+        slots=pages.slots,
+        plugin=True,
+    )
+    handle = _Handler(plugin, count_failure)
+    app = Litestar(
+        route_handlers=routing.routers(feature),
+        middleware=[entrance.guard(base_url), _Contained],
+        exception_handlers={Exception: handle, 500: handle},
+        openapi_config=None,
+        logging_config=None,
+        request_max_body_size=None,
+        debug=False,
+        pdb_on_exception=False,
+    )
+    _check(plugin, app, feature, acts)
+    return Mounted(plugin, app, feature, acts)
+
+
+def _right(plugin: str, act: Act) -> rights.Right:
+    if not act.name.startswith(f"{plugin}."):
+        raise BadRoute(f'the act {act.name} must be called "{plugin}.…"')
+    unknown = set(act.roles) - set(rights.ROLES)
+    if unknown:
+        raise BadRoute(f"the act {act.name}: there is no role called {', '.join(sorted(unknown))}")
+    return rights.Right(act.name, cast("Any", act.title), frozenset({"owner", *act.roles}), act.whole_server)
+
+
+def _check(plugin: str, app: Litestar, feature: Feature, acts: Mapping[str, rights.Right]) -> None:
+    if any(not isinstance(route, HTTPRoute) for route in app.routes):
+        raise BadRoute("pages are made with get and post; nothing else can be mounted")
+    entrance.check_routes(routing.handlers(app), acts)
+    for entry in feature.nav:
+        if not f"{entry.path}/".startswith(f"/admin/x/{plugin}/"):
+            raise BadRoute(f"the menu entry {entry.path} must lead to /admin/x/{plugin}")
+        if entry.right is not None and entry.right not in acts and entry.right not in rights.RIGHTS:
+            raise BadRoute(f"the menu entry {entry.path}: nobody knows the act {entry.right}")
+
+
+def plugin_in(path: str) -> str | None:
+    """The plugin whose pages an address is about."""
+    found = PATH.match(path)
+    return found[1] if found else None
+
+
+def plugin_context(request: Request[Any, Any, Any]) -> PluginContext[Any]:
+    """The context of the plugin whose page this is, with its settings as they are now."""
+    context: PluginContext[Any] = request.scope["state"]["plugin"]
+    return context
+
+
+def visit_of(request: Request[Any, Any, Any]) -> Visit:
+    """Who asks for the page: from where, in which shop, in which language."""
+    visit: Visit = request.scope["state"]["visit"]
+    return visit
+
+
+async def serve(
+    mounted: Mounted, context: PluginContext[Any], shop: Litestar, scope: Any, receive: Any, send: Any
+) -> None:
+    """Let the plugin answer. Its pages are drawn with the themes of ``shop``."""
+    mounted.app.state = shop.state
+    scope["app"] = scope["litestar_app"] = mounted.app
+    scope["state"]["plugin"] = context
+    await mounted.app.asgi_handler(scope, receive, send)
+
+
+class _Handler:
+    """The shop's own answers to mistakes; what broke is counted on the plugins page."""
+
+    def __init__(self, plugin: str, count_failure: CountFailure) -> None:
+        self._plugin = plugin
+        self._count_failure = count_failure
+
+    def __call__(self, request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+        if errors.answer_for(error).status == 500 or isinstance(error, TookTooLong):
+            page = getattr(request.scope.get("route_handler"), "handler_name", "page")
+            self._count_failure(self._plugin, f"page {page}", error)
+        return errors.handle(request, error)
+
+
+class TookTooLong(Unavailable):
+    """A page of a plugin did not begin to answer in time."""
+
+
+class _Contained:
+    """The last one before a plugin's own code: it may neither end the process nor let a visitor wait for ever."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def begun(message: Any) -> None:
+            limit.reschedule(None)  # a stream may go on for as long as it likes
+            await send(message)
+
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS) as limit:
+                await self.app(scope, receive, begun)
+        except TimeoutError as error:
+            if limit.expired():
+                raise TookTooLong() from error
+            raise
+        except SystemExit as error:
+            raise RuntimeError(f"it tried to end the program (exit {error.code})") from error
