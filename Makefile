@@ -3,6 +3,8 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
+# Each process starts in half the time when Python may keep what it compiled.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: run test check bench soak lock chromium messages
 
