@@ -11,7 +11,16 @@ from core.hooks.pages import plugin_context, visit_of
 from core.hooks.plugin import Act, Pages, Plugin, PluginJob
 from core.hooks.settings import PluginSettings, Secret, Url, setting
 from core.hooks.specs import hookimpl
-from core.hooks.views import LineToCheck, OrderHistory, OrderToCheck
+from core.hooks.views import (
+    LineToCheck,
+    LineView,
+    OrderHistory,
+    OrderToCheck,
+    OrderView,
+    RefundView,
+    ReviewView,
+    StockView,
+)
 from core.messages.notifier import Notifier, NotifierRefused, NotifierUnavailable, OutgoingMessage, Receipt
 from core.money import Money
 from core.payments.method import (
@@ -98,6 +107,7 @@ __all__ = [
     "Instructions",
     "LineKind",
     "LineToCheck",
+    "LineView",
     "Money",
     "Nav",
     "NotFound",
@@ -110,6 +120,7 @@ __all__ = [
     "OfferPage",
     "OrderHistory",
     "OrderToCheck",
+    "OrderView",
     "OutOfStock",
     "OutgoingMessage",
     "Pages",
@@ -133,12 +144,15 @@ __all__ = [
     "Refund",
     "RefundAnswer",
     "RefundState",
+    "RefundView",
     "Refusal",
+    "ReviewView",
     "RiskRule",
     "Secret",
     "Started",
     "StatementLine",
     "Step",
+    "StockView",
     "Supplier",
     "SupplierRefused",
     "SupplierUnavailable",

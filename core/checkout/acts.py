@@ -9,6 +9,7 @@ from core.audit import service as audit
 from core.checkout.settle import OPEN, Settled, settle
 from core.db import Tx
 from core.fulfilment import service as fulfilment
+from core.hooks import telling
 from core.ledger import service as ledger
 from core.messages import service as messages
 from core.money import Money
@@ -87,7 +88,8 @@ async def _deliver_anyway(tx: Tx, shop_id: int, ref: str, staff_id: int, ip: str
         await _book_what_really_came(tx, order, accepted)
     await review.resolve_of_order(tx, order["id"], staff_id, "delivered", but=SEPARATE)
     await audit.record(tx, f"staff:{staff_id}", "order.delivered_anyway", f"order:{ref}", shop_id=shop_id, ip=ip)
-    return await messages.order_settled(tx, order, delivered=True)
+    told = await telling.tell(tx, ref, "order_paid") if accepted else []
+    return told + await messages.order_settled(tx, order, delivered=True)
 
 
 async def _book_what_really_came(tx: Tx, order: Any, accepted: bool) -> None:

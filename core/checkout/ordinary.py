@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from core import db
+from core.hooks import telling
 from core.ledger import service as ledger
 from core.messages import service as messages
 from core.messages.events import MAIL, ORDER_DELIVERED
@@ -20,7 +21,7 @@ from core.payments.method import Claim
 SETTLE = """
 WITH o AS (
     SELECT o.id, o.shop_id, o.ref, o.currency, o.total, o.test, o.contact, o.contact_kind, o.locale,
-           o.payment_state, o.fulfilment_state, attempt.id AS attempt_id
+           o.payment_state, o.fulfilment_state, o.held, attempt.id AS attempt_id
     FROM orders_order o JOIN payments_attempt attempt ON attempt.order_id = o.id
     WHERE attempt.ref = $1 AND attempt.method = $2 AND attempt.state <> 'paid'
       AND attempt.amount = $4 AND attempt.currency = $5
@@ -37,7 +38,7 @@ WITH o AS (
 ), fit AS (
     SELECT o.*, stock.lines, stock.wanted, account.gateway, account.deposits, account.revenue
     FROM o, stock, account
-    WHERE o.payment_state = 'unpaid' AND o.fulfilment_state = 'reserved'
+    WHERE o.payment_state = 'unpaid' AND o.fulfilment_state = 'reserved' AND NOT o.held
       AND stock.wanted = stock.held AND (account.gateway + account.deposits + account.revenue) IS NOT NULL
 ), event AS (
     INSERT INTO payments_event (method, event_key, attempt_id, order_id, source, state, amount, currency,
@@ -76,13 +77,16 @@ WITH o AS (
 ), job AS (
     INSERT INTO jobs_job (name, args) SELECT $14, jsonb_build_object('message', id) FROM message WHERE $13 = 'queued'
     RETURNING id
+), news AS (
+    INSERT INTO jobs_job (name, args) SELECT $15, $16::jsonb || jsonb_build_object('subject', ref) FROM fit
+    WHERE $16::jsonb IS NOT NULL RETURNING id
 )
-SELECT fit.ref, (SELECT id FROM job) AS job_id FROM fit
+SELECT fit.ref, (SELECT array_agg(id) FROM (SELECT id FROM job UNION ALL SELECT id FROM news) AS made) AS jobs FROM fit
 """
 
 
 async def settle(method: str, claim: Claim, source: str) -> Any:
-    """Settle and deliver an ordinary sale: ``ref`` and the mail's ``job_id``; None when nothing was done."""
+    """Settle and deliver an ordinary sale: ``ref`` and the ``jobs`` to ring for; None when nothing was done."""
     return await db.statement(
         SETTLE,
         claim.attempt_ref,
@@ -99,4 +103,6 @@ async def settle(method: str, claim: Claim, source: str) -> Any:
         MAIL,
         messages.state_now(MAIL),
         messages.SEND,
+        telling.TELL,
+        telling.news("order_paid", "order_delivered"),
     )

@@ -14,6 +14,7 @@ from core.checkout import ordinary
 from core.crash_point import crash_point
 from core.db import Tx
 from core.fulfilment import service as fulfilment
+from core.hooks import telling
 from core.ledger import service as ledger
 from core.messages import service as messages
 from core.money import Money
@@ -105,11 +106,16 @@ async def settle(
     return settled
 
 
+async def settle_in(tx: Tx, method: str, claim: Claim, source: str) -> Settled:
+    """The same within the caller's transaction, for an order that was placed in it."""
+    return await _step_by_step(tx, method, claim, source, None, None)
+
+
 async def _settle(method: str, claim: Claim, source: str, staff_id: int | None, ip: str | None) -> Settled:
     if claim.state is ClaimState.PAID and staff_id is None:
         done = await ordinary.settle(method, claim, source)
         if done is not None:
-            return Settled(Outcome.DELIVERED, done["ref"], (done["job_id"],) if done["job_id"] else ())
+            return Settled(Outcome.DELIVERED, done["ref"], tuple(done["jobs"] or ()))
     return await db.transaction(_step_by_step, method, claim, source, staff_id, ip)
 
 
@@ -237,8 +243,9 @@ async def _pay(
         await review.resolve_of_order(tx, order["id"], None, "paid", but=("wrong_currency",))
     if surplus:
         await _ask(tx, order, claim, "overpaid", _("more came than was asked for"), payment_id, surplus)
+    told = await telling.tell(tx, order["ref"], "order_paid")
     delivered = await fulfilment.fulfil(tx, order, "paid_late" if late else "out_of_stock")
-    jobs = await messages.order_settled(tx, order, delivered=delivered)
+    jobs = told + await messages.order_settled(tx, order, delivered=delivered)
     return Settled(Outcome.DELIVERED if delivered else Outcome.NEEDS_REVIEW, order["ref"], tuple(jobs))
 
 

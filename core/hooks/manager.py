@@ -260,10 +260,10 @@ class Manager:
             raise
         return True
 
-    def listeners(self, hook: str) -> list[str]:
-        """The plugins that want to hear a fact, by id."""
-        self._known(hook, "notify")
-        return [loaded.id for loaded, _impl in self._implementations(hook)]
+    def listeners(self) -> dict[str, tuple[str, ...]]:
+        """By fact, the plugins that want to hear it."""
+        facts = [hook for hook in self.hooks if way_of(hook) == "notify"]
+        return {hook: tuple(loaded.id for loaded, _impl in self._implementations(hook)) for hook in facts}
 
     def active(self) -> Iterable[Loaded]:
         return [self.plugins[id] for id in sorted(self.plugins) if self.plugins[id].state is State.ACTIVE]

@@ -12,9 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_type_hints
-
-import msgspec
+from typing import Any
 
 from core import VERSION, clock, db, tasks
 from core.config import Config
@@ -29,7 +27,7 @@ from core.hooks.pages import Mounted, mount
 from core.hooks.plugin import Plugin
 from core.hooks.settings import FormField, PluginSettings, SettingsWrong, built, fields_of, from_text, variable
 from core.hooks.store import Facts, Row
-from core.jobs import NewJob, Retry
+from core.jobs import Retry
 from core.jobs.runner import DATABASE_AWAY
 from core.people import rights
 from core.refused import Refused
@@ -78,6 +76,7 @@ class _Working:
     facts: Facts | None
     manager: Manager
     registries: Mapping[str, Mapping[str, Delivered]]
+    listeners: Mapping[str, tuple[str, ...]]
 
 
 class Runtime:
@@ -108,7 +107,7 @@ class Runtime:
         self._refused: Facts | None = None
         self._without_key = False
         self._ask_seconds = ask_seconds
-        self._now = _Working(None, self._new_manager(), {})
+        self._now = _Working(None, self._new_manager(), {}, {})
 
     @classmethod
     def from_config(cls, config: Config) -> Runtime:
@@ -195,7 +194,8 @@ class Runtime:
         gone = sorted(id for id, row in rows.items() if row.enabled and id not in {one.id for one in found})
         for id in gone:
             manager.add(Installed(id, self.folder, title={"en": id}), State.FAILED, _("Its files are gone."))
-        return _Working(facts, manager, await manager.collect(_accept))
+        registries = await manager.collect(_accept)
+        return _Working(facts, manager, registries, manager.listeners())
 
     def _take(self, manager: Manager, installed: Installed, row: Row | None, facts: Facts) -> Loaded:
         manifest = installed.manifest
@@ -365,29 +365,30 @@ class Runtime:
             raise RuntimeError("guards are asked before the transaction opens")
         await self._now.manager.ask(hook, **views)
 
-    def facts_rows(self, hook: str, subject: str, **views: Any) -> list[NewJob]:
-        """The jobs that tell a fact, one for each plugin that listens: put them into the transaction of the act
-        with ``enqueue_many``. ``subject`` (the order's reference) makes telling it twice impossible.
-        """
-        args = {name: msgspec.to_builtins(view) for name, view in views.items()}
-        return [
-            NewJob(FACT, {"hook": hook, "plugin": plugin, "views": args}, key=f"fact:{hook}:{subject}:{plugin}")
-            for plugin in self._now.manager.listeners(hook)
-        ]
+    def listeners(self, hook: str) -> tuple[str, ...]:
+        """The plugins that want to hear a fact, by id; asked at every sale."""
+        return self._now.listeners.get(hook, ())
+
+    def permits(self, plugin: str, permission: str) -> bool:
+        """Whether the plugin's manifest says that it needs this."""
+        known = self._now.manager.plugins.get(plugin)
+        return known is not None and known.manifest is not None and permission in known.manifest.permissions
 
     async def tell(self, hook: str, plugin: str, views: Mapping[str, Any]) -> None:
-        """Run one such job.
+        """Tell one plugin a fact.
 
         :raises Retry: the plugin is enabled but cannot hear now.
         """
-        types = get_type_hints(getattr(self._hookspecs, hook))
-        facts = {name: msgspec.convert(view, types[name]) for name, view in views.items()}
-        if await self._now.manager.notify(hook, plugin, **facts):
+        if await self._now.manager.notify(hook, plugin, **views):
             return
         known = self._now.manager.plugins.get(plugin)
         if known and known.state in (State.FAILED, State.NEEDS_SETTINGS, State.INCOMPATIBLE):
             raise Retry(f"{plugin} is {known.state}")
         log.info("%s is not told %s: it does not listen any more", plugin, hook)
+
+    def owner(self, hook: str, key: str) -> str:
+        """The plugin that delivers what stands under ``key``."""
+        return self._now.registries[hook][key].plugin
 
     def count_failure(self, plugin: str, what: str, error: BaseException) -> None:
         self._now.manager.count_failure(plugin, what, error)

@@ -23,7 +23,7 @@ from typing import Any
 import pluggy
 
 from core.hooks.context import PluginContext
-from core.hooks.views import Keyed, OrderToCheck
+from core.hooks.views import Keyed, OrderToCheck, OrderView, RefundView, ReviewView, StockView
 
 API = 1
 """Rises when a plugin written for the number before would no longer work."""
@@ -134,4 +134,102 @@ async def check_order(ctx: PluginContext[Any], order: OrderToCheck) -> None:
 
     Answer: ignored. If it fails: the order is refused, the failure is counted on the plugins page.
     Added in api 1. Used by: risk.caps.
+    """
+
+
+@hookspec
+async def order_paid(ctx: PluginContext[Any], order: OrderView) -> None:
+    """Hear that an order is paid in full.
+
+    Called after the commit of the payment, from a durable job, within two seconds when all is well. The goods may be
+    handed over already (then ``order_delivered`` follows at once), still on their way, or waiting for a person.
+
+    :param ctx: this plugin's settings, its HTTP client and the facts of the shop.
+    :param order: the order as it is now; see :class:`OrderView` about ``contact``.
+
+    Answer: ignored. It has thirty seconds. If it fails: the failure is counted on the plugins page and this plugin
+    alone is told again, later and later, about three hours long. It may be told twice: look at ``order.ref``.
+    Added in api 1. Used by: notifiers.inbox, notifiers.telegram, notifiers.webhook.
+    """
+
+
+@hookspec
+async def order_delivered(ctx: PluginContext[Any], order: OrderView) -> None:
+    """Hear that all goods of an order were handed over to its buyer.
+
+    Called after the commit of the delivery, from a durable job, within two seconds when all is well. It usually
+    follows ``order_paid``, but one may overtake the other. There are no codes in what it is shown.
+
+    :param ctx: this plugin's settings, its HTTP client and the facts of the shop.
+    :param order: the order as it is now; see :class:`OrderView` about ``contact``.
+
+    Answer: ignored. It has thirty seconds. If it fails: the failure is counted on the plugins page and this plugin
+    alone is told again, later and later, about three hours long. It may be told twice: look at ``order.ref``.
+    Added in api 1. Used by: notifiers.inbox, notifiers.telegram, notifiers.webhook.
+    """
+
+
+@hookspec
+async def order_refunded(ctx: PluginContext[Any], order: OrderView, refund: RefundView) -> None:
+    """Hear that money of an order was given back, all of it or a part.
+
+    Called after the commit that wrote down that the money went, once for each refund, from a durable job. When
+    nothing is left of the payment, ``order.payment_state`` is ``refunded``.
+
+    :param ctx: this plugin's settings, its HTTP client and the facts of the shop.
+    :param order: the order as it is now; see :class:`OrderView` about ``contact``.
+    :param refund: how much went back, and how.
+
+    Answer: ignored. It has thirty seconds. If it fails: the failure is counted on the plugins page and this plugin
+    alone is told again, later and later, about three hours long. It may be told twice: look at ``refund.ref``.
+    Added in api 1. Used by: notifiers.inbox, notifiers.telegram, notifiers.webhook.
+    """
+
+
+@hookspec
+async def order_closed(ctx: PluginContext[Any], order: OrderView) -> None:
+    """Hear that an unpaid order has ended: its time was over, or it was given up.
+
+    Called after the commit that put its goods back on sale, from a durable job. ``order.payment_state`` is
+    ``expired`` or ``cancelled``; it can be ``paid`` when money came after all before this is told.
+
+    :param ctx: this plugin's settings, its HTTP client and the facts of the shop.
+    :param order: the order as it is now; see :class:`OrderView` about ``contact``.
+
+    Answer: ignored. It has thirty seconds. If it fails: the failure is counted on the plugins page and this plugin
+    alone is told again, later and later, about three hours long. It may be told twice: look at ``order.ref``.
+    Added in api 1. Used by: notifiers.webhook.
+    """
+
+
+# -- what staff should know -------------------------------------------------------------
+
+
+@hookspec
+async def review_opened(ctx: PluginContext[Any], review: ReviewView) -> None:
+    """Hear that something waits for a person in the review queue.
+
+    Called after the commit of what raised the question, once for each question, from a durable job.
+
+    :param ctx: this plugin's settings, its HTTP client and the facts of the shop.
+    :param review: what is asked, and about which order.
+
+    Answer: ignored. It has thirty seconds. If it fails: the failure is counted on the plugins page and this plugin
+    alone is told again, later and later, about three hours long. It may be told twice: look at ``review.number``.
+    Added in api 1. Used by: notifiers.inbox, notifiers.telegram, notifiers.webhook.
+    """
+
+
+@hookspec
+async def stock_low(ctx: PluginContext[Any], stock: StockView) -> None:
+    """Hear that a SKU on sale has no more codes than its threshold.
+
+    Called after the shop looked (once a minute), from a durable job; once until the SKU is refilled.
+
+    :param ctx: this plugin's settings, its HTTP client and the facts of the shop.
+    :param stock: the SKU and what is left of it now.
+
+    Answer: ignored. It has thirty seconds. If it fails: the failure is counted on the plugins page and this plugin
+    alone is told again, later and later, about three hours long. It may be told twice.
+    Added in api 1. Used by: notifiers.inbox, notifiers.telegram, notifiers.webhook.
     """

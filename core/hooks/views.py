@@ -58,3 +58,85 @@ class OrderToCheck:
     lines: tuple[LineToCheck, ...]
     answers: Mapping[str, str]
     history: OrderHistory
+
+
+# -- what facts show --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LineView:
+    """One line of an order. ``title`` is the product's, in the language of the shop."""
+
+    sku_code: str
+    title: str
+    quantity: int
+    total: Money
+
+
+@dataclass(frozen=True, slots=True)
+class OrderView:
+    """An order as it is at the moment it is shown, which may be later than the fact it comes with.
+
+    ``shop`` is the code of the shop that sold it. ``payment_state`` is ``unpaid``, ``paid``, ``expired``,
+    ``cancelled``, ``mismatch``, ``refunded`` or ``charged_back``; ``fulfilment_state`` is ``reserved``, ``released``,
+    ``preparing``, ``delivered``, ``review`` or ``void``. ``contact_kind`` says how the buyer is reached (``email``,
+    ``phone``); ``contact`` is empty unless the plugin's manifest asks for the permission ``contacts``. Times are
+    UTC. ``test`` marks an order of a shop that only tries things out. There are no codes in it.
+    """
+
+    ref: str
+    shop: str
+    test: bool
+    contact_kind: str
+    contact: str
+    locale: str
+    total: Money
+    payment_state: str
+    fulfilment_state: str
+    lines: tuple[LineView, ...]
+    placed_at: datetime
+    expires_at: datetime
+    paid_at: datetime | None
+    delivered_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RefundView:
+    """Money of an order that was given back. ``way`` is ``source`` (the way it came), ``balance`` or ``hand``.
+
+    ``ref`` belongs to this refund alone; an order can have several.
+    """
+
+    ref: str
+    amount: Money
+    way: str
+    ended_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewView:
+    """A question that waits for a person in the review queue.
+
+    ``kind`` says what it is (``out_of_stock``, ``paid_twice``, ``chargeback`` and others), ``reason`` the same in the
+    words of staff, in the language of the shop. ``order_ref`` is empty when it is not about an order. ``number``
+    belongs to this question alone; ``open`` is False when it has been answered meanwhile.
+    """
+
+    number: int
+    shop: str
+    kind: str
+    reason: str
+    order_ref: str
+    opened_at: datetime
+    open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StockView:
+    """A SKU that runs low. ``left`` are the codes that can be sold now, at most one more than the threshold ``low``."""
+
+    shop: str
+    sku_code: str
+    title: str
+    left: int
+    low: int

@@ -6,7 +6,7 @@ from typing import Any
 
 from core import db
 from core.db import Tx
-from core.hooks import runtime
+from core.hooks import runtime, telling
 from core.messages.events import EVENTS, MAIL, ORDER_DELIVERED, ORDER_IN_REVIEW, ORDER_LINKS, PAYMENT_LATE
 from core.messages.notifier import Notifier
 from core.orders import timeline
@@ -75,15 +75,20 @@ async def queue(
 
 
 async def order_settled(tx: Tx, order: Any, *, delivered: bool) -> list[int]:
-    """Tell the buyer of a paid order how it stands. ``order`` is its row as it was before it was paid."""
+    """Tell the buyer of a paid order how it stands, and plugins when its goods are handed over.
+
+    ``order`` is its row as it was before it was paid.
+    """
+    jobs = await telling.tell(tx, order["ref"], "order_delivered") if delivered else []
     if order["contact_kind"] != "email":
-        return []
+        return jobs
     if delivered:
         event = ORDER_DELIVERED
     else:
         late = order.get("payment_state") in ("expired", "cancelled")
         event = PAYMENT_LATE if late else ORDER_IN_REVIEW
-    return await queue(tx, order["shop_id"], order["id"], event.key, order["contact"], order["locale"], order["ref"])
+    mail = await queue(tx, order["shop_id"], order["id"], event.key, order["contact"], order["locale"], order["ref"])
+    return mail + jobs
 
 
 async def resend(tx: Tx, order: Any) -> list[int]:

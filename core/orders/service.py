@@ -7,6 +7,7 @@ from typing import Any
 from core import clock, db
 from core.crash_point import crash_point
 from core.db import Tx
+from core.hooks import telling
 from core.ids import token_hash
 from core.orders import timeline
 from core.refused import Refused
@@ -193,8 +194,10 @@ async def _expire_due(tx: Tx) -> list[str]:
 async def _end_unpaid(tx: Tx, order_ids: list[int], state: str, actor: str) -> None:
     lines = await tx.fetch("UPDATE orders_line SET state = 'released' WHERE order_id = ANY($1) RETURNING id", order_ids)
     await stock.release(tx, [line["id"] for line in lines])
-    await tx.execute(
-        "UPDATE orders_order SET payment_state = $2, fulfilment_state = 'released' WHERE id = ANY($1)", order_ids, state
+    ended = await tx.fetch(
+        "UPDATE orders_order SET payment_state = $2, fulfilment_state = 'released' WHERE id = ANY($1) RETURNING ref",
+        order_ids,
+        state,
     )
     await tx.execute(
         "UPDATE payments_attempt SET state = 'expired' WHERE order_id = ANY($1) AND state IN ('created', 'waiting')",
@@ -202,3 +205,4 @@ async def _end_unpaid(tx: Tx, order_ids: list[int], state: str, actor: str) -> N
     )
     for order_id in order_ids:
         await timeline.add(tx, order_id, state, actor)
+    await telling.tell_many(tx, [row["ref"] for row in ended], "order_closed")

@@ -9,11 +9,13 @@ from typing import Any
 from core import db
 from core.crash_point import crash_point
 from core.db import Tx
-from core.hooks import runtime
+from core.hooks import runtime, telling
 from core.hooks.http import NotSent
+from core.hooks.views import RefundView
 from core.jobs import Lease, Retry, bell, enqueue, every, job, ring
 from core.jobs.registry import Args
 from core.money import Money
+from core.orders.facts import order_view
 from core.payments import refunds
 from core.payments.method import (
     GatewayRefused,
@@ -189,3 +191,20 @@ async def refunds_left(lease: Lease) -> None:
 
 async def _again(tx: Tx, refund_id: int) -> int:
     return await enqueue(tx, refunds.SEND, {"refund": refund_id})
+
+
+# -- what plugins are shown -------------------------------------------------------------
+
+
+@telling.shows("order_refunded")
+async def look(ref: str) -> telling.Views | None:
+    row = await db.fetchrow(
+        "SELECT refund.*, o.ref AS order_ref FROM payments_refund refund JOIN orders_order o ON o.id = refund.order_id"
+        " WHERE refund.ref = $1",
+        ref,
+    )
+    order = await order_view(row["order_ref"]) if row else None
+    if order is None:
+        return None
+    refund = RefundView(row["ref"], Money(row["amount"], row["currency"]), row["way"], row["ended_at"])
+    return {"order": order, "refund": refund}

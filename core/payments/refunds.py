@@ -12,7 +12,7 @@ from typing import Any
 from core.audit import service as audit
 from core.crash_point import crash_point
 from core.db import Tx
-from core.hooks import runtime
+from core.hooks import runtime, telling
 from core.jobs import enqueue
 from core.ledger import chart, customers
 from core.ledger import service as ledger
@@ -270,9 +270,10 @@ async def _done(tx: Tx, order: Any, refund: Any, gateway_ref: str, text: str) ->
         },
     )
     await _close_doubt(tx, ended)
+    told = await telling.tell(tx, ended["ref"], "order_refunded")
     if order["contact_kind"] != "email":
-        return []
-    return await messages.queue(
+        return told
+    return told + await messages.queue(
         tx, order["shop_id"], order["id"], ORDER_REFUNDED.key, order["contact"], order["locale"], ended["ref"]
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.db import Tx
+from core.hooks import telling
 from core.web.i18n import Text, source
 
 KINDS = (
@@ -34,9 +35,9 @@ async def open_item(
     data: dict[str, Any] | None = None,
 ) -> None:
     """Ask a person to decide. ``key`` is unique: one question is asked once."""
-    await tx.execute(
+    new = await tx.fetchval(
         "INSERT INTO review_item (shop_id, kind, key, order_id, attempt_id, reason, data)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (key) DO NOTHING",
+        " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (key) DO NOTHING RETURNING id",
         shop_id,
         kind,
         key,
@@ -45,6 +46,8 @@ async def open_item(
         source(reason),
         data or {},
     )
+    if new is not None:
+        await telling.tell(tx, str(new), "review_opened")
 
 
 async def resolve(tx: Tx, item_id: int, staff_id: int, resolution: str) -> bool:

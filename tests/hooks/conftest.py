@@ -14,8 +14,6 @@ from core.hooks.views import LineToCheck, OrderToCheck
 from core.money import Money
 from core.vault import keys
 
-from . import specs_with_a_fact
-
 TESTS = Path(__file__).resolve().parent.parent
 BROKEN = TESTS / "plugins_broken"
 
@@ -63,7 +61,7 @@ async def start(operator: Operator) -> Any:
 
     async def make(*enabled: str, **options: Any) -> Runtime:
         await operator.enables(*enabled)
-        options = {"environ": {}, "hookspecs": specs_with_a_fact, "base_url": "https://shop.example", **options}
+        options = {"environ": {}, "base_url": "https://shop.example", **options}
         runtime = Runtime(folder=BROKEN, package="plugins_broken", **options)
         started.append(runtime)
         await runtime.start()

@@ -16,7 +16,6 @@ from core.hooks.runtime import Runtime
 from core.web import csrf
 
 from ..web.conftest import served, staff_cookie
-from . import specs_with_a_fact
 from .conftest import BROKEN
 
 WITH_SETTINGS = "/admin/plugins/notifiers.with_settings"
@@ -25,7 +24,7 @@ ENVIRON: dict[str, str] = {}
 
 @asynccontextmanager
 async def load_broken_plugins(config):
-    runtime = Runtime(folder=BROKEN, package="plugins_broken", environ=ENVIRON, hookspecs=specs_with_a_fact)
+    runtime = Runtime(folder=BROKEN, package="plugins_broken", environ=ENVIRON)
     runtimes.use(runtime)
     async with runtime.following():
         yield runtime

@@ -1,4 +1,4 @@
-"""Plugins follow what an operator decides in another process; old rows outlive them; facts reach them by jobs."""
+"""Plugins follow what an operator decides in another process; old rows outlive them."""
 
 import asyncio
 import logging
@@ -6,16 +6,11 @@ import logging
 import pytest
 
 from core import db
-from core.hooks import jobs
 from core.hooks import runtime as runtimes
 from core.hooks.manager import State
 from core.hooks.runtime import Missing
-from core.jobs import enqueue_many
-from core.jobs.runner import Runner
 from core.money import Money
 from core.vault import keys
-
-from .specs_with_a_fact import FinishedOrder
 
 SETTINGS = {"name": "Ann", "wait": 20}
 SECRETS = {"key": "s3cr3t-k3y"}
@@ -202,80 +197,3 @@ async def test_a_context_knows_the_shop(start):
     assert context.clock.now().utcoffset().total_seconds() == 0
     assert str(context.translate("Pay %(sum)s", sum="5")) == "Pay 5"
     assert len(context.secret) == 32
-
-
-# -- facts ------------------------------------------------------------------------------
-
-ORDER = FinishedOrder("V1", Money(1990, "CNY"))
-
-
-async def tell_about(runtime, order) -> list[int]:
-    """What a business transaction does: its own writes, and the fact's jobs beside them."""
-    return await db.transaction(enqueue_many, runtime.facts_rows("order_finished", order.ref, order=order))
-
-
-@pytest.fixture
-async def told(start):
-    await db.execute("DELETE FROM jobs_job")
-    runtime = await start("apps.hears", "apps.raises_in_fact")
-    runtime.plugin("apps.hears").plugin.heard.clear()
-    runtimes.use(runtime)
-    return runtime
-
-
-async def run(job_ids: list[int]) -> None:
-    assert jobs.tell
-    runner = Runner(4)
-    for task in [await runner.start(id) for id in job_ids]:
-        await task
-
-
-async def test_each_plugin_hears_a_fact_by_a_job_of_its_own_and_one_that_breaks_is_tried_again(told):
-    ids = await tell_about(told, ORDER)
-    await run(ids)
-    rows = await db.fetch("SELECT key, state, tries, error FROM jobs_job ORDER BY key")
-    assert [tuple(row.values()) for row in rows] == [
-        ("fact:order_finished:V1:apps.hears", "done", 1, ""),
-        ("fact:order_finished:V1:apps.raises_in_fact", "queued", 1, "ConnectionError: nobody there"),
-    ]
-    assert told.plugin("apps.hears").plugin.heard == [("apps.hears", ORDER)]
-    assert told.plugin("apps.raises_in_fact").failures["order_finished"].count == 1
-
-
-async def test_telling_a_fact_twice_adds_nothing(told):
-    assert len(await tell_about(told, ORDER)) == 2
-    assert await tell_about(told, ORDER) == []
-
-
-async def test_a_fact_of_a_transaction_that_fails_is_never_told(told):
-    async def work(tx):
-        await enqueue_many(tx, told.facts_rows("order_finished", "V2", order=ORDER))
-        raise LookupError
-
-    with pytest.raises(LookupError):
-        await db.transaction(work)
-    assert await db.fetchval("SELECT count(*) FROM jobs_job") == 0
-
-
-async def test_a_fact_waits_for_a_plugin_that_cannot_hear_and_forgets_one_that_is_off(told, operator):
-    await operator.saves("apps.hears_if_set", {"name": "Ann"}, {})
-    await told.refresh()
-    heard = told.plugin("apps.hears").plugin.heard
-    ids = await tell_about(told, ORDER)
-    await operator.saves("apps.hears_if_set", {}, {})
-    await operator.disables("apps.hears")
-    await told.refresh()
-    await run(ids)
-    rows = await db.fetch("SELECT args->>'plugin', state, error FROM jobs_job ORDER BY key")
-    assert [tuple(row.values()) for row in rows] == [
-        ("apps.hears", "done", ""),
-        ("apps.hears_if_set", "queued", "apps.hears_if_set is needs_settings"),
-        ("apps.raises_in_fact", "queued", "ConnectionError: nobody there"),
-    ]
-    assert heard == []
-
-
-async def test_nobody_listening_means_no_rows(start):
-    runtime = await start()
-    assert runtime.facts_rows("order_finished", "V1", order=ORDER) == []
-    assert await db.transaction(enqueue_many, []) == []

@@ -8,9 +8,12 @@ class Settings(PluginSettings):
 class HearsIfSet(Plugin):
     Settings = Settings
 
+    def __init__(self):
+        self.contacts = []
+
     @hookimpl
-    async def order_finished(self, ctx, order):
-        pass
+    async def order_paid(self, ctx, order):
+        self.contacts.append(order.contact)
 
 
 plugin = HearsIfSet()

@@ -3,7 +3,7 @@ from core.api import Plugin, hookimpl
 
 class RaisesInFact(Plugin):
     @hookimpl
-    async def order_finished(self, order):
+    async def order_paid(self, order):
         raise ConnectionError("nobody there")
 
 
