@@ -1,0 +1,154 @@
+"""One PostgreSQL and one Valkey for a whole run of pytest; a fresh, migrated database for every test module.
+
+Switched on by ``-p core.api.testing.engines`` in the options of pytest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+
+import core
+
+SHOP = Path(core.__file__).resolve().parent.parent
+"""The folder of the shop itself, wherever the tests are."""
+
+TEMPLATE = "migrated"
+MIGRATE = """
+import asyncio, os
+from core import db
+async def main():
+    await db.open_pool(os.environ["DATABASE_URL"], size=2)
+    await db.migrate()
+    await db.close_pool()
+asyncio.run(main())
+"""
+
+
+@dataclass(frozen=True)
+class TestEngines:
+    """The addresses of the engines of this test run, and its programs (psql, pg_dump and so on)."""
+
+    __test__ = False
+
+    database_url: str
+    redis_url: str
+    programs: str
+
+    def url_of(self, database: str) -> str:
+        return urlunsplit(urlsplit(self.database_url)._replace(path=f"/{database}"))
+
+    def sql(self, statement: str, database: str = "vouchsafe") -> str:
+        """Run one statement from outside the program under test; gives the rows as text."""
+        psql = [f"{self.programs}/psql", "-XAtq", "-v", "ON_ERROR_STOP=1", self.url_of(database), "-c", statement]
+        done = subprocess.run(psql, capture_output=True, text=True, stdin=subprocess.DEVNULL)  # noqa: S603
+        if done.returncode != 0:
+            raise RuntimeError(done.stderr)
+        return done.stdout.strip()
+
+
+class _Owner:
+    """Owns the engines of the run; with pytest-xdist this is the controller, whose workers only get addresses."""
+
+    def __init__(self) -> None:
+        self._open = contextlib.ExitStack()
+        self._engines: TestEngines | None = None
+
+    def engines(self) -> TestEngines:
+        if self._engines is None:
+            self._engines = self._start()
+        return self._engines
+
+    def _start(self) -> TestEngines:
+        from core import embedded
+
+        home = Path(tempfile.mkdtemp(prefix="vouchsafe-tests-"))
+        home.chmod(0o711)
+        self._open.callback(shutil.rmtree, home)
+        owned = embedded.Engines(home)
+        owned.start()
+        self._open.callback(owned.stop)
+        place = owned.place
+        running = TestEngines(place.database_url, place.redis_url, str(place.postgres_bin))
+        running.sql(f"CREATE DATABASE {TEMPLATE}")
+        environment = {**os.environ, "DATABASE_URL": running.url_of(TEMPLATE)}
+        subprocess.run([sys.executable, "-c", MIGRATE], cwd=SHOP, env=environment, check=True)  # noqa: S603
+        return running
+
+    def stop(self) -> None:
+        self._open.close()
+
+
+_OWNER = pytest.StashKey[_Owner]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_OWNER] = _Owner()
+    config.addinivalue_line("markers", "contract: what every plugin of a kind must keep; `check-plugin` looks at these")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash[_OWNER].stop()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["engines"] = asdict(node.config.stash[_OWNER].engines())
+
+
+@pytest.fixture(scope="session")
+def engines(request: pytest.FixtureRequest) -> TestEngines:
+    given = getattr(request.config, "workerinput", {}).get("engines")
+    return TestEngines(**given) if given else request.config.stash[_OWNER].engines()
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def database(engines: TestEngines) -> Iterator[str]:
+    """The address of a database of this module's own, migrated and empty."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    engines.sql(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    yield engines.url_of(name)
+    # FORCE may not end an autovacuum worker, a plain DROP may; so only our own connections are ended by hand.
+    ours = f"datname = '{name}' AND usename = user"
+    engines.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE " + ours)  # noqa: S608
+    engines.sql(f"DROP DATABASE {name}")
+
+
+@pytest.fixture(scope="module")
+async def pool(database: str) -> AsyncIterator[None]:
+    """`core.db` of this process opened on the module's database."""
+    from core import db
+    from core.shops import service as shops
+
+    # what this process remembers of the database of another module
+    shops.forget()
+    await db.open_pool(database, size=16)
+    yield
+    await db.close_pool()
+
+
+@pytest.fixture(scope="module")
+def redis_url(engines: TestEngines) -> str:
+    """An empty Valkey database that no test running at the same time uses."""
+    import redis
+
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 16
+    url = f"{engines.redis_url}?db={number}"
+    with redis.from_url(url) as client:  # type: ignore[no-untyped-call]
+        client.flushdb()
+    return url
