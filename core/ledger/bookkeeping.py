@@ -36,11 +36,14 @@ WHERE sale.kind = 'sale' AND sale.at > $1 AND sale.at <= $2
 """
 
 # What the gateway took in is revenue at once, net; this shows the price before the discount, and the discount.
+# Of an order that promotions made free, the sale itself was booked against the discount.
 DISCOUNT = """
 SELECT o.shop_id, 'discount' AS kind, 'discount:' || o.ref AS source, o.id AS order_id,
        'discounts' AS debit, 'revenue' AS credit,
-       (SELECT sum(line.list_price * line.quantity - line.total) FROM orders_line line
-        WHERE line.order_id = o.id AND line.list_price IS NOT NULL) AS amount, o.currency
+       coalesce((SELECT sum(line.list_price * line.quantity - line.total) FROM orders_line line
+                 WHERE line.order_id = o.id AND line.list_price IS NOT NULL), 0)
+       - CASE WHEN o.total > 0 THEN coalesce((
+            SELECT sum(amount) FROM orders_adjustment WHERE order_id = o.id), 0) ELSE 0 END AS amount, o.currency
 FROM ledger_entry sale JOIN orders_order o ON o.id = sale.order_id
 WHERE sale.kind = 'sale' AND sale.at > $1 AND sale.at <= $2
 """

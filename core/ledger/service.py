@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from core import db
-from core.ledger.chart import CUSTOMER, DEPOSITS, GATEWAY, REVENUE, heading
+from core.ledger.chart import CUSTOMER, DEPOSITS, DISCOUNTS, GATEWAY, REVENUE, heading
 from core.money import Money
 
-__all__ = ["DEPOSITS", "GATEWAY", "REVENUE", "account", "balance", "move"]
+__all__ = ["DEPOSITS", "DISCOUNTS", "GATEWAY", "REVENUE", "account", "balance", "move"]
 
 CUSTOMER_ACCOUNTS = CUSTOMER.format("")
 

@@ -9,7 +9,8 @@ from core.crash_point import crash_point
 from core.db import Tx
 from core.hooks import telling
 from core.ids import token_hash
-from core.orders import timeline
+from core.orders import timeline, uses
+from core.people.sessions import IDLE
 from core.refused import Refused
 from core.vault import keys, stock
 from core.vault.reveal import SHOWING, SHOWN, RevealedCode, shown_codes
@@ -35,6 +36,8 @@ SELECT o.*, happened.last_event, happened.to_codes,
                       ORDER BY code.replaced_by IS NOT NULL, code.id)
                   FROM vault_code code WHERE code.line_id = line.id AND code.state = 'delivered'))
         ORDER BY line.id) FROM orders_line line WHERE line.order_id = o.id) AS lines,
+    (SELECT json_agg(json_build_object('title', title, 'amount', amount, 'code', code) ORDER BY id)
+     FROM orders_adjustment WHERE order_id = o.id) AS discounts,
     (SELECT json_agg(json_build_object(
         'id', attempt.id, 'ref', attempt.ref, 'method', attempt.method, 'label', attempt.label,
         'option', attempt.option, 'state', attempt.state, 'started', attempt.started, 'error', attempt.error,
@@ -71,19 +74,21 @@ async def for_session(ref: str, session_hash: bytes) -> dict[str, Any] | None:
 
 
 async def reveal(
-    ref: str, session_hash: bytes, ip: str | None, agent: str, burn_hours: int = 0
+    ref: str, session_hash: bytes, ip: str | None, agent: str, burn_hours: int = 0, *, limit: str = "reveal"
 ) -> tuple[dict[str, Any], list[RevealedCode]] | None:
     """The order, if that session may see it, and the codes it may see now; that it saw them is written down.
 
     ``burn_hours`` is the shop's: so long after its first showing a code is erased; 0 is never.
-    A SKU may say otherwise.
+    A SKU may say otherwise. ``limit`` is how often that session may ask.
 
     :raises TooMany: this session asked too often; nothing was shown.
     """
     keys.current().check_opens_codes()
-    this = limits.one("reveal", session_hash.hex()[:32])
+    this = limits.one(limit, session_hash.hex()[:32])
     counted = (this.bucket, this.window_start, this.most)
-    row = await db.fetchrow(REVEAL, ref, session_hash, ip, agent[:300], burn_hours, clock.now(), *counted)
+    now = clock.now()
+    idle = now - IDLE["staff"]
+    row = await db.fetchrow(REVEAL, ref, session_hash, ip, agent[:300], burn_hours, now, *counted, idle)
     if row is None:
         return None
     if row["too_many"]:
@@ -194,6 +199,7 @@ async def _expire_due(tx: Tx) -> list[str]:
 async def _end_unpaid(tx: Tx, order_ids: list[int], state: str, actor: str) -> None:
     lines = await tx.fetch("UPDATE orders_line SET state = 'released' WHERE order_id = ANY($1) RETURNING id", order_ids)
     await stock.release(tx, [line["id"] for line in lines])
+    await uses.release(tx, order_ids)
     ended = await tx.fetch(
         "UPDATE orders_order SET payment_state = $2, fulfilment_state = 'released' WHERE id = ANY($1) RETURNING ref",
         order_ids,
