@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Protocol
 from urllib.parse import parse_qsl
@@ -213,6 +213,35 @@ class RefundAnswer:
     text: str = ""
 
 
+class LineKind(StrEnum):
+    PAYMENT = "payment"
+    REFUND = "refund"
+    FEE = "fee"
+    CHARGEBACK = "chargeback"
+
+
+@dataclass(frozen=True, slots=True)
+class StatementLine:
+    """One movement of money as the gateway's own books have it.
+
+    ``key`` is the gateway's id of this movement, the same on every download; core takes each once. ``gateway_ref`` is
+    the gateway's number that staff finds it by. ``our_ref`` is what core holds it against: ``Attempt.ref`` of a
+    payment or a chargeback, ``Refund.ref`` of a refund, empty when the gateway names none of ours. ``amount`` is what
+    the payer paid, got back or took back, in the currency that was asked for, and is positive for each kind; negative
+    is what was undone (a dispute that was won). ``fee`` is what the gateway kept of this movement, in whatever
+    currency it keeps its books; negative is what it gave back of it. A line of the kind ``FEE`` is a fee that belongs
+    to no payment: ``amount`` is the fee, and ``fee`` is None.
+    """
+
+    key: str
+    kind: LineKind
+    gateway_ref: str
+    our_ref: str
+    amount: Money
+    at: datetime
+    fee: Money | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class PaymentOption:
     """One button on the order page: Alipay and WeChat through the same gateway are two options."""
@@ -236,6 +265,8 @@ class PaymentMethod:
     :meth:`start` calls nobody and may therefore be asked before the attempt's row is written. ``refunds``
     says that there is a :meth:`refund`; ``refund_query_after`` are the seconds between the questions about a refund
     whose outcome is not known, as for payments; empty means the gateway cannot be asked and a person looks.
+    ``statements`` says that there is a :meth:`statement`; the gateway's days are those of ``statement_zone``, and one
+    can be had ``statement_after`` seconds after its end.
 
     No method is ever called inside a database transaction. Amounts are integer minor units.
     """
@@ -250,6 +281,9 @@ class PaymentMethod:
     from_balance: bool = False
     refunds: bool = False
     refund_query_after: tuple[int, ...] = ()
+    statements: bool = False
+    statement_zone: str = "UTC"
+    statement_after: int = 3600
     accepted: Answer = Answer()
     refused: Answer = Answer(body=b"fail", status=400)
 
@@ -299,5 +333,17 @@ class PaymentMethod:
         """What became of a refund whose outcome is not known. None: the gateway cannot tell (yet).
 
         :raises GatewayUnavailable: try again later.
+        """
+        raise NotImplementedError
+
+    async def statement(self, day: date) -> Sequence[StatementLine] | None:
+        """Everything the gateway booked on one of its days. None: that day's statement is not there yet.
+
+        Core asks for each day until it gets it, once the day is over by ``statement_after``, and holds the lines
+        against its own payments and refunds: what only one side knows, and amounts that differ, become a question to
+        staff; fees are booked. A day may be asked for again.
+
+        :raises GatewayUnavailable: try again later.
+        :raises GatewayRefused: the gateway does not give it; the text is shown to staff, and core tries again later.
         """
         raise NotImplementedError
