@@ -115,4 +115,6 @@ async def _waiting(tx: Tx, shop_id: int, ref: str) -> Any:
     order = await tx.fetchrow("SELECT * FROM orders_order WHERE ref = $1 AND shop_id = $2 FOR UPDATE", ref, shop_id)
     if order is None or order["fulfilment_state"] != "review" or order["payment_state"] not in ("paid", "mismatch"):
         raise Refused(_("This order does not wait for a decision."))
+    if order["held"]:
+        raise Refused(_("Risk rules hold this order: approve it, or refuse it."))
     return order

@@ -1,63 +1,74 @@
-"""Asks the guards of all plugins about an order before anything of it is stored."""
+"""Asks the guards and the risk rules of all plugins about an order before anything of it is stored."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
 
-from core import db
 from core.catalog.service import words
-from core.checkout.place import Buyer
+from core.checkout.place import Buyer, placed_before
 from core.hooks import runtime
 from core.hooks.views import LineToCheck, OrderToCheck
+from core.orders.history import History, network_of, telling_address
 from core.pricing.quote import Quote
+from core.refused import Refused
+from core.review import assess
+from core.review.assess import NOTHING_FOUND, Decision, Verdict
+from core.shops.service import Shop
+from core.web import limits
+from core.web.i18n import _
 
 
-@dataclass(frozen=True, slots=True)
-class History:
-    shop_id: int
-    contact: str
-    ip: str
+class NotTrusted(Refused):
+    """The risk rules refuse this order. The buyer is not told which one, or what it saw."""
 
-    async def by_contact(self, since: datetime) -> int:
-        return await db.fetchval(
-            "SELECT count(*) FROM orders_order WHERE shop_id = $1 AND contact = $2 AND created_at >= $3",
-            self.shop_id,
-            self.contact,
-            since,
-        )
-
-    async def by_address(self, since: datetime) -> int:
-        if not self.ip:
-            return 0
-        return await db.fetchval(
-            "SELECT count(*) FROM orders_order WHERE shop_id = $1 AND ip = $2 AND created_at >= $3",
-            self.shop_id,
-            self.ip,
-            since,
-        )
+    def __init__(self) -> None:
+        super().__init__(_("We cannot take this order. You have not been charged. Please ask the shop."))
 
 
-async def check(shop_id: int, quote: Quote, buyer: Buyer, answers: Mapping[str, str]) -> None:
-    """:raises Refusal: a plugin says no, with the text for the buyer."""
-    lines = tuple(
-        LineToCheck(
-            line.sku.code, words(line.sku.product_title, buyer.locale), line.quantity, line.unit_price, line.total
-        )
-        for line in quote.lines
-    )
-    await runtime.current().ask(
-        "check_order",
-        order=OrderToCheck(
-            contact=buyer.contact,
-            contact_kind=buyer.contact_kind,
-            ip=buyer.ip,
-            agent=buyer.agent,
-            locale=buyer.locale,
-            total=quote.total,
-            lines=lines,
-            answers=dict(answers),
-            history=History(shop_id, buyer.contact, buyer.ip),
+async def check(shop: Shop, quote: Quote, buyer: Buyer, answers: Mapping[str, str], key: str) -> Verdict:
+    """What the rules found, to be stored with the order.
+
+    :raises Refusal: a guard says no, with the text for the buyer.
+    :raises NotTrusted: the risk rules say no.
+    """
+    order = _order(shop, quote, buyer, answers)
+    try:
+        await runtime.current().ask("check_order", order=order)
+        verdict = await assess.assess(order, shop.settings)
+        if verdict.decision is Decision.REFUSE:
+            raise NotTrusted
+        return verdict
+    except Refused as refused:
+        # The second click of an order that was placed: guards count the first one already.
+        if await placed_before(shop, buyer, key):
+            return NOTHING_FOUND
+        if isinstance(refused, NotTrusted) and await limits.below("not-trusted", buyer.ip):
+            await assess.keep_refused(shop.id, key, order, verdict)
+        raise
+
+
+def _order(shop: Shop, quote: Quote, buyer: Buyer, answers: Mapping[str, str]) -> OrderToCheck:
+    ip = telling_address(buyer.ip)
+    return OrderToCheck(
+        contact=buyer.contact,
+        contact_kind=buyer.contact_kind,
+        ip=ip,
+        agent=buyer.agent,
+        locale=buyer.locale,
+        total=quote.total,
+        lines=tuple(
+            LineToCheck(
+                sku_code=line.sku.code,
+                product_title=words(line.sku.product_title, buyer.locale),
+                quantity=line.quantity,
+                unit_price=line.unit_price,
+                total=line.total,
+                face_value=line.sku.price,
+            )
+            for line in quote.lines
         ),
+        answers=dict(answers),
+        history=History(shop.id, buyer.contact, ip, buyer.session_hash, quote.total.currency),
+        network=network_of(ip),
+        device=buyer.session_hash.hex()[:32],
     )

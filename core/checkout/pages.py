@@ -15,6 +15,7 @@ from core.catalog.buyer_fields import check_answers
 from core.catalog.service import sku_facts, words
 from core.checkout.ask import ask_about
 from core.checkout.check import check
+from core.checkout.discounts import UsedUp
 from core.checkout.place import (
     Buyer,
     Chosen,
@@ -23,9 +24,10 @@ from core.checkout.place import (
     Prepared,
     SoldOut,
     TooManyOpen,
+    first_click,
     place,
-    placed_before,
 )
+from core.checkout.price import NotYetSeen, PriceRose, as_text, compare, with_codes
 from core.checkout.qr import qr
 from core.checkout.settle import Outcome, settle
 from core.crash_point import crash_point
@@ -39,7 +41,9 @@ from core.payments import offer
 from core.payments import service as payments
 from core.payments.method import Answer, CallbackRequest, Forged, GatewayUnavailable
 from core.people import sessions
+from core.pricing.promote import FIELD, takes_codes
 from core.pricing.quote import Item, Quote, quote
+from core.pricing.quote import priced as priced_at_list
 from core.refused import Refused
 from core.web import limits
 from core.web import visit as visits
@@ -70,6 +74,23 @@ class OrderForm(msgspec.Struct):
     key: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{8,100}$")]
     quantity: Annotated[int, msgspec.Meta(ge=1, le=MOST_ASKED)] = 1
     method: Line = ""
+    coupon: Line = ""
+    seen: Line = ""
+    """The total the buyer saw."""
+    fields: dict[str, str] = {}
+
+
+class TriedForm(msgspec.Struct):
+    """The same form while a coupon code is tried: nothing else in it need be right yet."""
+
+    apply: Line
+    sku: Line = ""
+    contact: Annotated[str, msgspec.Meta(max_length=254, extra={"strip": True})] = ""
+    key: Line = ""
+    quantity: Line = "1"
+    method: Line = ""
+    coupon: Line = ""
+    seen: Line = ""
     fields: dict[str, str] = {}
 
 
@@ -102,7 +123,11 @@ async def _form(
     if wrong and "quantity" not in errors:
         errors = {**errors, "quantity": wrong}
         status = max(status, 422)
-    total = sku.price.times(quantity)
+    priced, not_good = await _price(visit, priced_at_list(sku, quantity), kept)
+    if not_good:
+        errors = {FIELD: not_good, **errors}
+        status = max(status, 422)
+    total = priced.total
     payers = await _payers(visit, total)
     if payers:
         kept = {**kept, "contact": kept.get("contact") or payers[0]}
@@ -110,16 +135,37 @@ async def _form(
     context = {
         "sku": sku,
         "quantity": quantity,
+        "priced": priced,
         "total": total,
+        "seen": as_text(total),
+        "takes_codes": takes_codes(),
         "offers": offers,
         "kept": kept,
         "answers": kept.get("fields") or {},
         "errors": errors,
         "notice": refused.text if refused else "",
-        "help": "orders" if isinstance(refused, TooManyOpen) else "product" if refused else "",
+        "notice_kind": "info" if isinstance(refused, NotYetSeen) else "error",
+        "help": "orders"
+        if isinstance(refused, TooManyOpen)
+        else "product"
+        if refused and not isinstance(refused, PriceRose | NotYetSeen)
+        else "",
         "words": lambda texts: words(texts, visit.locale),
     }
     return page(request, "checkout/form.html", context, status=status)
+
+
+async def _price(visit: Visit, priced: Quote, kept: dict[str, Any]) -> tuple[Quote, Any]:
+    """With its discounts, and what is wrong with the entered codes; then they count for nothing."""
+    try:
+        _kind, contact = read_contact(str(kept.get("contact") or ""))
+    except Refused:
+        contact = ""
+    who = {"contact": contact, "locale": html_lang(visit.locale), "ip": visit.ip}
+    try:
+        return await with_codes(visit.shop, priced, str(kept.get(FIELD) or ""), **who), None
+    except Refused as refused:
+        return await with_codes(visit.shop, priced, "", **who), refused.text
 
 
 async def _payers(visit: Visit, total: Money) -> list[str]:
@@ -145,13 +191,18 @@ def _quantity(given: Any, least: int, most: int) -> tuple[int, Any]:
 async def submit(request: AnyRequest) -> Response[Any]:
     kept: dict[str, Any] = {}
     try:
+        if _only_tries_a_code(request):
+            tried = await read_form(request, TriedForm, gather={"fields": "field_"})
+            return await _form(request, msgspec.structs.asdict(tried), {})
         sent = await read_form(request, OrderForm, gather={"fields": "field_"})
         kept = msgspec.structs.asdict(sent)
         placed, token = await _place(request, sent)
     except FormError as error:
         return await _form(request, error.kept, error.fields, 422)
     except Refused as refused:
-        status = 409 if isinstance(refused, SoldOut | TooManyOpen) else 422
+        if isinstance(refused, NotYetSeen):
+            return await _form(request, kept, {}, 200, refused)
+        status = 409 if isinstance(refused, SoldOut | TooManyOpen | PriceRose | UsedUp) else 422
         if refused.field and not isinstance(refused, SoldOut):
             return await _form(request, kept, {refused.field: refused.text}, status)
         return await _form(request, kept, {}, status, refused)
@@ -159,16 +210,16 @@ async def submit(request: AnyRequest) -> Response[Any]:
     return begin(response, token, max_age=sessions.BUYER_SECONDS) if token else response
 
 
+def _only_tries_a_code(request: AnyRequest) -> bool:
+    form = request.scope["state"].get("form")
+    return form is not None and form.first("apply") != ""
+
+
 async def _place(request: AnyRequest, sent: OrderForm) -> tuple[Placed, str | None]:
     visit: Visit = request.scope["state"]["visit"]
-    priced = await quote(visit.shop.id, [Item(sent.sku, sent.quantity)])
-    answers = check_answers(priced.lines[0].sku.buyer_fields, sent.fields, visit.locale)
+    at_list = await quote(visit.shop.id, [Item(sent.sku, sent.quantity)])
+    answers = check_answers(at_list.lines[0].sku.buyer_fields, sent.fields, visit.locale)
     kind, contact = read_contact(sent.contact)
-    # only who wants to pay so is looked up: an ordinary sale waits for nothing more
-    payers = await _payers(visit, priced.total) if offer.takes_balance(sent.method) else []
-    way = offer.chosen(sent.method, offer.offers(priced.total.currency, visit.shop.test_mode, bool(payers)))
-    if way.method.from_balance and contact not in payers:
-        raise Refused(_("To pay from your balance, order with the e-mail address it belongs to."), "contact")
     token = None if visit.session else await _token(visit)
     buyer = Buyer(
         contact_kind=kind,
@@ -180,23 +231,45 @@ async def _place(request: AnyRequest, sent: OrderForm) -> tuple[Placed, str | No
         locale=html_lang(visit.locale),
     )
     try:
-        await check(visit.shop.id, priced, buyer, answers)
+        priced = await with_codes(visit.shop, at_list, sent.coupon, contact=contact, locale=buyer.locale, ip=visit.ip)
+        compare(sent.seen, priced, visit.locale)
     except Refused:
-        # The second click of an order that was placed: guards count the first one already.
-        if not await placed_before(visit.shop, buyer, sent.key):
+        # The second click of an order that was placed: it has used the code that is used up now.
+        first = await first_click(visit.shop, buyer, sent.key)
+        if first is None:
             raise
-    choice = Chosen(
+        return first, None
+    way = await _way(visit, priced, sent.method, contact)
+    verdict = await check(visit.shop, priced, buyer, answers, sent.key)
+    choice = Chosen("", {}, "", visit.shop.test_mode) if way is None else _choice(request, way, priced, buyer)
+    placed = await place(visit.shop, priced, answers, buyer, choice, sent.key, verdict)
+    if way is not None and placed.is_new and not placed.started:
+        await _start(request, way.method, placed.attempt_ref, buyer.session_hash)
+    await ring(*placed.jobs)
+    crash_point("checkout.started")
+    return placed, token if placed.is_new else None
+
+
+async def _way(visit: Visit, priced: Quote, method: str, contact: str) -> offer.Offer | None:
+    """How the buyer pays; None when there is nothing to pay."""
+    if not priced.total.amount:
+        return None
+    # only who wants to pay so is looked up: an ordinary sale waits for nothing more
+    payers = await _payers(visit, priced.total) if offer.takes_balance(method) else []
+    way = offer.chosen(method, offer.offers(priced.total.currency, visit.shop.test_mode, bool(payers)))
+    if way.method.from_balance and contact not in payers:
+        raise Refused(_("To pay from your balance, order with the e-mail address it belongs to."), "contact")
+    return way
+
+
+def _choice(request: AnyRequest, way: offer.Offer, priced: Quote, buyer: Buyer) -> Chosen:
+    return Chosen(
         way.method.key,
         payments.label(way.method, way.option),
         way.option,
         way.method.test_only,
         _preparing(request, way, priced, buyer) if way.method.starts_here else None,
     )
-    placed = await place(visit.shop, priced, answers, buyer, choice, sent.key)
-    if placed.is_new and not placed.started:
-        await _start(request, way.method, placed.attempt_ref, buyer.session_hash)
-    crash_point("checkout.started")
-    return placed, token if placed.is_new else None
 
 
 async def _token(visit: Visit) -> str:

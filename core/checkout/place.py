@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from ipaddress import ip_address
 from typing import Any
@@ -13,11 +13,15 @@ from typing import Any
 import asyncpg
 
 from core import clock, db
+from core.checkout import free
+from core.checkout.discounts import UsedUp, is_used_up, with_discounts
+from core.checkout.evidence import with_evidence
 from core.crash_point import crash_point
 from core.db import Tx
 from core.ids import new_ref, new_token, token_hash
 from core.pricing.quote import Quote, QuoteLine
 from core.refused import Refused
+from core.review.assess import NOTHING_FOUND, Verdict
 from core.shops.service import Shop
 from core.vault import stock
 from core.vault.cipher import seal_secret
@@ -91,6 +95,8 @@ class Placed:
     expires_at: datetime
     is_new: bool
     started: bool = False
+    jobs: tuple[int, ...] = ()
+    """To ring for: only an order that was placed with nothing to pay has some yet."""
     token: str = field(repr=False, default="")
 
 
@@ -103,7 +109,7 @@ WITH item AS (
            coalesce(nearest.bucket + 131071, 2147483647) AS high
     FROM jsonb_to_recordset($1) AS asked (
         sku_id bigint, product_id bigint, product_title jsonb, sku_title jsonb, sku_code text, delivery_note jsonb,
-        quantity int, unit_price bigint, total bigint, fields jsonb, first_slot int)
+        quantity int, unit_price bigint, total bigint, fields jsonb, first_slot int, claims int, source text)
     LEFT JOIN LATERAL (
         SELECT slot >> 17 << 17 AS bucket FROM vault_code
         WHERE sku_id = asked.sku_id AND state = 'free' AND slot >= asked.first_slot AND slot < 0
@@ -113,16 +119,16 @@ WITH item AS (
         WITH first AS MATERIALIZED (
             SELECT id FROM vault_code WHERE sku_id = item.sku_id AND state = 'free'
                 AND slot >= item.low AND slot <= item.high
-            ORDER BY slot LIMIT item.quantity FOR UPDATE SKIP LOCKED
+            ORDER BY slot LIMIT item.claims FOR UPDATE SKIP LOCKED
         ), rest AS MATERIALIZED (
             SELECT id FROM vault_code WHERE sku_id = item.sku_id AND state = 'free' AND slot >= item.first_slot
                 AND NOT (slot >= item.low AND slot <= item.high)
-            ORDER BY slot LIMIT item.quantity - (SELECT count(*) FROM first) FOR UPDATE SKIP LOCKED
+            ORDER BY slot LIMIT item.claims - (SELECT count(*) FROM first) FOR UPDATE SKIP LOCKED
         )
         SELECT id FROM first UNION ALL SELECT id FROM rest
     ) AS code
 ), free AS (
-    SELECT (SELECT count(*) FROM claimed) = (SELECT sum(quantity) FROM item) AS codes,
+    SELECT (SELECT count(*) FROM claimed) = (SELECT sum(claims) FROM item) AS codes,
            (SELECT min(n) FROM unnest($3::int[]) AS n WHERE NOT EXISTS (
                 SELECT 1 FROM orders_order WHERE shop_id = $5 AND contact = $8 AND contact_slot = n
                     AND payment_state = 'unpaid' AND fulfilment_state = 'reserved')) AS by_contact,
@@ -131,8 +137,8 @@ WITH item AS (
                     AND payment_state = 'unpaid' AND fulfilment_state = 'reserved')) AS by_address
 ), placed AS (
     INSERT INTO orders_order (shop_id, ref, key, contact, contact_kind, locale, ip, address, agent, currency, total,
-                              token_hash, token_sealed, test, expires_at, contact_slot, address_slot)
-    SELECT $5, $6, $7, $8, $9, $10, $11, $12, $13, $15, $16, $17, $18, $20, $21, by_contact, by_address FROM free
+                              token_hash, token_sealed, test, expires_at, contact_slot, address_slot, held)
+    SELECT $5, $6, $7, $8, $9, $10, $11, $12, $13, $15, $16, $17, $18, $20, $21, by_contact, by_address, $27 FROM free
     WHERE codes AND by_contact IS NOT NULL AND by_address IS NOT NULL
     ON CONFLICT (shop_id, key) DO NOTHING RETURNING id
 ), session AS (
@@ -149,9 +155,9 @@ WITH item AS (
            $25, $26 FROM placed WHERE $22 <> ''
 ), line AS (
     INSERT INTO orders_line (order_id, sku_id, product_id, product_title, sku_title, sku_code, delivery_note,
-                             quantity, unit_price, total, fields)
+                             quantity, unit_price, total, fields, source)
     SELECT placed.id, item.sku_id, item.product_id, item.product_title, item.sku_title, item.sku_code,
-           item.delivery_note, item.quantity, item.unit_price, item.total, item.fields
+           item.delivery_note, item.quantity, item.unit_price, item.total, item.fields, item.source
     FROM placed, item RETURNING id, sku_id
 ), reserved AS (
     -- by array and not by join: the planner expects a million claims and would read the whole stock to join them
@@ -176,19 +182,28 @@ WHERE o.shop_id = $1 AND o.key = $2 ORDER BY attempt.id DESC LIMIT 1
 """
 
 
-async def place(shop: Shop, quote: Quote, answers: dict[str, str], buyer: Buyer, chosen: Chosen, key: str) -> Placed:
+async def place(
+    shop: Shop,
+    quote: Quote,
+    answers: dict[str, str],
+    buyer: Buyer,
+    chosen: Chosen,
+    key: str,
+    verdict: Verdict = NOTHING_FOUND,
+) -> Placed:
     """Place the order of ``quote`` and reserve its codes for the shop's reservation time.
 
-    ``key`` is the form's idempotency key: a second click gives the first order back.
+    ``key`` is the form's idempotency key: a second click gives the first order back. ``verdict`` is stored with it.
 
     :raises SoldOut: not enough free codes; nothing was changed.
     :raises TooManyOpen: the caps on open reservations per contact and address are reached.
+    :raises UsedUp: the limit of a discount was reached meanwhile; nothing was changed.
     :raises Refused: a per-buyer limit, or a key that belongs to somebody else's order.
     """
     looks, races = LOOKS_BEFORE_SOLD_OUT, RACES_FOR_A_PLACE
     while True:
         try:
-            placed = await _place(shop, quote, answers, buyer, chosen, key)
+            placed = await _place(shop, quote, answers, buyer, chosen, key, verdict)
             crash_point("checkout.placed")
             return placed
         except _CodesTaken:
@@ -208,23 +223,30 @@ async def place(shop: Shop, quote: Quote, answers: dict[str, str], buyer: Buyer,
 
 async def enough_free(quote: Quote) -> bool:
     free = await stock.free_counts([line.sku.id for line in quote.lines])
-    return all(free[line.sku.id] >= line.quantity for line in quote.lines)
+    return all(free[line.sku.id] >= line.claims for line in quote.lines)
 
 
-async def _place(shop: Shop, quote: Quote, answers: dict[str, str], buyer: Buyer, chosen: Chosen, key: str) -> Placed:
-    draft = await _draft(shop, quote, answers, buyer, chosen, key)
+async def _place(
+    shop: Shop, quote: Quote, answers: dict[str, str], buyer: Buyer, chosen: Chosen, key: str, verdict: Verdict
+) -> Placed:
+    draft = await _draft(shop, quote, answers, buyer, chosen, key, verdict=verdict)
+    jobs: list[int] = []
     try:
-        if any(line.sku.max_per_buyer is not None for line in quote.lines):
+        if _is_free(quote, chosen) or any(line.sku.max_per_buyer is not None for line in quote.lines):
             locks = [lock_key(f"contact:{shop.id}:{buyer.contact}")]
-            placed = await db.transaction(_within_buyer_limits, shop, quote, buyer, draft.values, locks=locks)
+            placed, jobs = await db.transaction(_step_by_step, shop, quote, buyer, chosen, draft, locks=locks)
         else:
-            placed = await db.statement(PLACE, *draft.values)
+            placed = await db.statement(draft.statement, *draft.values)
     except asyncpg.ForeignKeyViolationError:
         raise Refused(_("Your visit has expired. Reload the page and try again.")) from None
+    except asyncpg.NotNullViolationError as error:
+        if not is_used_up(error):
+            raise
+        raise UsedUp(quote) from None
     crash_point("checkout.reserved")
     if placed["id"] is None:
         return await _already(shop, buyer, key, codes_there=placed["codes"])
-    return draft.placed(placed["id"])
+    return replace(draft.placed(placed["id"]), jobs=tuple(jobs))
 
 
 async def place_in(
@@ -243,7 +265,7 @@ async def place_in(
     ones of this contact: any number, as the order is paid before anybody sees it open.
     """
     draft = await _draft(shop, quote, answers, buyer, chosen, key, [place_number])
-    placed = await tx.fetchrow(PLACE, *draft.values)
+    placed = await tx.fetchrow(draft.statement, *draft.values)
     return draft.placed(placed["id"]) if placed and placed["id"] is not None else None
 
 
@@ -253,6 +275,7 @@ class _Draft:
     token: str = field(repr=False)
     expires_at: datetime
     started: bool
+    statement: str = field(repr=False)
     values: tuple[Any, ...] = field(repr=False)
 
     def placed(self, order_id: int) -> Placed:
@@ -275,13 +298,14 @@ async def _draft(
     chosen: Chosen,
     key: str,
     places: Sequence[int] | None = None,
+    verdict: Verdict = NOTHING_FOUND,
 ) -> _Draft:
     """An order as ``PLACE`` wants it."""
     ref, token = new_ref("V"), new_token()
     now = clock.now()
     expires_at = now + timedelta(minutes=shop.settings.reservation_minutes)
     step = await chosen.prepare(ref, now, expires_at) if chosen.prepare else None
-    values = (
+    values: tuple[Any, ...] = (
         [_line(line, answers, stock.today(shop.timezone, now)) for line in quote.lines],
         stock.random_slot(),
         places or range(1, shop.settings.open_orders_per_contact + 1),
@@ -308,8 +332,10 @@ async def _draft(
         chosen.option,
         step.started if step else None,
         step.next_query_at if step else None,
+        verdict.held,
     )
-    return _Draft(ref, token, expires_at, step is not None, values)
+    statement, values = with_evidence(*with_discounts(PLACE, values, quote), verdict)
+    return _Draft(ref, token, expires_at, step is not None, statement, values)
 
 
 def _line(line: QuoteLine, answers: dict[str, str], today: date) -> dict[str, Any]:
@@ -326,19 +352,29 @@ def _line(line: QuoteLine, answers: dict[str, str], today: date) -> dict[str, An
         "total": line.total.amount,
         "fields": answers,
         "first_slot": stock.first_slot(today + timedelta(days=sku.min_days_left)),
+        "claims": line.claims,
+        "source": "codes" if line.claims else sku.source,
     }
 
 
 async def placed_before(shop: Shop, buyer: Buyer, key: str) -> bool:
     """Whether this buyer has placed an order with this form already."""
-    return await db.fetchrow(ALREADY, shop.id, key, buyer.session_hash) is not None
+    return await first_click(shop, buyer, key) is not None
+
+
+async def first_click(shop: Shop, buyer: Buyer, key: str) -> Placed | None:
+    """The order this buyer has placed with this form already."""
+    row = await db.fetchrow(ALREADY, shop.id, key, buyer.session_hash)
+    if row is None:
+        return None
+    return Placed(row["id"], row["ref"], row["attempt_ref"] or "", row["expires_at"], is_new=False)
 
 
 async def _already(shop: Shop, buyer: Buyer, key: str, *, codes_there: bool) -> Placed:
     """Nothing was placed: the key was used before, the codes are gone, or this buyer holds too many unpaid orders."""
-    row = await db.fetchrow(ALREADY, shop.id, key, buyer.session_hash)
-    if row is not None:
-        return Placed(row["id"], row["ref"], row["attempt_ref"] or "", row["expires_at"], is_new=False)
+    first = await first_click(shop, buyer, key)
+    if first is not None:
+        return first
     if await db.fetchval("SELECT EXISTS (SELECT 1 FROM orders_order WHERE shop_id = $1 AND key = $2)", shop.id, key):
         raise Refused(_("This form was used already. Reload the page and try again."))
     if not codes_there:
@@ -346,13 +382,27 @@ async def _already(shop: Shop, buyer: Buyer, key: str, *, codes_there: bool) -> 
     raise TooManyOpen
 
 
-async def _within_buyer_limits(tx: Tx, shop: Shop, quote: Quote, buyer: Buyer, values: tuple[Any, ...]) -> Any:
-    """The same statement after counting what this buyer has; the caller's lock queues orders of one buyer."""
+def _is_free(quote: Quote, chosen: Chosen) -> bool:
+    return quote.total.amount == 0 and not chosen.method
+
+
+async def _step_by_step(
+    tx: Tx, shop: Shop, quote: Quote, buyer: Buyer, chosen: Chosen, draft: _Draft
+) -> tuple[Any, list[int]]:
+    """The same statement after counting what this buyer has, and the goods when there is nothing to pay."""
+    await _check_buyer_limits(tx, shop, quote, buyer)
+    placed = await tx.fetchrow(draft.statement, *draft.values)
+    if placed["id"] is None or not _is_free(quote, chosen):
+        return placed, []
+    return placed, await free.settle_in(tx, placed["id"])
+
+
+async def _check_buyer_limits(tx: Tx, shop: Shop, quote: Quote, buyer: Buyer) -> None:
+    """The caller's lock queues orders of one buyer."""
     for line in quote.lines:
         most = line.sku.max_per_buyer
         if most is not None and await tx.fetchval(BOUGHT, shop.id, buyer.contact, line.sku.id) + line.quantity > most:
             raise Refused(_("One buyer may have at most %(most)d of these.", most=most), "quantity")
-    return await tx.fetchrow(PLACE, *values)
 
 
 def _counted_address(ip: str) -> str | None:

@@ -8,10 +8,12 @@ from core.crash_point import crash_point
 from core.db import Tx
 from core.ledger import service as ledger
 from core.money import Money
-from core.orders import timeline
+from core.orders import timeline, uses
 from core.review import service as review
 from core.vault import stock
-from core.web.i18n import _
+from core.web.i18n import Text, _
+
+ENDED = ("expired", "cancelled")
 
 # Codes, lines, order and timeline in one statement; nothing happens unless every code is there and none is suspect.
 DELIVER = """
@@ -39,14 +41,21 @@ SELECT codes FROM complete
 
 
 async def fulfil(tx: Tx, order: Any, reason_if_short: str) -> bool:
-    """Deliver a paid, locked order; True when its goods are handed over.
+    """Deliver a paid, locked order; True when its goods are handed over. One that is held waits for a person.
 
-    Codes that the order no longer holds are claimed again. If there are not enough, nothing is handed over
-    and the order waits in the review queue under ``reason_if_short`` (``out_of_stock``, ``paid_late``).
+    Codes that the order no longer holds are claimed again, and after its end the limited uses of its discounts too.
+    If there are not enough, nothing is handed over and the order waits in the review queue under
+    ``reason_if_short`` (``out_of_stock``, ``paid_late``). ``order`` is its row as it was before it was paid.
     """
+    if order["held"]:
+        await _wait_for_a_person(tx, order, "risk", _("paid, but risk rules ask for a person"))
+        return False
+    if order["payment_state"] in ENDED and not await uses.take_again(tx, order["id"]):
+        await _wait_for_a_person(tx, order, reason_if_short, _("paid late, and its discount has gone to others"))
+        return False
     if not await _deliver(tx, order):
         if not await _claim_again(tx, order["id"]) or not await _deliver(tx, order):
-            await _wait_for_a_person(tx, order, reason_if_short)
+            await _wait_for_a_person(tx, order, reason_if_short, _("paid, but the codes are gone"))
             return False
     crash_point("fulfilment.delivered")
     return True
@@ -56,17 +65,25 @@ async def _deliver(tx: Tx, order: Any) -> bool:
     if await tx.fetchval(DELIVER, order["id"]) is None:
         return False
     if not order["test"]:
-        await ledger.move(
-            tx,
-            order["shop_id"],
-            "sale",
-            f"sale:{order['ref']}",
-            Money(order["total"], order["currency"]),
-            debit=ledger.DEPOSITS,
-            credit=ledger.REVENUE,
-            order_id=order["id"],
-        )
+        await _book_sale(tx, order)
     return True
+
+
+async def _book_sale(tx: Tx, order: Any) -> None:
+    """What was paid becomes revenue. Goods that discounts made free are sold at their price, against the discount."""
+    amount = order["total"]
+    if not amount:
+        amount = await tx.fetchval("SELECT sum(total)::bigint FROM orders_line WHERE order_id = $1", order["id"])
+    await ledger.move(
+        tx,
+        order["shop_id"],
+        "sale",
+        f"sale:{order['ref']}",
+        Money(amount, order["currency"]),
+        debit=ledger.DEPOSITS if order["total"] else ledger.DISCOUNTS,
+        credit=ledger.REVENUE,
+        order_id=order["id"],
+    )
 
 
 async def _claim_again(tx: Tx, order_id: int) -> bool:
@@ -91,7 +108,7 @@ async def _claim_again(tx: Tx, order_id: int) -> bool:
     return True
 
 
-async def _wait_for_a_person(tx: Tx, order: Any, reason: str) -> None:
+async def _wait_for_a_person(tx: Tx, order: Any, reason: str, words: Text) -> None:
     await tx.execute("UPDATE orders_order SET fulfilment_state = 'review' WHERE id = $1", order["id"])
     await tx.execute("UPDATE orders_line SET state = 'review' WHERE order_id = $1", order["id"])
     await timeline.add(tx, order["id"], "needs_review", "system", {"reason": reason})
@@ -100,6 +117,6 @@ async def _wait_for_a_person(tx: Tx, order: Any, reason: str) -> None:
         order["shop_id"],
         reason,
         f"{reason}:{order['ref']}",
-        _("paid, but the codes are gone"),
+        words,
         order_id=order["id"],
     )

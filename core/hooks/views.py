@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Protocol
+from datetime import datetime, timedelta
+from typing import Literal, Protocol
 
 from core.money import Money
 
@@ -17,8 +17,29 @@ class Keyed(Protocol):
     def key(self) -> str: ...
 
 
+Scope = Literal["contact", "account", "device", "address", "network"]
+"""By what a buyer's other orders are found; see :class:`OrderToCheck` for each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Orders that were found: how many, how many of them are paid for what sum, and by how many different contacts.
+
+    ``spent`` is in the currency of the order that is checked; orders in another currency count, their sums do not.
+    """
+
+    orders: int
+    paid: int
+    spent: Money
+    contacts: int
+
+
 class OrderHistory(Protocol):
-    """How much this buyer ordered before, counted in the database when asked."""
+    """What this buyer did before, counted in the database when asked. The order that is checked is not in it.
+
+    Asking twice for the same costs once, whichever rule asks. Nothing is found by what is not known (an empty
+    ``ip``, nobody signed in).
+    """
 
     async def by_contact(self, since: datetime) -> int:
         """Orders placed with the same contact since ``since`` (UTC), paid or not."""
@@ -28,16 +49,40 @@ class OrderHistory(Protocol):
         """Orders placed from the same network address since ``since`` (UTC); 0 when the address is not known."""
         ...
 
+    async def count(self, by: Scope, within: timedelta) -> Counted:
+        """Orders of the same contact, account, device, address or network in the time before now, paid or not."""
+        ...
+
+    async def failed_payments(self, by: Scope, within: timedelta) -> int:
+        """Tries to pay for such orders that a gateway declined."""
+        ...
+
+    async def of_value(self, face_value: Money, within: timedelta) -> Counted:
+        """Orders of anybody with a line of exactly this face value."""
+        ...
+
+    async def account(self) -> str:
+        """The e-mail address this browser has proven to own, by a link sent there; empty for most buyers."""
+        ...
+
+    async def is_first(self) -> bool:
+        """Whether nobody ever paid for an order with this contact."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class LineToCheck:
-    """One line of an order that is about to be placed. ``unit_price`` and ``total`` are minor units."""
+    """One line of an order that is about to be placed. ``unit_price`` and ``total`` are minor units.
+
+    ``face_value`` is what one piece costs in the catalogue, whatever was taken off for this buyer.
+    """
 
     sku_code: str
     product_title: str
     quantity: int
     unit_price: Money
     total: Money
+    face_value: Money
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +90,14 @@ class OrderToCheck:
     """An order that is about to be placed; nothing of it is stored yet.
 
     ``contact`` is a lower-case e-mail address or a phone number in digits, ``contact_kind`` says which
-    (``email``, ``phone``). ``ip`` is the buyer's address, empty when unknown. ``answers`` are the buyer's
+    (``email``, ``phone``). ``ip`` is the buyer's address, empty when unknown; it says nothing about buyers and is
+    empty too when everybody comes from this machine, behind a proxy that was not named. ``answers`` are the buyer's
     answers to the product's own fields.
+
+    ``network`` is the neighbourhood of ``ip``: the 256 addresses around an IPv4 address (``203.0.113.0/24``), the
+    /64 of an IPv6 address. ``device`` stands for the browser, by the session cookie that every buyer gets to find
+    their orders again; it is no fingerprint and says nothing outside this shop. Whoever clears cookies is a new
+    device. ``account`` costs a look into the database: ``await order.history.account()``.
     """
 
     contact: str
@@ -58,6 +109,8 @@ class OrderToCheck:
     lines: tuple[LineToCheck, ...]
     answers: Mapping[str, str]
     history: OrderHistory
+    network: str = ""
+    device: str = ""
 
 
 # -- what facts show --------------------------------------------------------------------

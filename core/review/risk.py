@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from core.hooks.views import OrderToCheck
@@ -19,6 +19,8 @@ class Action(StrEnum):
     """Whatever the score: the order is not placed."""
     ALLOW = "allow"
     """Nothing else counts: the merchant trusts this buyer."""
+    NOTE = "note"
+    """Only written down, not even its score counts: a rule that is being tried out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,10 @@ class Evidence:
     reason: Text | str
     action: Action = Action.SCORE
     data: Mapping[str, str | int] = field(default_factory=dict)
+
+    def only_noted(self) -> Evidence:
+        """The same without any effect; what it would have done stays readable in ``data``."""
+        return replace(self, action=Action.NOTE, data={**self.data, "would": self.action.value})
 
 
 class RiskRule:

@@ -27,6 +27,9 @@ class ShopSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     refund_limit: int | None = None
     """What one person may give back of an order alone; None is anything."""
     confirm_minutes: int = 10
+    risk_review: int = 50
+    """From so many points of all risk rules on, a person decides before anything is delivered."""
+    risk_refuse: int = 100
     show_stock: str = "band"  # exact | band | hidden
     support_contact: str = ""
     announcement: dict[str, str] = {}

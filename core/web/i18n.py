@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from gettext import GNUTranslations, NullTranslations
@@ -33,10 +33,13 @@ _spoken: ContextVar[str | None] = ContextVar("spoken", default=None)
 class Text:
     """Text that waits for its language. ``str()`` of it gives the words."""
 
-    __slots__ = ("_make",)
+    __slots__ = ("_make", "message", "values")
 
-    def __init__(self, make: Callable[[], str]) -> None:
+    def __init__(self, make: Callable[[], str], message: str = "", values: Mapping[str, Any] | None = None) -> None:
+        """``message`` and ``values`` are what it is made of, where it can be kept so."""
         self._make = make
+        self.message = message
+        self.values = values or {}
 
     def __str__(self) -> str:
         return self._make()
@@ -131,13 +134,31 @@ def npgettext_now(context: str, one: str, many: str, number: int) -> str:
 
 
 def _(message: str, **values: Any) -> Text:
-    return Text(lambda: gettext(message) % values if values else gettext(message))
+    return Text(lambda: gettext(message) % values if values else gettext(message), message, values)
 
 
 def source(text: object) -> str:
     """A text as the code writes it: what is stored, to be said in the language of whoever reads it later."""
     with speaking("en"):
         return str(text)
+
+
+def kept(text: Text | str) -> dict[str, Any]:
+    """A text with its values, to be stored as JSON and said by :func:`told` in the language of its reader."""
+    if not isinstance(text, Text) or not text.message:
+        return {"text": source(text)}
+    values = {name: value if isinstance(value, int) else source(value) for name, value in text.values.items()}
+    try:
+        text.message % values
+    except (TypeError, ValueError):
+        return {"text": source(text)}
+    return {"text": text.message, "values": values}
+
+
+def told(stored: Mapping[str, Any]) -> str:
+    """What :func:`kept` stored, as the reader knows it."""
+    values = stored.get("values")
+    return in_language(stored["text"]) % values if values else in_language(stored["text"])
 
 
 def ngettext(one: str, many: str, number: int, **values: Any) -> Text:

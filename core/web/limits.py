@@ -33,7 +33,9 @@ LIMITS: dict[str, Limit] = {
     "setup": Limit(10, 300, strict=True),
     "lookup": Limit(10, 600, strict=True),
     "order-link": Limit(600, 60, strict=True),
+    "coupon": Limit(20, 600, strict=True),
     "reveal": Limit(60, 300, by="session", strict=True),
+    "reveal-to-program": Limit(6000, 300, by="session", strict=True),
     "staff-reveal": Limit(120, 3600, by="session", strict=True),
     "report": Limit(20, 3600, by="session", strict=True),
     "resend": Limit(5, 3600, strict=True),
@@ -42,7 +44,9 @@ LIMITS: dict[str, Limit] = {
     "code-misses": Limit(30, 600, by="key", strict=True),
     "bad-key": Limit(30, 300, strict=True),
     "forged": Limit(600, 3600),
+    "not-trusted": Limit(60, 3600),
     "api": Limit(1200, 60),
+    "channel": Limit(6000, 60),
 }
 
 COUNT = """
@@ -94,6 +98,16 @@ async def _compare(sql: str, name: str, who: str, most: int) -> None:
         return
     if hits > most:
         raise TooMany(this.retry_after)
+
+
+async def take_back(name: str, who: str) -> None:
+    """A try that was counted turned out good: it counts no more."""
+    this = one(name, who)
+    await db.execute(
+        "UPDATE web_limit SET hits = hits - 1 WHERE bucket = $1 AND window_start = $2 AND hits > 0",
+        this.bucket,
+        this.window_start,
+    )
 
 
 async def below(name: str, who: str) -> bool:

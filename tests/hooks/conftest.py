@@ -90,7 +90,7 @@ def order() -> OrderToCheck:
         agent="Mozilla",
         locale="en",
         total=price,
-        lines=(LineToCheck("SKU-1", "A month", 1, price, price),),
+        lines=(LineToCheck("SKU-1", "A month", 1, price, price, price),),
         answers={},
         history=NoHistory(),
     )

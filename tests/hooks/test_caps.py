@@ -6,10 +6,10 @@ from datetime import timedelta
 import pytest
 
 from core import clock, db
-from core.checkout.check import History
 from core.hooks.answers import Refusal
 from core.hooks.manager import State
 from core.hooks.runtime import ROOT, Runtime
+from core.orders.history import History
 
 ORDER = """
 INSERT INTO orders_order (shop_id, ref, key, contact, contact_kind, locale, currency, total, token_hash, token_sealed,
@@ -39,7 +39,7 @@ def ordered(order):
         for number in range(count):
             ref = f"{contact}{ip}{minutes_ago}{number}"
             await db.execute(ORDER, ref, contact, ip, clock.now() - timedelta(minutes=minutes_ago))
-        return replace(order, history=History(1, order.contact, order.ip))
+        return replace(order, history=History(1, order.contact, order.ip, b"", "CNY"))
 
     return make
 
@@ -65,4 +65,4 @@ async def test_orders_of_others_and_of_the_past_do_not_count(caps, ordered):
 
 async def test_loopback_says_nothing_about_a_buyer(caps, ordered):
     asked = replace(await ordered(contact="other@example.com", ip="127.0.0.1", count=9), ip="127.0.0.1")
-    await caps.ask("check_order", order=replace(asked, history=History(1, asked.contact, "127.0.0.1")))
+    await caps.ask("check_order", order=replace(asked, history=History(1, asked.contact, "127.0.0.1", b"", "CNY")))
