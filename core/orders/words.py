@@ -123,6 +123,23 @@ REVIEW: dict[str, Text] = {
     "out_of_stock": _("Paid, but out of stock"),
     "job_failed": _("A job gave up"),
     "bad_code": _("A code does not work"),
+    "statement": _("A statement differs"),
+}
+
+LINES: dict[str, Text] = {
+    "payment": _("Payment"),
+    "paid": _("Payment"),
+    "refund": _("Refund"),
+    "fee": _("Fee"),
+    "chargeback": _("Chargeback"),
+    "charged_back": _("Chargeback"),
+}
+"""What stands on a gateway's statement, and what we hold against it."""
+
+RESULTS: dict[str, tuple[Text, str]] = {
+    "matched": (_("Matches"), "good"),
+    "differs": (_("Amount differs"), "bad"),
+    "theirs": (_("Only theirs"), "bad"),
 }
 
 BAD_CODE: dict[str, Text] = {

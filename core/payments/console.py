@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import date
 from typing import Annotated, Any
 
 import msgspec
@@ -16,7 +17,7 @@ from core.jobs import bell, ring
 from core.ledger import service as ledger
 from core.money import Money
 from core.orders import words
-from core.payments import chargebacks, money, queue, refunds
+from core.payments import chargebacks, money, queue, reconciliation, refunds, statements
 from core.payments.refunds import Who, Wish
 from core.people.sessions import Session
 from core.refused import Refused
@@ -269,7 +270,56 @@ async def _acted(
     return flash(see_other(back), said)
 
 
+# -- the gateways' statements -----------------------------------------------------------
+
+
+class StatementDay(msgspec.Struct):
+    method: Line = ""
+    day: date | None = None
+
+
+class Settled(msgspec.Struct):
+    item: Id
+    note: Line = ""
+
+
+@get("/statements", opt={"who": "staff:finance.read"})
+async def statement_page(request: Request[Any, Any, Any]) -> Response[str]:
+    return await _statement_page(request, read_query(request, StatementDay))
+
+
+async def _statement_page(
+    request: Request[Any, Any, Any], chosen: StatementDay, problem: Any = "", status: int = 200
+) -> Response[str]:
+    shop_id = _visit(request).shop.id
+    days = await reconciliation.days(shop_id)
+    shown = next((one for one in days if (one.method, one.day) == (chosen.method, chosen.day)), None)
+    context = {
+        "days": days,
+        "shown": shown,
+        "lines": await reconciliation.lines(shop_id, shown.method, shown.day) if shown else [],
+        "ours": await reconciliation.only_ours(shop_id, shown.method, shown.day) if shown else [],
+        "kinds": words.LINES,
+        "results": words.RESULTS,
+        "with_statements": sorted(statements.with_statements()),
+        "problem": problem,
+    }
+    return page(request, "payments/statements.html", context, status=status)
+
+
+@post("/statements/settled", opt={"who": "staff:review.decide"})
+async def statement_settled(request: Request[Any, Any, Any]) -> Response[Any]:
+    form, visit, who = await read_form(request, Settled), _visit(request), _who(request)
+    try:
+        await db.transaction(reconciliation.settled, visit.shop.id, form.item, who.staff_id, form.note, who.ip)
+    except Refused as refused:
+        return await _statement_page(request, StatementDay(), refused.text, 409)
+    return flash(see_other("/admin/statements"), _("Closed."))
+
+
 ROUTES = (
+    statement_page,
+    statement_settled,
     payment_list,
     refund_page,
     ask_refund,

@@ -11,5 +11,6 @@ feature = Feature(
     nav=[
         Nav(_("Payments"), "/admin/payments", "credit-card", group="sales", right="payments.read", order=120),
         Nav(_("Refund or refill"), "/admin/refunds", "refresh", group="sales", right="payments.read", order=115),
+        Nav(_("Reconciliation"), "/admin/statements", "scale", group="sales", right="finance.read", order=127),
     ],
 )

@@ -16,7 +16,7 @@ from core.jobs import Lease, Retry, bell, enqueue, every, job, ring
 from core.jobs.registry import Args
 from core.money import Money
 from core.orders.facts import order_view
-from core.payments import refunds
+from core.payments import refunds, statements
 from core.payments.method import (
     GatewayRefused,
     GatewayUnavailable,
@@ -208,3 +208,8 @@ async def look(ref: str) -> telling.Views | None:
         return None
     refund = RefundView(row["ref"], Money(row["amount"], row["currency"]), row["way"], row["ended_at"])
     return {"order": order, "refund": refund}
+
+
+@every(60, "payments.statements", timeout_seconds=900)
+async def fetch_statements(lease: Lease) -> None:
+    await statements.fetch_due()

@@ -135,7 +135,7 @@ def _check(order: Any, payment: Payment, amount: int, wish: Wish) -> None:
         raise Refused(_("Choose how the money goes back."), "way")
     if wish.way == "source" and not way_back(payment.method):
         raise Refused(_("This way to pay cannot give money back by itself. Pay it back by hand, then say so."), "way")
-    if wish.way == "balance" and order["contact_kind"] != "email":
+    if wish.way == "balance" and order["contact_kind"] == "phone":
         raise Refused(_("A balance belongs to an e-mail address, and the buyer left none."), "way")
     if wish.way == "balance" and order["test"]:
         raise Refused(_("A test order has no real money: nothing can go into a balance."), "way")

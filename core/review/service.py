@@ -20,6 +20,7 @@ KINDS = (
     "refund_failed",
     "refund_unknown",
     "job_failed",
+    "statement",
 )
 
 
