@@ -4,8 +4,10 @@ Nothing is defined here. Each name is documented where it is written; ``docs/plu
 Times are aware datetimes in UTC, amounts are :class:`Money` in whole minor units.
 """
 
+from core.db import ddl_migration
 from core.hooks.answers import Check, CheckResult, Refusal
 from core.hooks.context import PluginContext
+from core.hooks.database import PluginDb, PluginTx
 from core.hooks.http import HttpAnswer, HttpError, NotSent, PluginHttp, Unclear
 from core.hooks.pages import plugin_context, visit_of
 from core.hooks.plugin import Act, Pages, Plugin, PluginJob
@@ -128,9 +130,11 @@ __all__ = [
     "PaymentOption",
     "Plugin",
     "PluginContext",
+    "PluginDb",
     "PluginHttp",
     "PluginJob",
     "PluginSettings",
+    "PluginTx",
     "PostForm",
     "Promotion",
     "Purchase",
@@ -163,6 +167,7 @@ __all__ = [
     "Url",
     "Visit",
     "_",
+    "ddl_migration",
     "flash",
     "fragment",
     "fragment_text",

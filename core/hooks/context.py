@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
+from core.hooks.database import PluginDb
 from core.hooks.http import PluginHttp
 from core.vault.cipher import derive
 from core.web.i18n import Text
@@ -34,6 +35,7 @@ class PluginContext(Generic[S]):
     ``settings``   its settings, checked and frozen; None for a plugin without settings.
     ``http``       the only way out to other servers: time-outs, no redirects, answers of at most 2 MB, no
                    private addresses. Refuses to work inside a database transaction.
+    ``db``         the shop's database, for the plugin's own tables and jobs.
     ``clock``      ``clock.now()`` is the time, in UTC.
     ``log``        a logger named after the plugin. Never log secrets, codes or whole answers of gateways.
     ``base_url``   the shop's public address without a slash at the end, such as ``https://shop.example.com``.
@@ -47,6 +49,7 @@ class PluginContext(Generic[S]):
     plugin: str
     settings: S = field(repr=False)
     http: PluginHttp
+    db: PluginDb
     clock: Clock
     log: logging.Logger
     base_url: str

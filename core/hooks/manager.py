@@ -93,6 +93,7 @@ class Loaded:
     plugin: Plugin | None = None
     context: PluginContext[Any] | None = None
     mounted: Mounted | None = None
+    package: str = ""
     failures: dict[str, Failures] = field(default_factory=dict)
 
 
@@ -165,7 +166,8 @@ class Manager:
             )
         loaded = self.add(installed, State.ACTIVE)
         try:
-            loaded.plugin = _imported(f"{package}.{loaded.id}")
+            loaded.package = f"{package}.{loaded.id}"
+            loaded.plugin = _imported(loaded.package)
             loaded.context = make_context(loaded.id, manifest, loaded.plugin)
             self._take_in(loaded)
         except NotReady as missing:

@@ -16,18 +16,20 @@ from typing import Any
 
 from core import VERSION, clock, db, tasks
 from core.config import Config
+from core.hooks import migrations, store
 from core.hooks import specs as the_specs
-from core.hooks import store
 from core.hooks.context import PluginContext
+from core.hooks.database import PluginDb
 from core.hooks.folder import check_folder
 from core.hooks.http import AllowedHosts, PluginHttp
 from core.hooks.manager import ASK_SECONDS, Delivered, Failures, Loaded, Manager, NotReady, State, TwoOwners
 from core.hooks.manifest import Installed, Manifest, discover
 from core.hooks.pages import Mounted, mount
-from core.hooks.plugin import Plugin
+from core.hooks.plugin import Plugin, PluginJob
+from core.hooks.plugin_jobs import as_jobs, check_jobs
 from core.hooks.settings import FormField, PluginSettings, SettingsWrong, built, fields_of, from_text, variable
 from core.hooks.store import Facts, Row
-from core.jobs import Retry
+from core.jobs import Retry, registry
 from core.jobs.runner import DATABASE_AWAY
 from core.people import rights
 from core.refused import Refused
@@ -106,6 +108,7 @@ class Runtime:
         self._looking = asyncio.Lock()
         self._refused: Facts | None = None
         self._without_key = False
+        self._again = False
         self._ask_seconds = ask_seconds
         self._now = _Working(None, self._new_manager(), {}, {})
 
@@ -132,9 +135,9 @@ class Runtime:
         async with self._looking:
             facts = await store.facts()
             key_is_back = self._without_key and keys.current().is_unlocked()
-            if facts in (self._now.facts, self._refused) and not key_is_back:
+            if facts in (self._now.facts, self._refused) and not key_is_back and not self._again:
                 return False
-            self._without_key = False
+            self._without_key = self._again = False
             try:
                 self._exchange(await self._load(facts, await store.rows()))
             except TwoOwners as clash:
@@ -145,8 +148,18 @@ class Runtime:
 
     def _exchange(self, new: _Working) -> None:
         self._now = new
-        mounted = [one.mounted for one in new.manager.active() if one.mounted]
-        rights.of_plugins({name: act for one in mounted for name, act in one.acts.items()})
+        active = [one for one in new.manager.active() if one.plugin]
+        rights.of_plugins({name: act for one in active if one.mounted for name, act in one.mounted.acts.items()})
+        registry.of_plugins(
+            job
+            for one in active
+            if one.plugin
+            for job in as_jobs(one.id, one.plugin.jobs, self._context_of, self.count_failure)
+        )
+
+    def _context_of(self, plugin: str) -> PluginContext[Any] | None:
+        known = self._now.manager.plugins.get(plugin)
+        return known.context if known and known.state is State.ACTIVE else None
 
     @contextlib.asynccontextmanager
     async def following(self) -> AsyncIterator[Runtime]:
@@ -179,18 +192,19 @@ class Runtime:
         rows = await store.rows()
         old = rows.get(plugin, Row(False))
         try:
-            await self._load(await store.facts(), {**rows, plugin: Row(True, old.settings, old.secrets)})
+            await self._load(await store.facts(), {**rows, plugin: Row(True, old.settings, old.secrets)}, tables=False)
         except TwoOwners as clash:
             return str(clash)
         return ""
 
-    async def _load(self, facts: Facts, rows: Mapping[str, Row]) -> _Working:
+    async def _load(self, facts: Facts, rows: Mapping[str, Row], *, tables: bool = True) -> _Working:
         manager = self._new_manager()
         found = discover(self.folder)
+        done = await migrations.done() if tables else None
         for installed in found:
             loaded = self._take(manager, installed, rows.get(installed.id), facts)
             if loaded.state is State.ACTIVE:
-                self._furnish(manager, loaded)
+                await self._furnish(manager, loaded, done)
         gone = sorted(id for id, row in rows.items() if row.enabled and id not in {one.id for one in found})
         for id in gone:
             manager.add(Installed(id, self.folder, title={"en": id}), State.FAILED, _("Its files are gone."))
@@ -207,13 +221,22 @@ class Runtime:
             return manager.add(installed, State.TEST_MODE_ONLY, _("It works only while the shop is in test mode."))
         return manager.load(installed, self._package, VERSION, partial(self._context, row or Row(True), facts))
 
-    def _furnish(self, manager: Manager, loaded: Loaded) -> None:
+    async def _furnish(self, manager: Manager, loaded: Loaded, done: Mapping[str, set[str]] | None) -> None:
         """What an active plugin brings beside its hooks; with a mistake in any of it, it delivers nothing."""
+        plugin = loaded.plugin
+        if plugin is None:
+            return
         try:
             check_folder(loaded)
-            if loaded.plugin is not None and loaded.plugin.pages is not None:
-                loaded.mounted = mount(loaded.id, loaded.plugin.pages, self.base_url, self.count_failure)
+            check_jobs(plugin.jobs)
+            if plugin.pages is not None:
+                loaded.mounted = mount(loaded.id, plugin.pages, self.base_url, self.count_failure)
+            if done is not None:
+                wanted = migrations.steps(loaded.folder, loaded.package)
+                if {step.id for step in wanted} - done.get(loaded.id, set()):
+                    await migrations.migrate(loaded.id, wanted)
         except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin's mistake of any kind
+            self._again |= isinstance(error, DATABASE_AWAY)
             manager.set_aside(loaded, error)
 
     # -- settings and contexts ----------------------------------------------------------
@@ -231,7 +254,7 @@ class Runtime:
                 raise NotReady(_("Its secrets do not open with this master key. Enter them again.")) from None
             except SettingsWrong as wrong:
                 raise NotReady(_needed(fields, wrong)) from None
-        return self._context_with(id, manifest, settings, facts)
+        return self._context_with(id, manifest, settings, facts, plugin.jobs)
 
     def values(self, id: str, fields: Sequence[FormField], row: Row, currency: str) -> dict[str, Any]:
         """The stored values with the environment laid over them, for :func:`built`."""
@@ -244,16 +267,19 @@ class Runtime:
 
     def context_to_try(self, id: str, settings: PluginSettings) -> PluginContext[Any]:
         """A context with settings that are not saved yet, for the Test button."""
-        manifest = self.plugin(id).manifest
-        if manifest is None:
+        loaded = self.plugin(id)
+        if loaded.manifest is None or loaded.plugin is None:
             raise KeyError(id)
-        return self._context_with(id, manifest, settings, self.facts)
+        return self._context_with(id, loaded.manifest, settings, self.facts, loaded.plugin.jobs)
 
-    def _context_with(self, id: str, manifest: Manifest, settings: Any, facts: Facts) -> PluginContext[Any]:
+    def _context_with(
+        self, id: str, manifest: Manifest, settings: Any, facts: Facts, jobs: Sequence[PluginJob]
+    ) -> PluginContext[Any]:
         return PluginContext(
             plugin=id,
             settings=settings,
             http=self._client(id, manifest),
+            db=PluginDb(id, [job.name for job in jobs]),
             clock=clock,
             log=logging.getLogger(f"vouchsafe.plugins.{id}"),
             base_url=self.base_url,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,7 @@ class TwoJobsOneName(ValueError):
 
 
 _jobs: dict[str, Job] = {}
+_of_plugins: dict[str, Job] = {}
 
 
 def job(
@@ -89,21 +90,27 @@ def _add(new: Job) -> None:
     _jobs[new.name] = new
 
 
+def of_plugins(jobs: Iterable[Job]) -> None:
+    """From now on these jobs are known beside those that stand in the code."""
+    global _of_plugins
+    _of_plugins = {one.name: one for one in jobs}
+
+
 def find(name: str) -> Job | None:
-    return _jobs.get(name)
+    return _jobs.get(name) or _of_plugins.get(name)
 
 
 def names() -> list[str]:
-    return list(_jobs)
+    return [*_jobs, *_of_plugins]
 
 
 def leases() -> dict[str, float]:
     """Seconds of lease for each name, for the statement that takes a job."""
-    return {one.name: one.lease_seconds for one in _jobs.values()}
+    return {one.name: one.lease_seconds for one in (*_jobs.values(), *_of_plugins.values())}
 
 
 def periodic() -> list[Job]:
-    return [one for one in _jobs.values() if one.every is not None]
+    return [one for one in (*_jobs.values(), *_of_plugins.values()) if one.every is not None]
 
 
 def import_core() -> None:

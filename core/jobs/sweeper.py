@@ -52,12 +52,13 @@ async def arm_periodic() -> None:
 
 
 async def sweep_for_ever(runner: Runner) -> None:
-    armed = False
+    armed: set[str] = set()
     while True:
         try:
-            if not armed:
+            periodic = {job.name for job in registry.periodic()}
+            if periodic != armed:  # plugins come and go
                 await arm_periodic()
-                armed = True
+                armed = periodic
             found = await sweep(runner)
         except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
             log.warning("the queue cannot be read now: %s", type(error).__name__)
