@@ -21,6 +21,7 @@ APP_REGISTRY = AppRegistry(
         "core.redemption.piccolo_app",
         "core.review.piccolo_app",
         "core.shops.piccolo_app",
+        "core.supply.piccolo_app",
         "core.vault.piccolo_app",
         "core.web.piccolo_app",
     ]

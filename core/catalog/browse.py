@@ -103,14 +103,21 @@ WHERE category.shop_id = $1 AND category.visible
 GROUP BY category.id ORDER BY category.position, category.id
 """
 
-CARDS = """
+# What lies in the vault, and what a supplier or a person can deliver beside it.
+FREE = """
+CASE WHEN one.source = 'codes' OR one.own_first THEN (
+    SELECT count(*) FROM (SELECT 1 FROM vault_code code
+    WHERE code.sku_id = one.id AND code.state = 'free' LIMIT {most}) AS counted) ELSE 0 END
++ CASE WHEN one.source = 'codes' THEN 0 ELSE coalesce(one.available, {most}) END
+"""
+
+CARDS = f"""
 SELECT product.slug, product.title, product.summary, sku.*,
        media.id AS media_id, left(media.sha256, 16) AS media_sha, media.width, media.height
 FROM catalog_product product
 JOIN LATERAL (
     SELECT min(price) AS least, max(price) AS most, min(currency) AS currency, max(low_stock) AS low,
-           sum((SELECT count(*) FROM (SELECT 1 FROM vault_code code
-                WHERE code.sku_id = one.id AND code.state = 'free' LIMIT $5) AS counted))::int AS free
+           sum({FREE.format(most="$5")})::int AS free
     FROM catalog_sku one WHERE one.product_id = product.id AND one.listed
 ) sku ON sku.least IS NOT NULL
 LEFT JOIN catalog_media media ON media.id = product.image_id
@@ -123,23 +130,22 @@ WHERE product.shop_id = $1 AND product.state = 'listed' AND ($2::bigint IS NULL 
       UNION ALL SELECT 1 FROM catalog_sku known, jsonb_each_text(known.title) AS said
           WHERE known.product_id = product.id AND (said.value ILIKE $3 OR known.code ILIKE $3)))
 ORDER BY product.position, product.id LIMIT $4 OFFSET $6
-"""
+"""  # noqa: S608 - put together from constants
 
-PRODUCT = """
+PRODUCT = f"""
 SELECT product.*, media.id AS media_id, left(media.sha256, 16) AS media_sha, media.width, media.height,
        category.slug AS category_slug, category.title AS category_title, category.visible,
     (SELECT json_agg(json_build_object(
-        'id', sku.id, 'code', sku.code, 'title', sku.title, 'price', sku.price, 'currency', sku.currency,
-        'face_value', sku.face_value, 'period', sku.period, 'least', sku.min_per_order, 'most', sku.max_per_order,
-        'low', sku.low_stock,
-        'free', (SELECT count(*) FROM (SELECT 1 FROM vault_code code
-                 WHERE code.sku_id = sku.id AND code.state = 'free' LIMIT $3) AS counted))
-        ORDER BY sku.position, sku.id) FROM catalog_sku sku WHERE sku.product_id = product.id AND sku.listed) AS skus
+        'id', one.id, 'code', one.code, 'title', one.title, 'price', one.price, 'currency', one.currency,
+        'face_value', one.face_value, 'period', one.period, 'least', one.min_per_order, 'most', one.max_per_order,
+        'low', one.low_stock,
+        'free', {FREE.format(most="$3")}, 'asks', one.account_fields)
+        ORDER BY one.position, one.id) FROM catalog_sku one WHERE one.product_id = product.id AND one.listed) AS skus
 FROM catalog_product product
 LEFT JOIN catalog_media media ON media.id = product.image_id
 LEFT JOIN catalog_category category ON category.id = product.category_id
 WHERE product.shop_id = $1 AND product.slug = $2 AND product.state = 'listed'
-"""
+"""  # noqa: S608 - put together from constants
 
 # Over the newest orders of the shop, so that it costs the same in a shop with millions.
 SECONDS_TO_DELIVERY = """
@@ -205,11 +211,17 @@ async def product(shop_id: int, slug: str) -> ProductPage | None:
         summary=row["summary"],
         description=row["description"],
         delivery_note=row["delivery_note"],
-        asks=[field["label"] for field in row["buyer_fields"]],
+        asks=_asks(row),
         picture=_picture(row),
         category=category,
         skus=[_sku(one) for one in row["skus"] or []],
     )
+
+
+def _asks(row: Any) -> list[Words]:
+    """What the product and its SKUs want to know; what several of them ask is said once."""
+    asked = [*row["buyer_fields"], *(field for one in row["skus"] or [] for field in one["asks"])]
+    return list({field["key"]: field["label"] for field in asked}.values())
 
 
 def _sku(one: dict[str, Any]) -> SkuChoice:

@@ -37,6 +37,10 @@ class SkuFacts:
     max_per_buyer: int | None
     min_days_left: int
     on_sale: bool
+    source: str = "codes"
+    """``codes`` are claimed from the vault; ``supplier`` and ``hand`` deliver after the order is paid."""
+    own_first: bool = False
+    """Codes of the vault are sold as long as there are any."""
 
 
 SKU_FACTS = """
@@ -88,11 +92,13 @@ def _sku_facts(row: Any) -> SkuFacts:
         product_slug=row["product_slug"],
         product_title=row["product_title"],
         delivery_note=row["delivery_note"],
-        buyer_fields=read_fields(row["buyer_fields"]),
+        buyer_fields=read_fields(row["buyer_fields"] + row["account_fields"]),
         price=Money(row["price"], row["currency"]),
         min_per_order=row["min_per_order"],
         max_per_order=row["max_per_order"],
         max_per_buyer=row["max_per_buyer"],
         min_days_left=row["min_days_left"],
         on_sale=row["on_sale"],
+        source=row["source"],
+        own_first=row["own_first"],
     )

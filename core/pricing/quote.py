@@ -25,6 +25,11 @@ class QuoteLine:
     unit_price: Money
     total: Money
 
+    @property
+    def claims(self) -> int:
+        """How many codes of the vault it takes; none when its goods are bought or made after it is paid."""
+        return self.quantity if self.sku.source == "codes" or self.sku.own_first else 0
+
 
 @dataclass(frozen=True, slots=True)
 class Discount:
