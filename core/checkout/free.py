@@ -1,4 +1,4 @@
-"""An order with nothing left to pay: paid and handed over in the transaction that places it, and no gateway is asked."""
+"""An order with nothing left to pay: paid and handed over in the transaction that places it, without a gateway."""
 
 from __future__ import annotations
 

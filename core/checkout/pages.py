@@ -145,14 +145,17 @@ async def _form(
         "errors": errors,
         "notice": refused.text if refused else "",
         "notice_kind": "info" if isinstance(refused, NotYetSeen) else "error",
-        "help": "orders"
-        if isinstance(refused, TooManyOpen)
-        else "product"
-        if refused and not isinstance(refused, PriceRose | NotYetSeen)
-        else "",
+        "help": _help(refused),
         "words": lambda texts: words(texts, visit.locale),
     }
     return page(request, "checkout/form.html", context, status=status)
+
+
+def _help(refused: Refused | None) -> str:
+    """Where to go from a refusal."""
+    if refused is None or isinstance(refused, PriceRose | NotYetSeen | UsedUp):
+        return ""
+    return "orders" if isinstance(refused, TooManyOpen) else "product"
 
 
 async def _price(visit: Visit, priced: Quote, kept: dict[str, Any]) -> tuple[Quote, Any]:

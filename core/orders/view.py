@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -52,6 +52,15 @@ class GivenBack:
 
 
 @dataclass(frozen=True, slots=True)
+class DiscountView:
+    """What a promotion took off; ``amount`` is below zero. ``code`` is what the buyer entered for it."""
+
+    title: Words
+    amount: Money
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
 class LineView:
     id: int
     product_title: Words
@@ -88,8 +97,13 @@ class OrderView:
     refunds: list[GivenBack]
     missing: Money | None
     """What the buyer may still pay when too little came."""
+    discounts: list[DiscountView] = field(default_factory=list)
     from_balance: bool = False
     """Whether this browser may pay it from its buyer's balance."""
+
+    @property
+    def subtotal(self) -> Money:
+        return Money(sum(line.total.amount for line in self.lines), self.total.currency)
 
     @property
     def mark(self) -> str:
@@ -178,6 +192,9 @@ def order_view(row: dict[str, Any]) -> OrderView:
         to_codes=[Happened(one["kind"], datetime.fromisoformat(one["at"])) for one in row["to_codes"] or []],
         refunds=[
             GivenBack(Money(one["amount"], one["currency"]), one["way"], one["done"]) for one in row["refunds"] or []
+        ],
+        discounts=[
+            DiscountView(one["title"], Money(one["amount"], currency), one["code"]) for one in row["discounts"] or []
         ],
         missing=Money(row["missing"], currency) if row["missing"] and row["missing"] > 0 else None,
     )
