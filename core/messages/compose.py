@@ -36,6 +36,8 @@ SELECT o.id, o.ref, o.total, o.currency, o.created_at, o.test, o.token_sealed, (
     SELECT jsonb_agg(jsonb_build_object('id', line.id, 'product', line.product_title, 'sku', line.sku_title,
         'quantity', line.quantity, 'total', line.total, 'note', line.delivery_note) ORDER BY line.id)
     FROM orders_line line WHERE line.order_id = o.id) AS lines, (
+    SELECT jsonb_agg(jsonb_build_object('title', title, 'amount', amount, 'code', code) ORDER BY id)
+    FROM orders_adjustment WHERE order_id = o.id) AS discounts, (
     SELECT jsonb_agg(jsonb_build_object('amount', refund.amount, 'currency', refund.currency, 'way', refund.way)
                      ORDER BY refund.ended_at)
     FROM payments_refund refund WHERE refund.order_id = o.id AND refund.state = 'done') AS refunds
@@ -133,12 +135,14 @@ def order_context(shop: Shop, row: Any, locale: str, link: str, codes: list[tupl
         "shop": _shop(shop),
         "order": {
             "ref": row["ref"],
+            "subtotal": _subtotal(row).text(locale),
             "total": Money(row["total"], row["currency"]).text(locale),
             "placed": _when(row["created_at"], shop, locale),
             "test": row["test"],
         },
         "link": link,
         "lines": list(lines.values()),
+        "discounts": [_discount(discount, row["currency"], locale) for discount in row["discounts"] or []],
         "codes": [
             {"product": lines[line_id]["product"], "sku": lines[line_id]["sku"], "text": text}
             for line_id, text in codes
@@ -148,6 +152,18 @@ def order_context(shop: Shop, row: Any, locale: str, link: str, codes: list[tupl
             for refund in row["refunds"] or []
         ],
         "orders": [],
+    }
+
+
+def _subtotal(row: Any) -> Money:
+    return Money(sum(line["total"] for line in row["lines"] or []), row["currency"])
+
+
+def _discount(discount: dict[str, Any], currency: str, locale: str) -> Context:
+    return {
+        "title": words(discount["title"], locale),
+        "code": discount["code"],
+        "amount": Money(discount["amount"], currency).text(locale),
     }
 
 
@@ -227,14 +243,16 @@ def sample(shop: Shop, locale: str, base_url: str) -> Context:
     with speaking(locale):
         product, sku = str(_("A month of music")), str(_("One month"))
         note = str(_("Enter the code on the service's page under Redeem."))
+        off = str(_("For your first order"))
     line = {"id": 1, "product": {"": product}, "sku": {"": sku}, "quantity": 2, "total": 3980, "note": {"": note}}
     row = {
         "ref": "VSAMPLE00000",
-        "total": 3980,
+        "total": 3480,
         "currency": shop.currency,
         "created_at": clock.now(),
         "test": True,
         "lines": [line],
+        "discounts": [{"title": {"": off}, "amount": -500, "code": "WELCOME"}],
         "refunds": [{"amount": 1990, "currency": shop.currency, "way": "source"}],
     }
     codes = [(1, "SAMPLE-CODE-0001"), (1, "SAMPLE-CODE-0002")] if shop.settings.mail_codes else []

@@ -81,13 +81,14 @@ def test_every_default_works_with_everything_and_with_little(event, locale, code
     line = {"product": "P", "sku": "S", "quantity": 1, "total": "¥1", "note": "n" if codes else ""}
     context = {
         "shop": {"name": "Shop", "contact": "a@b.c" if codes else ""},
-        "order": {"ref": "V1", "total": "¥1", "placed": "today", "test": False},
+        "order": {"ref": "V1", "subtotal": "¥1", "total": "¥1", "placed": "today", "test": False},
         "link": "https://shop.example/o/V1?k=t",
         "lines": [line],
         "codes": [{"product": "P", "sku": "S", "text": f"C-{n}"} for n in range(codes)],
         "orders": [{"ref": "V1", "product": "P", "placed": "today", "link": "https://shop.example/o/V1?k=t"}],
         "skus": [{"product": "P", "sku": "S", "code": "P-1", "free": 2}],
         "refunds": [{"amount": "¥1", "way": way} for way in ("source", "balance", "hand")],
+        "discounts": [{"title": "D", "amount": "-¥1", "code": "C"}] * codes,
     }
     written = texts.write(texts.default(event, locale), context)
     assert written.subject
