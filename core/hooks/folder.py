@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 from core.hooks.manager import Loaded
 
 
@@ -17,3 +20,13 @@ def check_folder(loaded: Loaded) -> None:
     strange = sorted(path.name for path in templates.iterdir() if path.name != loaded.id)
     if strange:
         raise BadFolder(f"templates belong into templates/{loaded.id}/, not templates/{strange[0]}")
+
+
+def digest(folder: Path) -> str:
+    """A number that changes with every byte of a plugin's files, to compare what runs with what was meant to."""
+    whole = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            content = path.read_bytes()
+            whole.update(f"{path.relative_to(folder).as_posix()}\0{len(content)}\0".encode() + content)
+    return whole.hexdigest()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import importlib.util
 import inspect
 import logging
 import re
@@ -27,7 +28,7 @@ from core.config import SetupProblem
 from core.hooks import specs as the_specs
 from core.hooks.answers import Refusal
 from core.hooks.context import PluginContext
-from core.hooks.manifest import Installed, Manifest
+from core.hooks.manifest import Installed, Manifest, Source
 from core.hooks.pages import Mounted
 from core.hooks.plugin import Plugin
 from core.web.i18n import Text, _
@@ -93,7 +94,8 @@ class Loaded:
     plugin: Plugin | None = None
     context: PluginContext[Any] | None = None
     mounted: Mounted | None = None
-    package: str = ""
+    module: str = ""
+    source: Source = "shop"
     failures: dict[str, Failures] = field(default_factory=dict)
 
 
@@ -143,11 +145,12 @@ class Manager:
     def add(self, installed: Installed, state: State, reason: Text | str = "") -> Loaded:
         """Know of a plugin without running it."""
         loaded = Loaded(installed.id, installed.folder, installed.title, installed.manifest, state, reason)
+        loaded.module, loaded.source = installed.module, installed.source
         loaded.failures = self._failures.setdefault(loaded.id, {})
         self.plugins[loaded.id] = loaded
         return loaded
 
-    def load(self, installed: Installed, package: str, core_version: str, make_context: MakeContext) -> Loaded:
+    def load(self, installed: Installed, core_version: str, make_context: MakeContext) -> Loaded:
         """Import a plugin and take in its hooks; whatever it does wrong becomes its state and reason."""
         manifest = installed.manifest
         if manifest is None:
@@ -166,8 +169,7 @@ class Manager:
             )
         loaded = self.add(installed, State.ACTIVE)
         try:
-            loaded.package = f"{package}.{loaded.id}"
-            loaded.plugin = _imported(loaded.package)
+            loaded.plugin = imported(installed)
             loaded.context = make_context(loaded.id, manifest, loaded.plugin)
             self._take_in(loaded)
         except NotReady as missing:
@@ -308,18 +310,40 @@ def _merge(hook: str, registry: dict[str, Delivered], items: Mapping[str, Any], 
         registry[key] = Delivered(item, plugin)
 
 
-def _imported(name: str) -> Plugin:
+def imported(installed: Installed) -> Plugin:
+    """The object that the plugin's package offers; the package is forgotten again when there is none."""
+    name = installed.module
     before = set(sys.modules)
     try:
-        plugin = getattr(importlib.import_module(name), "plugin", None)
+        module = importlib.import_module(name) if installed.source == "package" else _module_in(installed)
+        plugin = getattr(module, "plugin", None)
         if not isinstance(plugin, Plugin):
             raise _Unusable(f"{name} must end with: plugin = YourPlugin()")
         return plugin
     except BaseException:
-        for left in set(sys.modules) - before:
-            if left == name or left.startswith(name + "."):
-                del sys.modules[left]
+        _forget(name, set(sys.modules) - before)
         raise
+
+
+def _module_in(installed: Installed) -> ModuleType:
+    """The package in this very folder, whatever folders Python looks into."""
+    name, start = installed.module, installed.folder / "__init__.py"
+    known = sys.modules.get(name)
+    if known is not None:
+        if known.__file__ and Path(known.__file__) == start:
+            return known
+        _forget(name, sys.modules)
+    spec = importlib.util.spec_from_file_location(name, start, submodule_search_locations=[str(installed.folder)])
+    if spec is None or spec.loader is None or not start.is_file():
+        raise _Unusable("there is no __init__.py in its folder")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _forget(name: str, modules: Iterable[str]) -> None:
+    for left in [one for one in modules if one == name or one.startswith(name + ".")]:
+        del sys.modules[left]
 
 
 def _is_hook(method: Any) -> bool:

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,14 +16,14 @@ from typing import Any
 
 from core import VERSION, clock, db, tasks
 from core.config import Config
-from core.hooks import migrations, store
+from core.hooks import discovery, migrations, store
 from core.hooks import specs as the_specs
 from core.hooks.context import PluginContext
 from core.hooks.database import PluginDb
 from core.hooks.folder import check_folder
 from core.hooks.http import AllowedHosts, PluginHttp
 from core.hooks.manager import ASK_SECONDS, Delivered, Failures, Loaded, Manager, NotReady, State, TwoOwners
-from core.hooks.manifest import Installed, Manifest, discover
+from core.hooks.manifest import FALLBACK, Installed, Manifest, discover
 from core.hooks.pages import Mounted, mount
 from core.hooks.plugin import Plugin, PluginJob
 from core.hooks.plugin_jobs import as_jobs, check_jobs
@@ -89,6 +89,8 @@ class Runtime:
         *,
         folder: Path = ROOT / "plugins",
         package: str = "plugins",
+        merchants_folder: Path | None = None,
+        packages: Callable[[], list[Installed]] = list,
         base_url: str = "http://127.0.0.1:8000",
         safe_mode: bool = False,
         allowed_hosts: Sequence[str] = (),
@@ -100,6 +102,8 @@ class Runtime:
         self.safe_mode = safe_mode
         self.base_url = base_url
         self._package = package
+        self._merchants_folder = merchants_folder
+        self._packages = packages
         self._allowed = AllowedHosts(allowed_hosts)
         self._environ = environ
         self._hookspecs = hookspecs
@@ -116,6 +120,8 @@ class Runtime:
     def from_config(cls, config: Config) -> Runtime:
         return cls(
             base_url=config.base_url,
+            merchants_folder=config.home / "plugins",
+            packages=discovery.packages,
             safe_mode=config.plugins == "none",
             allowed_hosts=config.allow_private_hosts,
         )
@@ -197,9 +203,15 @@ class Runtime:
             return str(clash)
         return ""
 
+    def _found(self) -> list[Installed]:
+        """Every plugin there is, by id, wherever it comes from."""
+        own = discover(self.folder, self._package)
+        merchants = discover(self._merchants_folder, source="folder") if self._merchants_folder else []
+        return discovery.told_apart([*own, *merchants, *self._packages()])
+
     async def _load(self, facts: Facts, rows: Mapping[str, Row], *, tables: bool = True) -> _Working:
         manager = self._new_manager()
-        found = discover(self.folder)
+        found = self._found()
         done = await migrations.done() if tables else None
         for installed in found:
             loaded = self._take(manager, installed, rows.get(installed.id), facts)
@@ -207,7 +219,7 @@ class Runtime:
                 await self._furnish(manager, loaded, done)
         gone = sorted(id for id, row in rows.items() if row.enabled and id not in {one.id for one in found})
         for id in gone:
-            manager.add(Installed(id, self.folder, title={"en": id}), State.FAILED, _("Its files are gone."))
+            manager.add(Installed(id, self.folder, title={FALLBACK: id}), State.FAILED, _("Its files are gone."))
         registries = await manager.collect(_accept)
         return _Working(facts, manager, registries, manager.listeners())
 
@@ -219,7 +231,7 @@ class Runtime:
             return manager.add(installed, State.DISABLED, _("Switched on, but the shop was started without plugins."))
         if manifest and manifest.test_mode_only and not facts.test_mode:
             return manager.add(installed, State.TEST_MODE_ONLY, _("It works only while the shop is in test mode."))
-        return manager.load(installed, self._package, VERSION, partial(self._context, row or Row(True), facts))
+        return manager.load(installed, VERSION, partial(self._context, row or Row(True), facts))
 
     async def _furnish(self, manager: Manager, loaded: Loaded, done: Mapping[str, set[str]] | None) -> None:
         """What an active plugin brings beside its hooks; with a mistake in any of it, it delivers nothing."""
@@ -232,7 +244,7 @@ class Runtime:
             if plugin.pages is not None:
                 loaded.mounted = mount(loaded.id, plugin.pages, self.base_url, self.count_failure)
             if done is not None:
-                wanted = migrations.steps(loaded.folder, loaded.package)
+                wanted = migrations.steps(loaded.folder, loaded.module)
                 if {step.id for step in wanted} - done.get(loaded.id, set()):
                     await migrations.migrate(loaded.id, wanted)
         except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin's mistake of any kind
