@@ -12,6 +12,7 @@ import zlib
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 import httpcore
@@ -24,6 +25,7 @@ logging.getLogger("httpx").setLevel(logging.WARNING)
 
 MAX_BYTES = 2_000_000
 SECONDS = 10.0
+LONGEST_SECONDS = 120.0
 CONNECT_SECONDS = 5.0
 FAILURES_TO_OPEN = 5
 OPEN_FOR = timedelta(seconds=30)
@@ -91,6 +93,8 @@ class PluginHttp:
     """
 
     def __init__(self, plugin: str, *, allowed: AllowedHosts | None = None, may_call: bool = True) -> None:
+        self.longest = LONGEST_SECONDS
+        """No call takes longer than this, whatever the plugin asks for."""
         self._plugin = plugin
         self._may_call = may_call
         self._client = httpx.AsyncClient(
@@ -147,6 +151,7 @@ class PluginHttp:
         :raises RuntimeError: called inside a database transaction, or without the ``network`` permission.
         """
         self._check(method)
+        seconds = min(seconds, self.longest)
         # Shorter than the whole, so that a host nobody answers at is told from one that fell silent.
         limits = httpx.Timeout(seconds, connect=min(CONNECT_SECONDS, seconds * 0.8))
         try:
@@ -166,6 +171,10 @@ class PluginHttp:
             raise
         breaker.worked()
         return answer
+
+    def forget_failures(self) -> None:
+        """Leave no host alone any more: for tests, in which many things fail on purpose."""
+        self._breakers.clear()
 
     async def close(self) -> None:
         """Called by the shop when the process ends."""
@@ -291,10 +300,16 @@ class _Stream(httpx.AsyncByteStream):
         await self._stream.aclose()
 
 
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The system's authorities; reading them takes longer than all else that loads a plugin."""
+    return ssl.create_default_context()
+
+
 class _Transport(httpx.AsyncBaseTransport):
     def __init__(self, allowed: AllowedHosts) -> None:
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=ssl.create_default_context(),
+            ssl_context=_trusted(),
             max_connections=50,
             max_keepalive_connections=10,
             keepalive_expiry=15,

@@ -343,7 +343,7 @@ class Away:
 def in_process(file: Path, *arguments: str) -> Iterator[Away]:
     """Start a file that ends with :func:`serve`, and end it with the block."""
     command = [sys.executable, str(file), *arguments]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     if process.stdin is None or process.stdout is None:
         raise RuntimeError("it has no pipes")
     try:

@@ -1,0 +1,5 @@
+from core.api.testing import PaymentMethodContract
+
+
+class TestContract(PaymentMethodContract):
+    plugin = "payments.balance"
