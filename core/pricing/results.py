@@ -1,0 +1,64 @@
+"""What a promotion has brought: the orders it was used in, what it took off, and what was left of their money."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core import db
+from core.money import Money
+
+# Orders of the shop's own currency; while it only tries things out its test orders, else the real ones.
+RESULTS = """
+WITH used AS (
+    SELECT adjustment.key, adjustment.order_id, -sum(adjustment.amount)::bigint AS discount
+    FROM orders_adjustment adjustment JOIN orders_order o ON o.id = adjustment.order_id
+    JOIN shops_shop shop ON shop.id = o.shop_id
+    WHERE shop.code = $1 AND adjustment.promotion = $2 AND o.currency = shop.currency AND o.test = shop.test_mode
+      AND ($3::text[] IS NULL OR adjustment.key = ANY($3))
+    GROUP BY adjustment.key, adjustment.order_id
+)
+SELECT used.key, max(o.currency) AS currency,
+       count(*) FILTER (WHERE o.paid_at IS NOT NULL) AS orders,
+       count(*) FILTER (WHERE o.payment_state = 'unpaid' AND o.fulfilment_state = 'reserved') AS waiting,
+       coalesce(sum(used.discount) FILTER (WHERE o.paid_at IS NOT NULL), 0)::bigint AS discount,
+       coalesce(sum(greatest(0, least(o.paid, o.total) - o.refunded))
+                FILTER (WHERE o.paid_at IS NOT NULL), 0)::bigint AS revenue,
+       coalesce(sum((SELECT sum(amount) FROM ledger_entry WHERE order_id = o.id AND kind = 'cost')), 0)::bigint AS cost
+FROM used JOIN orders_order o ON o.id = used.order_id GROUP BY used.key
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PromotionResult:
+    """``orders`` were paid, ``waiting`` hold a use while they wait for their payment.
+
+    ``revenue`` is what is left of the money of the paid ones after refunds, ``cost`` what their goods cost.
+    """
+
+    orders: int
+    waiting: int
+    discount: Money
+    revenue: Money
+    cost: Money
+
+    @property
+    def profit(self) -> Money:
+        return self.revenue - self.cost
+
+
+async def promotion_results(shop: str, promotion: str, keys: list[str] | None = None) -> dict[str, PromotionResult]:
+    """By the keys of its adjustments, what the promotion has brought in the shop of that code; all keys or these.
+
+    A key that was never used is missing.
+    """
+    rows = await db.fetch(RESULTS, shop, promotion, keys)
+    return {
+        row["key"]: PromotionResult(
+            orders=row["orders"],
+            waiting=row["waiting"],
+            discount=Money(row["discount"], row["currency"]),
+            revenue=Money(row["revenue"], row["currency"]),
+            cost=Money(row["cost"], row["currency"]),
+        )
+        for row in rows
+    }
