@@ -37,6 +37,7 @@ FEATURES = (
     "orders",
     "payments",
     "balances",
+    "partners",
     "fulfilment",
     "supply",
     "messages",
@@ -132,6 +133,10 @@ def _of_plugins(app: Litestar) -> list[Feature]:
     return plugins.page_features() if plugins else []
 
 
+def _slot_failed(app: Litestar, plugin: str, what: str, error: BaseException) -> None:
+    app.state.plugins.count_failure(plugin, what, error)
+
+
 def core_features(names: Sequence[str]) -> list[Feature]:
     present = [name for name in names if (CORE / name / "feature.py").is_file()]
     return [importlib.import_module(f"core.{name}.feature").feature for name in present]
@@ -162,7 +167,7 @@ def dress(app: Litestar, config: Config, features: Sequence[Feature]) -> None:
     """Themes, words and slots for these features."""
     i18n.load([i18n.FOLDER, *(folder for feature in features if (folder := feature.part("locales")))])
     more = partial(_of_plugins, app)
-    slots = Slots(features, more)
+    slots = Slots(features, more, partial(_slot_failed, app))
     app.state.features = list(features)
     app.state.themes = Themes(
         THEMES,

@@ -16,6 +16,7 @@ APP_REGISTRY = AppRegistry(
         "core.ledger.piccolo_app",
         "core.messages.piccolo_app",
         "core.orders.piccolo_app",
+        "core.partners.piccolo_app",
         "core.payments.piccolo_app",
         "core.people.piccolo_app",
         "core.redemption.piccolo_app",

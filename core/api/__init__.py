@@ -4,6 +4,23 @@ Nothing is defined here. Each name is documented where it is written; ``docs/plu
 Times are aware datetimes in UTC, amounts are :class:`Money` in whole minor units.
 """
 
+from core.checkout.channel import (
+    Article,
+    BalanceTooSmall,
+    Channel,
+    ChannelCall,
+    Choice,
+    ForgedCall,
+    NotForSale,
+    NothingLeft,
+    PartnerUnavailable,
+    Question,
+    Sale,
+    SaleState,
+    Seller,
+    Shelf,
+    Wish,
+)
 from core.db import ddl_migration
 from core.hooks.answers import Check, CheckResult, Refusal
 from core.hooks.context import PluginContext
@@ -23,8 +40,10 @@ from core.hooks.views import (
     ReviewView,
     StockView,
 )
+from core.ledger.sheet import csv_text
 from core.messages.notifier import Notifier, NotifierRefused, NotifierUnavailable, OutgoingMessage, Receipt
 from core.money import Money
+from core.partners.accounts import Partner
 from core.payments.method import (
     Answer,
     Attempt,
@@ -50,6 +69,8 @@ from core.payments.method import (
     Step,
 )
 from core.pricing.promotion import Adjustment, Basket, BasketLine, Cap, CodeRefused, Promotion
+from core.pricing.results import PromotionResult, promotion_results
+from core.pricing.scope import Scope, ScopeChoice, scope_choices
 from core.review.risk import Action, Evidence, RiskRule
 from core.supply.supplier import (
     AboveCap,
@@ -75,6 +96,18 @@ from core.web.forms import Upload, read_form, read_json
 from core.web.hx import hx_response, toast, wants_fragment
 from core.web.i18n import _
 from core.web.render import fragment, fragment_text, page, see_other
+from core.web.slots import (
+    CheckoutShown,
+    Column,
+    Fragment,
+    Link,
+    OrderShown,
+    PluginShown,
+    ProductShown,
+    SetupRow,
+    StateRow,
+    TimelineRow,
+)
 from core.web.visit import Visit
 
 __all__ = [
@@ -84,23 +117,32 @@ __all__ = [
     "Action",
     "Adjustment",
     "Answer",
+    "Article",
     "Attempt",
     "BadRequest",
+    "BalanceTooSmall",
     "Basket",
     "BasketLine",
     "CallbackRequest",
     "Cap",
+    "Channel",
+    "ChannelCall",
     "Check",
     "CheckResult",
+    "CheckoutShown",
+    "Choice",
     "Claim",
     "ClaimState",
     "CodeRefused",
+    "Column",
     "Conflict",
     "Delivers",
     "Evidence",
     "Forbidden",
     "Forged",
+    "ForgedCall",
     "FormError",
+    "Fragment",
     "GatewayRefused",
     "GatewayUnavailable",
     "Good",
@@ -110,10 +152,13 @@ __all__ = [
     "LineKind",
     "LineToCheck",
     "LineView",
+    "Link",
     "Money",
     "Nav",
+    "NotForSale",
     "NotFound",
     "NotSent",
+    "NothingLeft",
     "Notifier",
     "NotifierRefused",
     "NotifierUnavailable",
@@ -121,11 +166,14 @@ __all__ = [
     "OfferNews",
     "OfferPage",
     "OrderHistory",
+    "OrderShown",
     "OrderToCheck",
     "OrderView",
     "OutOfStock",
     "OutgoingMessage",
     "Pages",
+    "Partner",
+    "PartnerUnavailable",
     "PaymentMethod",
     "PaymentOption",
     "Plugin",
@@ -134,15 +182,19 @@ __all__ = [
     "PluginHttp",
     "PluginJob",
     "PluginSettings",
+    "PluginShown",
     "PluginTx",
     "PostForm",
+    "ProductShown",
     "Promotion",
+    "PromotionResult",
     "Purchase",
     "PurchaseAnswer",
     "PurchaseNews",
     "PurchaseState",
     "Purse",
     "QrCode",
+    "Question",
     "Receipt",
     "Redirect",
     "Refund",
@@ -152,21 +204,32 @@ __all__ = [
     "Refusal",
     "ReviewView",
     "RiskRule",
+    "Sale",
+    "SaleState",
+    "Scope",
+    "ScopeChoice",
     "Secret",
+    "Seller",
+    "SetupRow",
+    "Shelf",
     "Started",
+    "StateRow",
     "StatementLine",
     "Step",
     "StockView",
     "Supplier",
     "SupplierRefused",
     "SupplierUnavailable",
+    "TimelineRow",
     "TooMany",
     "Unavailable",
     "Unclear",
     "Upload",
     "Url",
     "Visit",
+    "Wish",
     "_",
+    "csv_text",
     "ddl_migration",
     "flash",
     "fragment",
@@ -175,8 +238,10 @@ __all__ = [
     "hx_response",
     "page",
     "plugin_context",
+    "promotion_results",
     "read_form",
     "read_json",
+    "scope_choices",
     "see_other",
     "setting",
     "toast",

@@ -7,11 +7,14 @@ import logging
 from datetime import timedelta
 
 from core import db
+from core.checkout import partner_news
 from core.checkout.ask import ask_about
+from core.checkout.selling import TELL_SALE
 from core.config import Config
 from core.db import Tx
 from core.fulfilment import service as fulfilment
-from core.jobs import Lease, bell, every, ring
+from core.jobs import Lease, bell, every, job, ring
+from core.jobs.registry import Args
 from core.messages import service as messages
 from core.orders import service as orders
 from core.payments import service as payments
@@ -62,3 +65,23 @@ async def _finish(tx: Tx, order_id: int) -> list[int]:
         return []
     delivered = await fulfilment.fulfil(tx, order, "out_of_stock")
     return await messages.order_settled(tx, order, delivered=delivered)
+
+
+# -- what partners are told -------------------------------------------------------------
+
+
+@every(3, "checkout.look_for_partner_news")
+async def look_for_partner_news(lease: Lease) -> None:
+    """Orders of partners that are over although nobody was told, and SKUs whose price or stock changed."""
+    await ring(*await db.transaction(partner_news.orders_to_tell))
+    await ring(*await db.transaction(partner_news.stands_to_tell))
+
+
+@job(TELL_SALE, tries=14, backoff_seconds=5)
+async def tell_sale(args: Args, lease: Lease) -> None:
+    await partner_news.tell_sale(args["order"])
+
+
+@job(partner_news.TELL_STAND, tries=3, backoff_seconds=5)
+async def tell_stand(args: Args, lease: Lease) -> None:
+    await partner_news.tell_stand(args["partner"], args["skus"])

@@ -118,6 +118,23 @@ def register_risk_rules(ctx: PluginContext[Any]) -> Sequence[Keyed]:  # type: ig
     """
 
 
+@hookspec
+def register_channels(ctx: PluginContext[Any]) -> Sequence[Keyed]:  # type: ignore[empty-body]
+    """Deliver the languages in which other programs can buy from this shop.
+
+    Called when plugins are loaded and whenever the settings of any plugin were saved: build the objects anew
+    from ``ctx`` each time. Make no network call here.
+
+    :param ctx: this plugin's settings, its HTTP client, its database and the facts of the shop.
+    :returns: a list of ``Channel`` objects; each ``key`` is unique among all plugins and never changes, because it
+        is part of the address programs call (``/channel/<key>/``) and of stored orders. None or an empty list
+        opens no door.
+
+    If it fails: the plugin is set aside and shown as failed on the plugins page; the door is closed, and partners
+    who wait for news get it when the plugin is back. Added in api 1. Used by: bridges.dujiao_next.
+    """
+
+
 # -- an order ---------------------------------------------------------------------------
 
 

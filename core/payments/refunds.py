@@ -97,6 +97,13 @@ def way_back(method_key: str) -> bool:
     return bool(getattr(runtime.current().payment_methods.get(method_key), "refunds", False))
 
 
+def ways(order: Any, payments: list[Payment]) -> list[str]:
+    """How all that is left of an order's money can go back."""
+    back = all(way_back(one.method) for one in payments if one.left.amount)
+    to_balance = order["contact_kind"] != "phone" and not order["test"]
+    return [*(["source"] if back else []), *(["balance"] if to_balance else []), "hand"]
+
+
 # -- asking -----------------------------------------------------------------------------
 
 

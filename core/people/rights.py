@@ -53,6 +53,8 @@ RIGHTS: dict[str, Right] = {
         _right("refunds.approve", _("Approve what somebody else wants to give back"), "manager", "finance"),
         _right("balance.read", _("See the balances of buyers"), "manager", "support", "finance"),
         _right("balance.edit", _("Put balance in and take it out"), "manager", "finance"),
+        _right("partners.read", _("See partners, the programs that buy"), "manager", "finance"),
+        _right("partners.edit", _("Make partners, their keys and prices")),
         _right("finance.read", _("See the books"), "manager", "finance"),
         _right("review.read", _("See what waits for a decision"), "manager", "support", "finance", "readonly"),
         _right("review.decide", _("Decide what waits"), "manager", "support", "finance"),

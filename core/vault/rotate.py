@@ -65,6 +65,7 @@ class Sealed:
 # Every column that holds what `seal_secret` made; a test compares this list with the tables.
 SEALED = (
     Sealed("hooks_plugin", "secrets", "'plugin:' || id", key_type="text", first=""),
+    Sealed("partners_partner", "secret_sealed", "'partner:' || api_key"),
     Sealed("people_staff", "totp_secret", "'totp'"),
     Sealed("vault_import", "sealed_key", "'vault.import/' || id"),
     Sealed("orders_order", "token_sealed", "'order-token'"),

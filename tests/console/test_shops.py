@@ -14,6 +14,7 @@ from core import db
 from core.app import create_app, handlers
 from core.checkout.settle import settle
 from core.config import Config
+from core.partners import accounts as partners
 from core.people import rights, sessions
 from core.shops import service as shops
 from core.vault import import_service as imports
@@ -47,6 +48,7 @@ OBJECTS = {
     "refund_id": "SELECT id FROM payments_refund WHERE $1 > 0",
     "item_id": "SELECT id FROM review_item WHERE key = 'canary' AND $1 > 0",
     "balance_id": "SELECT id FROM ledger_balance WHERE $1 > 0",
+    "partner_id": "SELECT id FROM partners_partner WHERE $1 > 0",
     "try_id": "SELECT id FROM redemption_try WHERE $1 > 0",
     "file_id": "SELECT 1 WHERE $1 > 0",
     "slug": "SELECT p.slug FROM catalog_product p JOIN catalog_sku s ON s.product_id = p.id WHERE s.id = $1",
@@ -144,6 +146,7 @@ async def _rest(sku_id: int) -> None:
         " SELECT 1, min(id), 'canary-5f2c', now() FROM vault_batch WHERE sku_id = $1",
         sku_id,
     )
+    await partners.make(1, CANARY, 0, "", await stocked.staff_member())
 
 
 @pytest.fixture(scope="module")

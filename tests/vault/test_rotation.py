@@ -27,6 +27,7 @@ SKUS = ("ROTATE-A", "ROTATE-B")
 SEALERS = {
     "core/checkout/place.py": "orders_order.token_sealed",
     "core/hooks/store.py": "hooks_plugin.secrets",
+    "core/partners/accounts.py": "partners_partner.secret_sealed",
     "core/people/console.py": "",
     "core/people/step_up.py": "",
     "core/people/totp.py": "people_staff.totp_secret",

@@ -11,7 +11,7 @@ CREATE TABLE orders_order (
     ref               text NOT NULL UNIQUE,
     key               text NOT NULL,
     contact           text NOT NULL CHECK (length(contact) <= 254),
-    contact_kind      text NOT NULL CHECK (contact_kind IN ('email', 'phone')),
+    contact_kind      text NOT NULL CHECK (contact_kind IN ('email', 'phone', 'partner')),
     locale            text NOT NULL,
     currency          char(3) NOT NULL,
     total             bigint NOT NULL CHECK (total >= 0),
