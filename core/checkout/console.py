@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from core import db
 from core.audit import service as audit
-from core.checkout import acts
+from core.checkout import acts, held
 from core.checkout.settle import OPEN, Outcome
 from core.jobs import bell, ring
 from core.messages import service as messages
@@ -24,6 +24,7 @@ from core.orders import service as orders
 from core.payments import money, queue, refunds
 from core.people.sessions import Session
 from core.refused import Refused
+from core.review.queue import evidence_of
 from core.web.errors import NotFound
 from core.web.flash import flash
 from core.web.forms import Line, read_form, read_query
@@ -57,6 +58,12 @@ class Next(msgspec.Struct):
     next: Line = ""
 
 
+class Decided(msgspec.Struct):
+    note: Line = ""
+    way: Line = "hand"
+    next: Line = ""
+
+
 def visit_of(request: Request[Any, Any, Any]) -> Visit:
     visit: Visit = request.scope["state"]["visit"]
     return visit
@@ -65,6 +72,10 @@ def visit_of(request: Request[Any, Any, Any]) -> Visit:
 def staff_id(request: Request[Any, Any, Any]) -> int:
     session: Session = request.state.session
     return session.staff_id or 0
+
+
+def _who(request: Request[Any, Any, Any]) -> refunds.Who:
+    return refunds.Who(staff_id(request), visit_of(request).ip or None)
 
 
 # -- looking ----------------------------------------------------------------------------
@@ -106,6 +117,7 @@ async def _order_page(request: Request[Any, Any, Any], ref: str, problem: Any = 
         "order": order,
         "money": Money(order["total"], order["currency"]),
         "paid": Money(order["paid"], order["currency"]),
+        "subtotal": Money(sum(line["total"] for line in order["lines"] or []), order["currency"]),
         "lines": order["lines"] or [],
         "attempts": order["attempts"] or [],
         "events": await _payment_events(order["id"]),
@@ -117,6 +129,8 @@ async def _order_page(request: Request[Any, Any, Any], ref: str, problem: Any = 
         "queue": await queue.of_order(visit_of(request).shop.id, order["id"]),
         "payments": [(one, refunds.way_back(one.method)) for one in await money.payments_of(order["id"])],
         "refunds": await db.fetch("SELECT * FROM payments_refund WHERE order_id = $1 ORDER BY id", order["id"]),
+        "evidence": (await evidence_of([order["id"]])).get(order["id"], []),
+        "held": await held.seen_by_staff(order) if held.waits(order) else None,
         "part_refunded": order["payment_state"] == "paid" and order["paid"] - order["refunded"] < order["total"],
         **_to_confirm(order),
         "kept_codes": _kept_codes(order["lines"] or []),
@@ -204,6 +218,20 @@ async def deliver(request: Request[Any, Any, Any], ref: FromPath[str]) -> Respon
     return await _done(request, ref, act, _("Codes delivered."), form.next)
 
 
+@post("/orders/{ref:str}/approve", opt={"who": "staff:review.decide"})
+async def approve(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[Any]:
+    form = await read_form(request, Decided)
+    act = held.approve(visit_of(request).shop.id, ref, form.note, _who(request))
+    return await _done(request, ref, act, _("Let go: what is paid and in stock is delivered."), form.next)
+
+
+@post("/orders/{ref:str}/refuse", opt={"who": "staff:review.decide"})
+async def refuse(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[Any]:
+    form = await read_form(request, Decided)
+    act = held.refuse(visit_of(request).shop.id, ref, form.way, form.note, _who(request))
+    return await _done(request, ref, act, _("Refused: nothing is delivered, and the buyer is told."), form.next)
+
+
 @post("/orders/{ref:str}/resend", opt={"who": "staff:orders.resend"})
 async def resend(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[Any]:
     visit = visit_of(request)
@@ -250,6 +278,8 @@ ROUTES = (
     confirm_paid,
     cancel,
     deliver,
+    approve,
+    refuse,
     resend,
     note,
 )

@@ -31,6 +31,9 @@ PAYMENT_LATE = Event(
 ORDER_REFUNDED = Event(
     "order_refunded", _("Money given back"), _("Sent each time money of an order was given back, all of it or a part.")
 )
+ORDER_REFUSED = Event(
+    "order_refused", _("Order refused"), _("Sent when staff refused an order that waited for a person.")
+)
 ORDER_LINKS = Event("order_links", _("Links to orders"), _("Sent when somebody asks for their orders by e-mail."))
 BALANCE_LINK = Event(
     "balance_link", _("Link to a balance"), _("Sent when somebody wants to open their balance in a browser.")
@@ -49,6 +52,7 @@ EVENTS = {
         ORDER_IN_REVIEW,
         PAYMENT_LATE,
         ORDER_REFUNDED,
+        ORDER_REFUSED,
         ORDER_LINKS,
         BALANCE_LINK,
         CODE_REPLACED,
@@ -60,11 +64,13 @@ VARIABLES: dict[str, Text] = {
     "shop.name": _("The shop's name"),
     "shop.contact": _("How to reach the shop; may be empty"),
     "order.ref": _("Order number"),
+    "order.subtotal": _("The goods at their prices, before any discount"),
     "order.total": _("What was to be paid, with the currency"),
     "order.placed": _("When the order was placed"),
     "order.test": _("True for a test order"),
     "link": _("The order page; opens without a password"),
     "lines": _("The goods: each has product, sku, quantity, total and note"),
+    "discounts": _("What was taken off: each has title, amount and code (what the buyer entered; may be empty)"),
     "codes": _("The codes, if the shop mails them: each has product, sku and text; else empty"),
     "refunds": _("What was given back so far: each has amount and way (source, balance or hand)"),
     "skus": _("For low stock: each has product, sku, code and free"),

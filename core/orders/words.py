@@ -82,6 +82,8 @@ STEPS: dict[str, Text] = {
     "code_found_good": _("A reported code was found good"),
     "opened_by_link": _("Opened by the link in a mail"),
     "needs_review": _("Waits for a decision"),
+    "risk_approved": _("Risk: let go by a person"),
+    "risk_refused": _("Risk: refused by a person"),
     "expired": _("Expired unpaid, codes released"),
     "cancelled": _("Cancelled, codes released"),
     "payment_confirmed": _("The gateway confirms the payment too"),
@@ -123,6 +125,7 @@ REVIEW: dict[str, Text] = {
     "out_of_stock": _("Paid, but out of stock"),
     "job_failed": _("A job gave up"),
     "bad_code": _("A code does not work"),
+    "risk": _("Held by risk rules"),
     "statement": _("A statement differs"),
 }
 

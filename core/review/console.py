@@ -1,30 +1,228 @@
-"""The review queue: what a person must decide, oldest first."""
+"""The review queue: what a person must decide, who is at it, and what risk rules did."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Literal
 
-from litestar import Request, Response, get
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.params import FromPath
+from msgspec import Meta
 
 from core import db
+from core.audit import service as audit
+from core.hooks import runtime
+from core.money import Money
 from core.orders import words
-from core.web.i18n import in_language
-from core.web.render import page
+from core.people.sessions import Session
+from core.refused import Refused
+from core.review import claims
+from core.review import queue as the_queue
+from core.review.assess import KEPT_DAYS
+from core.review.queue import Wanted
+from core.review.service import KINDS
+from core.shops import service as shops
+from core.web.errors import FormError
+from core.web.flash import flash
+from core.web.forms import Line, read_form, read_query
+from core.web.hx import safe_next
+from core.web.i18n import Text, _
+from core.web.render import page, see_other
+from core.web.visit import Visit
+
+Points = Annotated[int, Meta(ge=1, le=1000)]
+Page = Annotated[int, Meta(ge=1, le=100_000)]
+
+RESOLUTIONS: dict[str, Text] = {
+    "delivered": _("delivered"),
+    "refunded": _("paid back"),
+    "replaced": _("replaced"),
+    "good": _("found good"),
+    "kept": _("settled by hand"),
+    "seen": _("dealt with"),
+    "paid": _("the rest was paid"),
+    "charged_back": _("charged back"),
+    "done": _("it went back"),
+    "failed": _("it did not go back"),
+    "approved": _("let go"),
+    "refused": _("refused"),
+}
+WHOSE: dict[str, Text] = {"mine": _("Mine"), "free": _("Nobody's")}
+
+
+class Filters(msgspec.Struct):
+    q: Line = ""
+    kind: Line = ""
+    whose: Line = ""
+    state: Literal["open", "done"] = "open"
+    page: Page = 1
+
+
+class Back(msgspec.Struct):
+    next: Line = ""
+
+
+class TakeOver(msgspec.Struct):
+    holder: Annotated[int, Meta(ge=1)]
+    next: Line = ""
+
+
+class RefusedFilters(msgspec.Struct):
+    q: Line = ""
+    page: Page = 1
+
+
+class RulesForm(msgspec.Struct):
+    risk_review: Points
+    risk_refuse: Points
+
+
+def _visit(request: Request[Any, Any, Any]) -> Visit:
+    visit: Visit = request.scope["state"]["visit"]
+    return visit
+
+
+def _staff_id(request: Request[Any, Any, Any]) -> int:
+    session: Session = request.state.session
+    return session.staff_id or 0
 
 
 @get("/review", opt={"who": "staff:review.read"})
 async def queue(request: Request[Any, Any, Any]) -> Response[str]:
-    shop_id = request.scope["state"]["visit"].shop.id
-    items = await db.fetch(
-        "SELECT item.*, o.ref, o.contact FROM review_item item LEFT JOIN orders_order o ON o.id = item.order_id"
-        " WHERE item.shop_id = $1 AND item.state = 'open' ORDER BY item.id LIMIT 200",
-        shop_id,
+    return await _queue(request, read_query(request, Filters))
+
+
+async def _queue(
+    request: Request[Any, Any, Any], filters: Filters, problem: Any = "", status: int = 200
+) -> Response[str]:
+    shop_id = _visit(request).shop.id
+    items, total = await the_queue.items(
+        shop_id, _staff_id(request), Wanted(filters.q, filters.kind, filters.whose, filters.state, filters.page)
     )
-    done = await db.fetch(
-        "SELECT item.*, o.ref, staff.name, staff.email FROM review_item item"
-        " LEFT JOIN orders_order o ON o.id = item.order_id LEFT JOIN people_staff staff ON staff.id = item.resolved_by"
-        " WHERE item.shop_id = $1 AND item.state = 'done' ORDER BY item.resolved_at DESC LIMIT 20",
-        shop_id,
-    )
-    shown = [{**item, "reason": in_language(item["reason"])} for item in items]
-    return page(request, "review/queue.html", {"items": shown, "done": done, "kinds": words.REVIEW})
+    waiting = await the_queue.open_kinds(shop_id)
+    given = {name: value for name, value in msgspec.to_builtins(filters).items() if value not in ("", 1, "open")}
+    context = {
+        "items": [
+            {**item, "money": Money(item["total"], item["currency"]) if item["currency"] else None} for item in items
+        ],
+        "total": total,
+        "waiting": waiting,
+        "filters": filters,
+        "given": given,
+        "pages": max(1, -(-total // the_queue.PAGE)),
+        "me": _staff_id(request),
+        "kinds": words.REVIEW,
+        "kind_options": [(kind, words.named(words.REVIEW, kind)) for kind in sorted({*KINDS, *waiting})],
+        "whose_options": list(WHOSE.items()),
+        "resolutions": RESOLUTIONS,
+        "problem": problem,
+    }
+    return page(request, "review/queue.html", context, status=status)
+
+
+# -- who is at it -----------------------------------------------------------------------
+
+
+@post("/review/{item_id:int}/claim", opt={"who": "staff:review.decide"})
+async def claim(request: Request[Any, Any, Any], item_id: FromPath[int]) -> Response[Any]:
+    form = await read_form(request, Back)
+
+    async def act(tx: db.Tx) -> None:
+        await claims.claim(tx, _visit(request).shop.id, item_id, _staff_id(request))
+
+    return await _acted(request, act, form.next, _("Yours for the next quarter of an hour."))
+
+
+@post("/review/{item_id:int}/take-over", opt={"who": "staff:review.decide"})
+async def take_over(request: Request[Any, Any, Any], item_id: FromPath[int]) -> Response[Any]:
+    form = await read_form(request, TakeOver)
+    visit = _visit(request)
+
+    async def act(tx: db.Tx) -> None:
+        await claims.take_over(tx, visit.shop.id, item_id, _staff_id(request), form.holder, visit.ip or None)
+
+    return await _acted(request, act, form.next, _("It is yours now."))
+
+
+@post("/review/{item_id:int}/release", opt={"who": "staff:review.decide"})
+async def release(request: Request[Any, Any, Any], item_id: FromPath[int]) -> Response[Any]:
+    form = await read_form(request, Back)
+
+    async def act(tx: db.Tx) -> None:
+        await claims.release(tx, _visit(request).shop.id, item_id, _staff_id(request))
+
+    return await _acted(request, act, form.next, _("Left to the others."))
+
+
+async def _acted(
+    request: Request[Any, Any, Any], act: Callable[[db.Tx], Awaitable[None]], back: str, said: Text
+) -> Response[Any]:
+    try:
+        await db.transaction(act)
+    except Refused as refused:
+        return await _queue(request, Filters(), refused.text, 409)
+    return flash(see_other(safe_next(back, "/admin/review")), said)
+
+
+# -- risk rules -------------------------------------------------------------------------
+
+
+@get("/review/refused", opt={"who": "staff:review.read"})
+async def refused_list(request: Request[Any, Any, Any]) -> Response[str]:
+    filters = read_query(request, RefusedFilters)
+    rows, more = await the_queue.refused(_visit(request).shop.id, filters.q, filters.page)
+    context = {
+        "rows": [{**row, "money": Money(row["total"], row["currency"])} for row in rows],
+        "more": more,
+        "filters": filters,
+        "kept_days": KEPT_DAYS,
+    }
+    return page(request, "review/refused.html", context)
+
+
+@get("/review/rules", opt={"who": "staff:review.read"})
+async def rules(request: Request[Any, Any, Any]) -> Response[str]:
+    return await _rules(request, {}, {})
+
+
+async def _rules(
+    request: Request[Any, Any, Any], errors: dict[str, Any], kept: dict[str, Any], status: int = 200
+) -> Response[str]:
+    shop = await shops.by_id(_visit(request).shop.id)
+    delivered = runtime.current().delivered("register_risk_rules")
+    form = {"risk_review": shop.settings.risk_review, "risk_refuse": shop.settings.risk_refuse, **kept}
+    context = {
+        "rules": [(key, one.item.title, one.plugin) for key, one in sorted(delivered.items())],
+        "lately": await the_queue.lately(shop.id),
+        "form": form,
+        "errors": errors,
+    }
+    return page(request, "review/rules.html", context, status=status)
+
+
+@post("/review/rules", opt={"who": "staff:settings.edit"})
+async def save_rules(request: Request[Any, Any, Any]) -> Response[Any]:
+    try:
+        form = await read_form(request, RulesForm)
+    except FormError as error:
+        return await _rules(request, dict(error.fields), error.kept, 422)
+    if form.risk_refuse < form.risk_review:
+        wrong = {"risk_refuse": _("Not below the number from which a person is asked.")}
+        return await _rules(request, wrong, msgspec.to_builtins(form), 422)
+    shop = await shops.by_id(_visit(request).shop.id)
+    new = msgspec.structs.replace(shop.settings, **msgspec.structs.asdict(form))
+
+    async def write(tx: db.Tx) -> None:
+        await shops.change(tx, shop.id, settings=new)
+        detail = msgspec.to_builtins(form)
+        await audit.record(
+            tx, f"staff:{_staff_id(request)}", "shop.risk_saved", f"shop:{shop.id}", detail, shop_id=shop.id
+        )
+
+    await db.transaction(write)
+    shops.forget()
+    return flash(see_other("/admin/review/rules"), _("Saved."))
+
+
+ROUTES = (queue, claim, take_over, release, refused_list, rules, save_rules)

@@ -7,6 +7,6 @@ from core.web.i18n import _
 feature = Feature(
     name="review",
     folder=Path(__file__).parent,
-    console_routes=[console.queue],
+    console_routes=console.ROUTES,
     nav=[Nav(_("Review"), "/admin/review", "clipboard-check", group="sales", right="review.read", order=110)],
 )

@@ -20,6 +20,7 @@ KINDS = (
     "refund_failed",
     "refund_unknown",
     "job_failed",
+    "risk",
     "statement",
 )
 
@@ -51,15 +52,16 @@ async def open_item(
         await telling.tell(tx, str(new), "review_opened")
 
 
-async def resolve(tx: Tx, item_id: int, staff_id: int, resolution: str) -> bool:
+async def resolve(tx: Tx, item_id: int, staff_id: int, resolution: str, note: str = "") -> bool:
     """Close an open item; False when somebody was faster."""
     return (
         await tx.fetchval(
-            "UPDATE review_item SET state = 'done', resolution = $3, resolved_by = $2, resolved_at = now()"
+            "UPDATE review_item SET state = 'done', resolution = $3, resolved_by = $2, resolved_at = now(), note = $4"
             " WHERE id = $1 AND state = 'open' RETURNING id",
             item_id,
             staff_id,
             resolution,
+            note,
         )
         is not None
     )
