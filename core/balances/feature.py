@@ -9,6 +9,6 @@ feature = Feature(
     folder=Path(__file__).parent,
     buyer_routes=pages.ROUTES,
     console_routes=console.ROUTES,
-    slots={"lookup.more": pages.way_in},
+    slots={"orders.more": pages.way_in},
     nav=[Nav(_("Balances"), "/admin/balances", "cash", group="sales", right="balance.read", order=124)],
 )

@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from litestar import Litestar, Request, Response
@@ -18,7 +19,7 @@ from litestar.routes import HTTPRoute
 from core.hooks.context import PluginContext
 from core.hooks.plugin import Act, Pages
 from core.people import entrance, rights
-from core.web import errors, routing
+from core.web import errors, routing, slots
 from core.web.errors import Unavailable
 from core.web.feature import BadRoute, Feature
 from core.web.visit import Visit
@@ -40,11 +41,13 @@ class Mounted:
     acts: Mapping[str, rights.Right]
 
 
-def mount(plugin: str, pages: Pages, base_url: str, count_failure: CountFailure) -> Mounted:
+def mount(plugin: str, pages: Pages, context: Any, base_url: str, count_failure: CountFailure) -> Mounted:
     """Build the application of one plugin.
 
     :raises BadRoute: naming what is wrong with it.
+    :raises BadSlot: naming the place that is not there.
     """
+    slots.check(pages.slots)
     acts = {act.name: _right(plugin, act) for act in pages.acts}
     feature = Feature(
         plugin,
@@ -52,7 +55,7 @@ def mount(plugin: str, pages: Pages, base_url: str, count_failure: CountFailure)
         console_routes=pages.console,
         rest_routes=pages.rest,
         nav=pages.nav,
-        slots=pages.slots,
+        slots={name: partial(filler, context) for name, filler in pages.slots.items()},
         plugin=True,
     )
     handle = _Handler(plugin, count_failure)

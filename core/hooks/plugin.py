@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 from core.hooks.answers import CheckResult
 from core.hooks.context import PluginContext
 from core.hooks.settings import PluginSettings
-from core.web.feature import Nav, Slot
+from core.web.feature import Nav
 from core.web.i18n import Text
+from core.web.visit import Visit
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +30,21 @@ class Act:
     whole_server: bool = False
 
 
+Fill = Callable[[PluginContext[Any], Visit, Any], Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Pages:
     """The pages of a plugin, made with ``get`` and ``post`` as the shop's own.
 
     ``buyer`` stands under ``/x/<id>``, ``console`` under ``/admin/x/<id>``, ``rest`` under ``/api/v1/x/<id>``; paths in
     the routes begin after that. Every route says who may use it. ``acts`` are the plugin's own rights of staff, ``nav``
-    its entries in the console's menu with whole paths (``/admin/x/<id>``), ``slots`` what it shows on the shop's pages.
+    its entries in the console's menu with whole paths (``/admin/x/<id>``).
+
+    ``slots`` is what it shows on the shop's pages: by the name of the place, ``def`` or ``async def
+    filler(ctx, visit, subject)`` that gives what the place takes, a list of it, or None. It is asked after the page was
+    drawn, side by side with all others, and has a fifth of a second: who is late or breaks is left out. The places,
+    what ``subject`` is there and what may be given stand in the guide.
     """
 
     buyer: Sequence[Any] = ()
@@ -43,7 +52,7 @@ class Pages:
     rest: Sequence[Any] = ()
     acts: Sequence[Act] = ()
     nav: Sequence[Nav] = ()
-    slots: Mapping[str, Slot] = field(default_factory=dict)
+    slots: Mapping[str, Fill] = field(default_factory=dict)
 
 
 RunJob = Callable[[PluginContext[Any], Mapping[str, Any]], Awaitable[None]]

@@ -242,7 +242,7 @@ class Runtime:
             check_folder(loaded)
             check_jobs(plugin.jobs)
             if plugin.pages is not None:
-                loaded.mounted = mount(loaded.id, plugin.pages, self.base_url, self.count_failure)
+                loaded.mounted = mount(loaded.id, plugin.pages, loaded.context, self.base_url, self.count_failure)
             if done is not None:
                 wanted = migrations.steps(loaded.folder, loaded.module)
                 if {step.id for step in wanted} - done.get(loaded.id, set()):

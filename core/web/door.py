@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from core import db
-from core.web import cookies, flash, once
+from core.web import cookies, flash, once, slots
 from core.web import headers as security
 from core.web import visit as visits
 from core.web.i18n import accepted, known
@@ -233,7 +233,7 @@ class _Outgoing:
         if packable:
             headers.append(VARY)
         self._has_keys = CACHE_ME in names
-        if packable or self._has_keys:
+        if packable or self._has_keys or self._visit.waiting:
             self._held = message
         else:
             headers.append((b"x-request-id", self._visit.id.encode()))
@@ -265,6 +265,8 @@ class _Outgoing:
 
     async def _whole(self, start: Any, body: bytes) -> None:
         headers = [item for item in start["headers"] if item[0] != b"content-length"]
+        if self._visit.waiting:
+            body = (await slots.filled(body.decode(), self._visit)).encode()
         if self._cache_this:
             await self.send_page(self._door.keep(self.cache_key, headers, body))
             return

@@ -13,7 +13,7 @@ WHO = ("anyone", "buyer", "gateway")
 STAFF = "staff:"
 KEY = "key:"
 
-Slot = Callable[[Any], "tuple[str, dict[str, Any]] | None"]
+Slot = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,9 @@ class Feature:
     (plugins: ``/admin/x/<name>``), ``rest_routes`` under ``/api/v1`` (plugins: ``/api/v1/x/<name>``).
 
     ``folder`` holds ``templates/<name>/``, ``static/`` and ``locales/`` where there are any.
-    ``slots`` maps a place on a page to a function that gets the page's subject and returns the template to
-    show there with its context, or None.
+    ``slots`` maps a place on a page (:mod:`core.web.slots`) to what fills it. A feature of the shop gets the page's
+    subject and returns the template to show there with its context, or None; a plugin is asked after the page was
+    drawn, as that module says.
     """
 
     name: str

@@ -11,7 +11,7 @@ from litestar import Request, Response
 from litestar.datastructures import Cookie
 from markupsafe import Markup, escape
 
-from core.web import cookies, csrf, flash, once
+from core.web import cookies, csrf, flash, once, slots
 from core.web import visit as visits
 from core.web.door import CACHE_ME
 from core.web.errors import Answer
@@ -60,7 +60,7 @@ def fragment(
 
 
 def fragment_text(request: Request[Any, Any, Any], name: str, context: Mapping[str, Any] | None = None) -> str:
-    """The same as text, for server-sent events."""
+    """The same as text, for server-sent events. Plugins show nothing in it."""
     visit: Visit = request.scope["state"]["visit"]
     return once.filled(_draw(request, visit, name, context or {}))
 
@@ -125,25 +125,53 @@ def _plain(answer: Answer, visit: Visit) -> str:
 
 
 class Slots:
-    """Named places on pages that plugins fill. A broken filler leaves its place empty and a line in the log."""
+    """Named places on pages. What the shop's own features show stands there at once; plugins are asked afterwards."""
 
-    def __init__(self, features: Sequence[Feature], more: More = tuple) -> None:
-        """``more`` are the features that come and go while the shop runs."""
+    def __init__(
+        self,
+        features: Sequence[Feature],
+        more: More = tuple,
+        count_failure: slots.CountFailure = lambda owner, what, error: log.error(
+            "%s failed in %s", owner, what, exc_info=error
+        ),
+    ) -> None:
+        """``more`` are the features of plugins, which come and go while the shop runs."""
         self._features = features
         self._more = more
+        self._count_failure = count_failure
 
-    def fill(self, environment: Any, name: str, subject: Any = None) -> Markup:
-        pieces = []
-        fillers = [(one.name, one.slots[name]) for one in (*self._features, *self._more()) if name in one.slots]
-        for owner, filler in fillers:
-            try:
-                found = filler(subject)
-                if found:
-                    template, context = found
-                    pieces.append(environment.get_template(template).render(**_common(), **context))
-            except Exception:  # a plugin's mistake, of any kind, must not take the page down
-                log.exception("%s could not fill %s", owner, name)
+    def fill(self, environment: Any, name: str, given: Any = None) -> Markup:
+        """``given`` is what the page knows of its subject."""
+        if name not in slots.PLACES and name not in slots.OWN:
+            raise LookupError(f"there is no slot called {name}")
+        pieces = [self._now(environment, name, feature, given) for feature in self._features if name in feature.slots]
+        waiting = self._waiting(environment, name, given)
+        if waiting:
+            pieces.append(waiting.head)
         return Markup("".join(pieces))  # noqa: S704  rendered by the escaping environment
+
+    def _now(self, environment: Any, name: str, feature: Feature, given: Any) -> str:
+        try:
+            found = feature.slots[name](given)
+            return environment.get_template(found[0]).render(**_common(), **found[1]) if found else ""
+        except Exception:  # one part of a page must not take the whole page down
+            log.exception("%s could not fill %s", feature.name, name)
+            return ""
+
+    def columns(self, environment: Any, name: str, given: Any) -> slots.Waiting | None:
+        """The further columns of a list: ``head`` and ``cell(ref)`` for each row. None when there are none."""
+        return self._waiting(environment, name, given)
+
+    def _waiting(self, environment: Any, name: str, given: Any) -> slots.Waiting | None:
+        fillers = [(one.name, one.slots[name]) for one in self._more() if name in one.slots]
+        visit = visits.current()
+        if not fillers or visit is None:
+            return None
+
+        def draw(template: str, context: Mapping[str, Any]) -> str:
+            return str(environment.get_template(template).render({**_common(), **context}))
+
+        return slots.later(visit, slots.PLACES[name], given, fillers, draw, self._count_failure)
 
 
 def _common() -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 Colours = Literal["auto", "light", "dark"]
@@ -60,6 +60,8 @@ class Visit:
     """Chosen by the visitor with the language switch."""
     htmx: bool = False
     boosted: bool = False
+    waiting: list[Any] = field(default_factory=list)
+    """Places of the page that plugins fill before it is sent."""
 
     @property
     def address(self) -> str:

@@ -189,6 +189,7 @@ def prepare(
         CSRF_FIELD=FIELD,
         once=once.once,
         slot=partial(slots.fill, environment),
+        slot_columns=partial(slots.columns, environment),
         nav=partial(_nav, features, more),
         query=query,
         here=visits.current,

@@ -61,16 +61,18 @@ def test_a_broken_filler_leaves_its_place_empty_and_a_line_in_the_log(tmp_path: 
 
     slots = Slots(
         [
-            Feature("one", slots={"page.end": lambda subject: ("good.html", {"name": subject})}),
-            Feature("two", slots={"page.end": broken}),
-            Feature("three", slots={"page.end": lambda subject: None}),
-            Feature("four", slots={"page.end": lambda subject: ("missing.html", {})}),
+            Feature("one", slots={"order.pay": lambda subject: ("good.html", {"name": subject})}),
+            Feature("two", slots={"order.pay": broken}),
+            Feature("three", slots={"order.pay": lambda subject: None}),
+            Feature("four", slots={"order.pay": lambda subject: ("missing.html", {})}),
         ]
     )
     with caplog.at_level(logging.ERROR):
-        assert slots.fill(environment, "page.end", "<i>") == "<b>&lt;i&gt;</b>"
+        assert slots.fill(environment, "order.pay", "<i>") == "<b>&lt;i&gt;</b>"
     assert [record.getMessage() for record in caplog.records] == [
-        "two could not fill page.end",
-        "four could not fill page.end",
+        "two could not fill order.pay",
+        "four could not fill order.pay",
     ]
-    assert slots.fill(environment, "page.start") == ""
+    assert slots.fill(environment, "order.codes") == ""
+    with pytest.raises(LookupError, match="no slot called page.end"):
+        slots.fill(environment, "page.end")
