@@ -11,6 +11,7 @@ import pytest
 
 from core import clock
 from core.api import Attempt, CallbackRequest, Money, PluginContext, PluginHttp
+from core.hooks.database import PluginDb
 from core.hooks.http import AllowedHosts
 from core.vault import keys
 from core.web.i18n import _
@@ -51,6 +52,7 @@ async def context(master_key: None) -> Any:
             plugin=plugin,
             settings=settings,
             http=http,
+            db=PluginDb(plugin),
             clock=clock,
             log=logging.getLogger(f"vouchsafe.plugins.{plugin}"),
             base_url=SHOP,

@@ -1,14 +1,14 @@
-"""The calls to an EPay gateway, and what its answers mean."""
+"""The calls to an EPay V1 gateway, and what its answers mean."""
 
 import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from core.api import GatewayRefused, GatewayUnavailable, HttpAnswer, HttpError, NotSent, PluginHttp
+from core.api import Forged, GatewayRefused, GatewayUnavailable, HttpAnswer, HttpError, NotSent, PluginHttp, _
 
 from .settings import EpaySettings
-from .signature import sign
+from .signature import is_signed, sign
 
 OK = 1
 NOT_FOUND = -1
@@ -24,6 +24,7 @@ class BadKey(GatewayRefused):
 class Gateway:
     def __init__(self, settings: EpaySettings, http: PluginHttp) -> None:
         self._settings, self._http = settings, http
+        self._key = settings.key.reveal() if settings.key else ""
 
     def page(self, params: Mapping[str, str]) -> str:
         return f"{self._settings.gateway}/submit.php?{urlencode(self._signed(params))}"
@@ -43,7 +44,7 @@ class Gateway:
         :raises GatewayUnavailable: any other answer. A 0 means yes to some gateways and no to others, and -1 also
             stands for a channel behind the gateway that did not answer.
         """
-        who = {"pid": self._settings.pid, "key": self._settings.key.reveal()}
+        who = {"pid": self._settings.pid, "key": self._key}
         page = f"{self._settings.gateway}/api.php"
         try:
             answer = read(await self._http.request("POST", page, params={"act": "refund"}, form={**who, **params}))
@@ -60,12 +61,18 @@ class Gateway:
     async def merchant(self) -> dict[str, Any]:
         return self._good(await self._api("query"))
 
+    def check_notice(self, params: Mapping[str, str]) -> None:
+        if not is_signed(params, self._key):
+            raise Forged(_("the signature is missing or wrong"))
+        if params.get("sign_type") != "MD5":
+            raise Forged(_("the signature is not of the kind MD5"))
+
     def _signed(self, params: Mapping[str, str]) -> dict[str, str]:
-        signature = sign(params, self._settings.key.reveal())
+        signature = sign(params, self._key)
         return {**params, "sign": signature, "sign_type": "MD5"}
 
     async def _api(self, act: str, **params: str) -> dict[str, Any]:
-        who = {"pid": self._settings.pid, "key": self._settings.key.reveal()}
+        who = {"pid": self._settings.pid, "key": self._key}
         return await self._ask("GET", "api.php", params={"act": act, **who, **params})
 
     async def _ask(self, method: str, page: str, **data: Mapping[str, str]) -> dict[str, Any]:
@@ -83,7 +90,7 @@ class Gateway:
         return answer
 
     def _words(self, answer: dict[str, Any]) -> str:
-        said = str(answer.get("msg") or "").replace(self._settings.key.reveal(), "…")
+        said = str(answer.get("msg") or "").replace(self._key, "…")
         return said[:200] or f"code {answer['code']}"
 
 

@@ -1,6 +1,6 @@
-"""EPay V1 as a way to be paid."""
+"""EPay as a way to be paid; what V2 does in another way is in ``method_v2``."""
 
-from typing import Any
+from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from core.api import (
@@ -14,7 +14,6 @@ from core.api import (
     Money,
     PaymentMethod,
     PaymentOption,
-    PluginHttp,
     QrCode,
     Redirect,
     Refund,
@@ -26,8 +25,8 @@ from core.api import (
 )
 
 from .gateway import Gateway
+from .gateway_v2 import GatewayV2
 from .settings import CHANNELS, EpaySettings
-from .signature import is_signed
 
 CURRENCY = "CNY"
 TITLE = {"en": "Pay online", "zh-CN": "在线支付"}
@@ -42,33 +41,28 @@ MINUTE = 60
 REFUNDED = "2"
 
 
-class Epay(PaymentMethod):
+G = TypeVar("G", Gateway, GatewayV2)
+
+
+class EpayMethod(PaymentMethod, Generic[G]):
+    """What V1 and V2 have in common."""
+
     key = "epay"
     title = TITLE
     refunds = True
 
-    def __init__(self, settings: EpaySettings, http: PluginHttp) -> None:
+    def __init__(self, settings: EpaySettings, gateway: G) -> None:
         self._settings = settings
-        self._gateway = Gateway(settings, http)
+        self._gateway = gateway
         self.options = tuple(
             PaymentOption(name, CHANNELS[name], ICONS.get(name, "credit-card")) for name in settings.channels()
         )
-        self.starts_here = settings.mode == "page"
         if settings.query:
             self.query_after = (15, 30, *(minutes * MINUTE for minutes in (1, 2, 5, 10, 15, 30, 60, 120)))
             self.refund_query_after = (15, MINUTE, 5 * MINUTE)
 
     def currencies(self) -> frozenset[str]:
         return frozenset({CURRENCY})
-
-    async def start(self, attempt: Attempt) -> Started:
-        params = self._trade(attempt)
-        if self._settings.mode == "page":
-            # A link, not a form: browsers hold a form's redirects to our content policy, and cashiers redirect.
-            return Started(Redirect(self._gateway.page(params)))
-        asked = {**params, "clientip": attempt.client_ip or "0.0.0.0", "device": attempt.device}  # noqa: S104
-        answer = await self._gateway.create(asked)
-        return Started(next_step(answer), str(answer["trade_no"]) if answer.get("trade_no") else None)
 
     def _trade(self, attempt: Attempt) -> dict[str, str]:
         if attempt.amount.currency != CURRENCY:
@@ -86,10 +80,7 @@ class Epay(PaymentMethod):
 
     async def parse_callback(self, request: CallbackRequest) -> Claim:
         params = request.form_params() if request.method == "POST" and request.body else request.query_params()
-        if not is_signed(params, self._settings.key.reveal()):
-            raise Forged(_("the signature is missing or wrong"))
-        if params.get("sign_type") != "MD5":
-            raise Forged(_("the signature is not of the kind MD5"))
+        self._gateway.check_notice(params)
         if params.get("pid") != self._settings.pid:
             raise Forged(_("it is for another merchant number"))
         if params.get("trade_status") != SUCCESS:
@@ -111,6 +102,22 @@ class Epay(PaymentMethod):
         except ValueError as error:
             raise GatewayUnavailable(f"the gateway's answer cannot be used: {error}") from None
 
+
+class Epay(EpayMethod[Gateway]):
+    """EPay V1."""
+
+    def __init__(self, settings: EpaySettings, gateway: Gateway) -> None:
+        super().__init__(settings, gateway)
+        self.starts_here = settings.mode == "page"
+
+    async def start(self, attempt: Attempt) -> Started:
+        params = self._trade(attempt)
+        if self._settings.mode == "page":
+            # A link, not a form: browsers hold a form's redirects to our content policy, and cashiers redirect.
+            return Started(Redirect(self._gateway.page(params)))
+        answer = await self._gateway.create({**params, **buyer(attempt)})
+        return Started(next_step(answer), str(answer["trade_no"]) if answer.get("trade_no") else None)
+
     async def refund(self, refund: Refund) -> RefundAnswer:
         trade = {"trade_no": refund.gateway_ref} if refund.gateway_ref else {"out_trade_no": refund.attempt_ref}
         said = await self._gateway.refund(**trade, out_refund_no=refund.ref, money=refund.amount.plain())
@@ -123,6 +130,10 @@ class Epay(PaymentMethod):
         if order is None or not whole or str(order.get("status")) != REFUNDED:
             return None
         return RefundAnswer(RefundState.DONE, text="status 2")
+
+
+def buyer(attempt: Attempt) -> dict[str, str]:
+    return {"clientip": attempt.client_ip or "0.0.0.0", "device": attempt.device}  # noqa: S104
 
 
 def _claim(facts: dict[str, Any], state: ClaimState) -> Claim:

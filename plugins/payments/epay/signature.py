@@ -1,4 +1,4 @@
-"""The MD5 signature of EPay V1, over the values exactly as they are sent or were received."""
+"""What EPay signs, and the MD5 signature of V1, over the values exactly as they are sent or were received."""
 
 import hashlib
 import hmac
@@ -7,10 +7,13 @@ from collections.abc import Mapping
 UNSIGNED = frozenset({"sign", "sign_type"})
 
 
-def sign(params: Mapping[str, str], key: str) -> str:
+def signed_text(params: Mapping[str, str]) -> str:
     pairs = sorted((name, value) for name, value in params.items() if value and name not in UNSIGNED)
-    text = "&".join(f"{name}={value}" for name, value in pairs)
-    return hashlib.md5(f"{text}{key}".encode(), usedforsecurity=False).hexdigest()
+    return "&".join(f"{name}={value}" for name, value in pairs)
+
+
+def sign(params: Mapping[str, str], key: str) -> str:
+    return hashlib.md5(f"{signed_text(params)}{key}".encode(), usedforsecurity=False).hexdigest()
 
 
 def is_signed(params: Mapping[str, str], key: str) -> bool:
