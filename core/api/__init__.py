@@ -31,6 +31,8 @@ from core.hooks.plugin import Act, Pages, Plugin, PluginJob
 from core.hooks.settings import PluginSettings, Secret, Url, setting
 from core.hooks.specs import hookimpl
 from core.hooks.views import (
+    Counted,
+    FoundBy,
     LineToCheck,
     LineView,
     OrderHistory,
@@ -69,7 +71,7 @@ from core.payments.method import (
     Step,
 )
 from core.pricing.promotion import Adjustment, Basket, BasketLine, Cap, CodeRefused, Promotion
-from core.pricing.results import PromotionResult, promotion_results
+from core.pricing.results import PromotionResult, promotion_code_uses, promotion_results
 from core.pricing.scope import Scope, ScopeChoice, scope_choices
 from core.review.risk import Action, Evidence, RiskRule
 from core.supply.supplier import (
@@ -136,12 +138,14 @@ __all__ = [
     "CodeRefused",
     "Column",
     "Conflict",
+    "Counted",
     "Delivers",
     "Evidence",
     "Forbidden",
     "Forged",
     "ForgedCall",
     "FormError",
+    "FoundBy",
     "Fragment",
     "GatewayRefused",
     "GatewayUnavailable",
@@ -238,6 +242,7 @@ __all__ = [
     "hx_response",
     "page",
     "plugin_context",
+    "promotion_code_uses",
     "promotion_results",
     "read_form",
     "read_json",

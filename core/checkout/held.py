@@ -9,7 +9,7 @@ from core import db
 from core.audit import service as audit
 from core.db import Tx
 from core.fulfilment import service as fulfilment
-from core.hooks.views import Counted, Scope
+from core.hooks.views import Counted, FoundBy
 from core.messages import service as messages
 from core.messages.events import ORDER_REFUSED
 from core.orders import service as orders
@@ -23,7 +23,7 @@ from core.review import claims
 from core.review import service as review
 from core.web.i18n import Text, _
 
-NEIGHBOURS: dict[Scope, Text] = {
+NEIGHBOURS: dict[FoundBy, Text] = {
     "contact": _("This contact"),
     "device": _("This browser"),
     "address": _("This address"),

@@ -17,7 +17,7 @@ class Keyed(Protocol):
     def key(self) -> str: ...
 
 
-Scope = Literal["contact", "account", "device", "address", "network"]
+FoundBy = Literal["contact", "account", "device", "address", "network"]
 """By what a buyer's other orders are found; see :class:`OrderToCheck` for each."""
 
 
@@ -49,11 +49,11 @@ class OrderHistory(Protocol):
         """Orders placed from the same network address since ``since`` (UTC); 0 when the address is not known."""
         ...
 
-    async def count(self, by: Scope, within: timedelta) -> Counted:
+    async def count(self, by: FoundBy, within: timedelta) -> Counted:
         """Orders of the same contact, account, device, address or network in the time before now, paid or not."""
         ...
 
-    async def failed_payments(self, by: Scope, within: timedelta) -> int:
+    async def failed_payments(self, by: FoundBy, within: timedelta) -> int:
         """Tries to pay for such orders that a gateway declined."""
         ...
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from ipaddress import ip_address, ip_network
 
 from core import clock, db
-from core.hooks.views import Counted, Scope
+from core.hooks.views import Counted, FoundBy
 from core.money import Money
 from core.people import contact_proof
 
@@ -54,10 +54,10 @@ class History:
     async def by_address(self, since: datetime) -> int:
         return (await self._counted("address", since)).orders
 
-    async def count(self, by: Scope, within: timedelta) -> Counted:
+    async def count(self, by: FoundBy, within: timedelta) -> Counted:
         return await self._counted(by, clock.now() - within)
 
-    async def _counted(self, by: Scope, since: datetime) -> Counted:
+    async def _counted(self, by: FoundBy, since: datetime) -> Counted:
         key = await self._key(by)
         return await self._ask(FOUND_BY[by], key, since) if key else Counted(0, 0, Money(0, self.currency), 0)
 
@@ -70,7 +70,7 @@ class History:
         [row] = await db.fetch(COUNT.format(found), self.shop_id, key, since, self.currency)
         return Counted(row["orders"], row["paid"], Money(row["spent"], self.currency), row["contacts"])
 
-    async def failed_payments(self, by: Scope, within: timedelta) -> int:
+    async def failed_payments(self, by: FoundBy, within: timedelta) -> int:
         key = await self._key(by)
         since = clock.now() - within
         return await db.fetchval(FAILED.format(FOUND_BY[by]), self.shop_id, key, since) if key else 0
@@ -81,7 +81,7 @@ class History:
     async def is_first(self) -> bool:
         return not await db.fetchval(EVER_PAID, self.shop_id, self.contact)
 
-    async def _key(self, by: Scope) -> str | bytes:
+    async def _key(self, by: FoundBy) -> str | bytes:
         """What the orders share with this one; empty when that is not known."""
         if by == "account":
             return await self.account()
