@@ -2,13 +2,18 @@
 
 import pytest
 
-for _name in ("contract", "payment_contract", "machine"):
-    pytest.register_assert_rewrite(f"core.api.testing.{_name}")
+for _name in ("", "machine", "payment_", "supplier_", "notifier_", "risk_", "promotion_"):
+    pytest.register_assert_rewrite(f"core.api.testing.{_name if _name == 'machine' else _name + 'contract'}")
 
-from core.api.testing.contract import CallbackContract, Contract, OtherSide  # noqa: E402  after the line above
-from core.api.testing.loopback import Away, Called, Fault, Loopback, Seen, in_process, serve  # noqa: E402
-from core.api.testing.machine import Machine  # noqa: E402
-from core.api.testing.payment_contract import FakeGateway, PaymentMethodContract  # noqa: E402
+# ruff: noqa: E402  the contracts come after the lines above, so that pytest tells what their asserts saw
+from core.api.testing.contract import CallbackContract, Contract, OtherSide
+from core.api.testing.loopback import Away, Called, Fault, Loopback, Seen, in_process, serve
+from core.api.testing.machine import Machine
+from core.api.testing.notifier_contract import FakeReceiver, NotifierContract
+from core.api.testing.payment_contract import FakeGateway, PaymentMethodContract
+from core.api.testing.promotion_contract import PromotionContract, a_basket, a_line
+from core.api.testing.risk_contract import History, RiskRuleContract, an_order
+from core.api.testing.supplier_contract import FakeSupplier, SupplierContract
 
 __all__ = [
     "Away",
@@ -16,12 +21,22 @@ __all__ = [
     "Called",
     "Contract",
     "FakeGateway",
+    "FakeReceiver",
+    "FakeSupplier",
     "Fault",
+    "History",
     "Loopback",
     "Machine",
+    "NotifierContract",
     "OtherSide",
     "PaymentMethodContract",
+    "PromotionContract",
+    "RiskRuleContract",
     "Seen",
+    "SupplierContract",
+    "a_basket",
+    "a_line",
+    "an_order",
     "in_process",
     "serve",
 ]

@@ -82,7 +82,7 @@ class Contract:
         """The plugin switched on, with the settings the other side asks for."""
         machine = Machine(self.plugin)
         try:
-            await machine.start(other_side.settings())
+            await machine.start(self.settings(other_side))
             self.known_secrets += machine.secrets()
             yield machine
         finally:
@@ -93,10 +93,10 @@ class Contract:
         """The same plugin in the shop of another merchant, with keys that fit nothing of the other side."""
         machine = Machine(self.plugin)
         try:
-            await machine.start(other_side.settings(), key=OTHER_SHOPS_KEY)
-            if other_side.settings():
-                settings = other_side.foreign_settings() or of_another(machine.model, other_side.settings())
-                await machine.save(settings)
+            ours = self.settings(other_side)
+            await machine.start(ours, key=OTHER_SHOPS_KEY)
+            if ours:
+                await machine.save(other_side.foreign_settings() or of_another(machine.model, ours))
             self.known_secrets += machine.secrets()
             yield machine
         finally:
@@ -110,6 +110,11 @@ class Contract:
             yield
         for secret in self.known_secrets:
             assert secret not in caplog.text, "a secret setting stands in the log"
+
+    def settings(self, other_side: Any) -> Mapping[str, Any]:
+        """The plugin's settings in these tests; by default what the other side asks for."""
+        settings: Mapping[str, Any] = other_side.settings()
+        return settings
 
     # -- for the contracts of the kinds -------------------------------------------------
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from core import db
+from core.config import Config
+from core.hooks import discovery, store
 from core.hooks import runtime as runtimes
-from core.hooks import store
 from core.hooks.manager import Loaded, State
 from core.hooks.runtime import Runtime
 from core.hooks.settings import PluginSettings, Secret, built, fields_of, to_store
@@ -19,14 +20,22 @@ OTHER_SHOPS_KEY = b"o" * keys.KEY_BYTES
 
 
 class Machine:
-    """``plugin`` is the id of the one plugin that is on; all others that are installed are off.
+    """``plugin`` is the id of the one plugin that is on; all others are off, wherever they come from: the shop's own
+    folder, ``plugins`` below ``VOUCHSAFE_HOME``, or an installed package.
 
     Its database is that of the test module. A shop of it is in test mode and sells in CNY.
     """
 
     def __init__(self, plugin: str, *, base_url: str = BASE_URL) -> None:
         self.plugin = plugin
-        self.runtime = Runtime(base_url=base_url, allowed_hosts=["127.0.0.0/8"], environ={})
+        home = Config.from_env().home
+        self.runtime = Runtime(
+            base_url=base_url,
+            merchants_folder=home / "plugins",
+            packages=discovery.packages,
+            allowed_hosts=["127.0.0.0/8"],
+            environ={},
+        )
 
     async def start(self, settings: Mapping[str, Any], *, key: bytes = SHOP_KEY) -> None:
         """Switch the plugin on with these settings, as an operator would. Fails when it then does not work."""

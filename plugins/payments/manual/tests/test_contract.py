@@ -1,17 +1,8 @@
-import pytest
-
-from core.api.testing import FakeGateway, PaymentMethodContract
-
-
-class NoGateway(FakeGateway):
-    def settings(self):
-        return {"instructions_en": "Send {amount} to account 12345, with {order} as reference."}
+from core.api.testing import PaymentMethodContract
 
 
 class TestContract(PaymentMethodContract):
     plugin = "payments.manual"
 
-    @pytest.fixture
-    async def other_side(self):
-        async with NoGateway() as nobody:
-            yield nobody
+    def settings(self, other_side):
+        return {"instructions_en": "Send {amount} to account 12345, with {order} as reference."}
