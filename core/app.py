@@ -22,6 +22,7 @@ from core.people import entrance
 from core.shops import service as shops
 from core.web import errors, i18n, openapi, words
 from core.web import pages as web_pages
+from core.web import visit as visits
 from core.web.door import App, Door, Shops
 from core.web.feature import Feature
 from core.web.page_cache import PageCache
@@ -121,7 +122,7 @@ class _PluginsFirst:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         plugin = plugin_pages.plugin_in(scope["path"])
         plugins: Runtime | None = self._shop.state.plugins
-        found = await plugins.pages_of(plugin) if plugins and plugin else None
+        found = await plugins.pages_of(plugin, scope["state"]["visit"].shop.id) if plugins and plugin else None
         if found is None:
             await self._app(scope, receive, send)
         else:
@@ -130,7 +131,8 @@ class _PluginsFirst:
 
 def _of_plugins(app: Litestar) -> list[Feature]:
     plugins: Runtime | None = app.state.plugins
-    return plugins.page_features() if plugins else []
+    visit = visits.current()
+    return plugins.page_features(visit.shop.id) if plugins and visit else []
 
 
 def _slot_failed(app: Litestar, plugin: str, what: str, error: BaseException) -> None:
@@ -159,6 +161,7 @@ async def _lifespan(
             runtime = await stack.enter_async_context(load_plugins(config))
             plugins = runtime.features()
             app.state.plugins = runtime
+            runtime.on_new_folders = lambda: dress(app, config, [*features, *runtime.features()])
         dress(app, config, [*features, *plugins])
         yield
 

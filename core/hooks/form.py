@@ -10,6 +10,7 @@ from core.hooks import store
 from core.hooks.manager import Loaded
 from core.hooks.runtime import Runtime
 from core.hooks.settings import (
+    CannotUpgrade,
     FormField,
     Kind,
     PluginSettings,
@@ -19,6 +20,7 @@ from core.hooks.settings import (
     from_text,
     to_store,
     to_text,
+    upgraded,
     variable,
 )
 from core.hooks.store import Row
@@ -55,12 +57,24 @@ class SettingsForm:
         self.fields = fields_of(self.model)
         self._plugin = loaded.id
         self._currency = runtime.facts.currency
-        self._stored = row.settings
-        self._secrets = _opened(loaded.id, row)
+        self._stored, self._secrets = self._kept(row)
         try:
             self._overrides = runtime.overrides(loaded.id, self.fields, self._currency)
         except SettingsWrong as wrong:
             self._overrides = dict.fromkeys(wrong.fields)
+
+    def _kept(self, row: Row) -> tuple[dict[str, Any], dict[str, str]]:
+        """The open and the secret values of before, as this version of the settings wants them where that works."""
+        secrets = _opened(self._plugin, row)
+        try:
+            values = upgraded(self.model, {**row.settings, **secrets}, row.version)
+        except CannotUpgrade:
+            return dict(row.settings), secrets
+        hidden = {one.name for one in self.fields if one.kind is Kind.SECRET}
+        return (
+            {name: value for name, value in values.items() if name not in hidden},
+            {name: value for name, value in values.items() if name in hidden},
+        )
 
     def shown(self, sent: Sent | None = None) -> list[Shown]:
         return [self._shown(one, sent) for one in self.fields]

@@ -176,6 +176,14 @@ class PluginHttp:
         """Leave no host alone any more: for tests, in which many things fail on purpose."""
         self._breakers.clear()
 
+    def hosts(self) -> list[HostState]:
+        """The servers that were called since the process began."""
+        now = clock.now()
+        return [
+            HostState(host, one.failures, one.closed_until if one.closed_until and one.closed_until > now else None)
+            for host, one in sorted(self._breakers.items())
+        ]
+
     async def close(self) -> None:
         """Called by the shop when the process ends."""
         await self._client.aclose()
@@ -227,6 +235,15 @@ async def _read(answer: httpx.Response) -> bytes:
     if len(content) > MAX_BYTES:
         raise Unclear(f"{answer.request.url.host} answered with more than {MAX_BYTES} bytes")
     return content
+
+
+@dataclass(frozen=True, slots=True)
+class HostState:
+    """How calls to one server went lately. ``rests_until`` is when it is called again, None while it may be."""
+
+    host: str
+    failures: int
+    rests_until: datetime | None
 
 
 @dataclass(slots=True)

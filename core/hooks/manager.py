@@ -13,7 +13,7 @@ import inspect
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -94,6 +94,8 @@ class Loaded:
     plugin: Plugin | None = None
     context: PluginContext[Any] | None = None
     mounted: Mounted | None = None
+    digest: str = ""
+    """Of its files as they were when they were first imported."""
     module: str = ""
     source: Source = "shop"
     failures: dict[str, Failures] = field(default_factory=dict)
@@ -234,13 +236,15 @@ class Manager:
             items[key] = item
         return items
 
-    async def ask(self, hook: str, **facts: Any) -> None:
-        """Let every guard have its say.
+    async def ask(self, hook: str, not_these: Container[str] = (), /, **facts: Any) -> None:
+        """Let every guard have its say, but for those of the plugins ``not_these``.
 
         :raises Refusal: the first that came, in the order of plugin ids; also when a guard could not decide.
         """
         self._known(hook, "ask")
         for loaded, impl in self._implementations(hook):
+            if loaded.id in not_these:
+                continue
             try:
                 await _call(impl, {"ctx": loaded.context, **facts}, self._ask_seconds)
             except Refusal:

@@ -20,14 +20,24 @@ from core.hooks import discovery, migrations, store
 from core.hooks import specs as the_specs
 from core.hooks.context import PluginContext
 from core.hooks.database import PluginDb
-from core.hooks.folder import check_folder
+from core.hooks.folder import check_folder, digest
 from core.hooks.http import AllowedHosts, PluginHttp
 from core.hooks.manager import ASK_SECONDS, Delivered, Failures, Loaded, Manager, NotReady, State, TwoOwners
 from core.hooks.manifest import FALLBACK, Installed, Manifest, discover
 from core.hooks.pages import Mounted, mount
 from core.hooks.plugin import Plugin, PluginJob
 from core.hooks.plugin_jobs import as_jobs, check_jobs
-from core.hooks.settings import FormField, PluginSettings, SettingsWrong, built, fields_of, from_text, variable
+from core.hooks.settings import (
+    CannotUpgrade,
+    FormField,
+    PluginSettings,
+    SettingsWrong,
+    built,
+    fields_of,
+    from_text,
+    upgraded,
+    variable,
+)
 from core.hooks.store import Facts, Row
 from core.jobs import Retry, registry
 from core.jobs.runner import DATABASE_AWAY
@@ -79,6 +89,7 @@ class _Working:
     manager: Manager
     registries: Mapping[str, Mapping[str, Delivered]]
     listeners: Mapping[str, tuple[str, ...]]
+    off: Mapping[str, frozenset[int | str]] = field(default_factory=dict)
 
 
 class Runtime:
@@ -114,6 +125,9 @@ class Runtime:
         self._without_key = False
         self._again = False
         self._ask_seconds = ask_seconds
+        self._digests: dict[str, str] = {}
+        self.on_new_folders: Callable[[], None] = lambda: None
+        """Called when plugins appeared or went: their words and templates are to be read anew."""
         self._now = _Working(None, self._new_manager(), {}, {})
 
     @classmethod
@@ -152,7 +166,15 @@ class Runtime:
                 return False
             return True
 
+    async def look_around(self) -> None:
+        """Load anew when the files of a plugin were put here or taken away."""
+        async with self._looking:
+            known = [(one.id, one.manifest, one.folder) for one in self.plugins if one.module]
+            if known != [(one.id, one.manifest, one.folder) for one in self._found()]:
+                self._exchange(await self._load(await store.facts(), await store.rows()))
+
     def _exchange(self, new: _Working) -> None:
+        found = self._now.manager.plugins.keys()
         self._now = new
         active = [one for one in new.manager.active() if one.plugin]
         rights.of_plugins({name: act for one in active if one.mounted for name, act in one.mounted.acts.items()})
@@ -162,6 +184,8 @@ class Runtime:
             if one.plugin
             for job in as_jobs(one.id, one.plugin.jobs, self._context_of, self.count_failure)
         )
+        if found != new.manager.plugins.keys():
+            self.on_new_folders()
 
     def _context_of(self, plugin: str) -> PluginContext[Any] | None:
         known = self._now.manager.plugins.get(plugin)
@@ -221,7 +245,7 @@ class Runtime:
         for id in gone:
             manager.add(Installed(id, self.folder, title={FALLBACK: id}), State.FAILED, _("Its files are gone."))
         registries = await manager.collect(_accept)
-        return _Working(facts, manager, registries, manager.listeners())
+        return _Working(facts, manager, registries, manager.listeners(), await store.off())
 
     def _take(self, manager: Manager, installed: Installed, row: Row | None, facts: Facts) -> Loaded:
         manifest = installed.manifest
@@ -241,6 +265,7 @@ class Runtime:
         try:
             check_folder(loaded)
             check_jobs(plugin.jobs)
+            loaded.digest = self._digests.setdefault(loaded.id, digest(loaded.folder))
             if plugin.pages is not None:
                 loaded.mounted = mount(loaded.id, plugin.pages, loaded.context, self.base_url, self.count_failure)
             if done is not None:
@@ -258,19 +283,22 @@ class Runtime:
         if plugin.Settings is not None:
             fields = fields_of(plugin.Settings)
             try:
-                settings = built(plugin.Settings, self.values(id, fields, row, facts.currency))
+                settings = built(plugin.Settings, self.values(id, plugin.Settings, row, facts.currency))
             except VaultLocked:
                 self._without_key = True
                 raise NotReady(_("The vault has no key now. It starts by itself when the key is back.")) from None
             except DecryptError:
                 raise NotReady(_("Its secrets do not open with this master key. Enter them again.")) from None
+            except CannotUpgrade as stuck:
+                raise NotReady(stuck.reason) from stuck
             except SettingsWrong as wrong:
                 raise NotReady(_needed(fields, wrong)) from None
         return self._context_with(id, manifest, settings, facts, plugin.jobs)
 
-    def values(self, id: str, fields: Sequence[FormField], row: Row, currency: str) -> dict[str, Any]:
+    def values(self, id: str, model: type[PluginSettings], row: Row, currency: str) -> dict[str, Any]:
         """The stored values with the environment laid over them, for :func:`built`."""
-        return {**row.settings, **store.open_secrets(id, row.secrets), **self.overrides(id, fields, currency)}
+        stored = {**row.settings, **store.open_secrets(id, row.secrets)}
+        return {**upgraded(model, stored, row.version), **self.overrides(id, fields_of(model), currency)}
 
     def overrides(self, id: str, fields: Sequence[FormField], currency: str) -> dict[str, Any]:
         """The settings that the environment decides."""
@@ -370,19 +398,46 @@ class Runtime:
         """Where the pages' content policy lets forms go: the gateways of the active payment methods."""
         return tuple(sorted({host for method in self.payment_methods.values() for host in method.form_hosts}))
 
-    async def pages_of(self, plugin: str) -> tuple[Mounted, PluginContext[Any]] | None:
-        """The pages of a plugin that is on in this very moment, whatever process switched it."""
+    def is_off_in(self, plugin: str, shop: int | str | None) -> bool:
+        """Whether a plugin that is on is off in this shop, given by its id or its code."""
+        return shop in self._now.off.get(plugin, ())
+
+    def _in(self, shop: int, hook: str) -> dict[str, Any]:
+        given = self._now.registries.get(hook, {})
+        return {key: one.item for key, one in given.items() if not self.is_off_in(one.plugin, shop)}
+
+    def payment_methods_in(self, shop: int) -> dict[str, Any]:
+        """Those a buyer of this shop can choose; what was begun with another goes on with it."""
+        return self._in(shop, "register_payment_methods")
+
+    def notifiers_in(self, shop: int) -> dict[str, Any]:
+        """Those that carry the messages of this shop."""
+        return self._in(shop, "register_notifiers")
+
+    def promotions_in(self, shop: int) -> dict[str, Any]:
+        """Those that change prices in this shop."""
+        return self._in(shop, "register_promotions")
+
+    def risk_rules_in(self, shop: int) -> dict[str, Any]:
+        """Those that look at the orders of this shop."""
+        return self._in(shop, "register_risk_rules")
+
+    async def pages_of(self, plugin: str, shop: int) -> tuple[Mounted, PluginContext[Any]] | None:
+        """The pages of a plugin that is on in this shop in this very moment, whatever process switched it."""
         with contextlib.suppress(*DATABASE_AWAY):
             if await store.revision() != self.facts.revision:
                 await self.refresh()
         known = self._now.manager.plugins.get(plugin)
         if known is None or known.state is not State.ACTIVE or known.mounted is None or known.context is None:
             return None
+        if self.is_off_in(plugin, shop):
+            return None
         return known.mounted, known.context
 
-    def page_features(self) -> list[Feature]:
-        """The menu entries and slots of the plugins that are on."""
-        return [one.mounted.feature for one in self._now.manager.active() if one.mounted]
+    def page_features(self, shop: int) -> list[Feature]:
+        """The menu entries and slots of the plugins that are on in this shop."""
+        active = self._now.manager.active()
+        return [one.mounted.feature for one in active if one.mounted and not self.is_off_in(one.id, shop)]
 
     def features(self) -> list[Feature]:
         """The words, templates and files of every plugin that is there; none of its code runs for that."""
@@ -397,11 +452,12 @@ class Runtime:
 
     # -- asking and telling -------------------------------------------------------------
 
-    async def ask(self, hook: str, **views: Any) -> None:
-        """Let every guard have its say; see :meth:`Manager.ask`. Never inside a transaction."""
+    async def ask(self, hook: str, shop: int | None = None, /, **views: Any) -> None:
+        """Let every guard of this shop have its say; see :meth:`Manager.ask`. Never inside a transaction."""
         if db.inside_transaction():
             raise RuntimeError("guards are asked before the transaction opens")
-        await self._now.manager.ask(hook, **views)
+        off = [plugin for plugin, shops in self._now.off.items() if shop in shops]
+        await self._now.manager.ask(hook, off, **views)
 
     def listeners(self, hook: str) -> tuple[str, ...]:
         """The plugins that want to hear a fact, by id; asked at every sale."""
@@ -417,6 +473,8 @@ class Runtime:
 
         :raises Retry: the plugin is enabled but cannot hear now.
         """
+        if any(self.is_off_in(plugin, getattr(view, "shop", None)) for view in views.values()):
+            return
         if await self._now.manager.notify(hook, plugin, **views):
             return
         known = self._now.manager.plugins.get(plugin)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -20,7 +20,21 @@ LOOK = "vouchsafe"
 
 
 class PluginSettings(BaseModel):
-    """Derive to name a plugin's settings, one :func:`setting` each. Frozen; a name it does not know is an error."""
+    """Derive to name a plugin's settings, one :func:`setting` each. Frozen; a name it does not know is an error.
+
+    Raise ``version`` when a setting is renamed or means something else, and write :meth:`upgrade`.
+    """
+
+    version: ClassVar[int] = 1
+
+    @classmethod
+    def upgrade(cls, old: dict[str, Any], from_version: int) -> dict[str, Any]:
+        """What was stored by an earlier version, as this one wants it.
+
+        ``old`` are the values as they were stored, secrets in plain text among them. Called whenever older ones are
+        read; what it gives is checked and used, and stored only when the settings are saved the next time.
+        """
+        return old
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False)
 
@@ -193,6 +207,33 @@ def built(model: type[PluginSettings], values: Mapping[str, Any]) -> PluginSetti
         return model.model_validate(dict(values))
     except ValidationError as error:
         raise SettingsWrong({str(one["loc"][0]) if one["loc"] else "": _words(one) for one in error.errors()}) from None
+
+
+class CannotUpgrade(Exception):
+    """Stored settings are of another version and cannot be brought to this one."""
+
+    def __init__(self, reason: Text) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+def upgraded(model: type[PluginSettings], stored: Mapping[str, Any], version: int) -> dict[str, Any]:
+    """Stored values as this version of the model wants them.
+
+    :raises CannotUpgrade: a newer version wrote them, or the plugin's own ``upgrade`` failed.
+    """
+    if version == model.version or not stored:
+        return dict(stored)
+    if version > model.version:
+        words = _(
+            "Its settings are of version %(there)d; it knows them up to %(here)d.", there=version, here=model.version
+        )
+        raise CannotUpgrade(words)
+    try:
+        return dict(model.upgrade(dict(stored), version))
+    except (Exception, SystemExit) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise CannotUpgrade(_("Its settings of before cannot be brought to this version: %(why)s", why=why)) from error
 
 
 def _words(error: Any) -> Text | str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,9 +22,13 @@ ON CONFLICT (id) DO UPDATE SET enabled = $2, updated_at = now()
 """
 
 SAVE = """
-INSERT INTO hooks_plugin (id, enabled, settings, secrets) VALUES ($1, $2, $3, $4)
-ON CONFLICT (id) DO UPDATE SET settings = $3, secrets = $4, updated_at = now()
+INSERT INTO hooks_plugin (id, enabled, settings, secrets, version) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (id) DO UPDATE SET settings = $3, secrets = $4, version = $5, updated_at = now()
 """
+
+OFF = "SELECT off.plugin, shop.id, shop.code FROM hooks_off off JOIN shops_shop shop ON shop.id = off.shop_id"
+
+SWITCH_OFF = "INSERT INTO hooks_off (plugin, shop_id) SELECT $1, id FROM shops_shop WHERE id = ANY($2)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +42,12 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One plugin's row. ``secrets`` is the sealed blob."""
+    """One plugin's row. ``secrets`` is the sealed blob, ``version`` that of the settings."""
 
     enabled: bool
     settings: Mapping[str, Any] = field(default_factory=dict)
     secrets: bytes | None = field(default=None, repr=False)
+    version: int = 1
 
 
 async def facts() -> Facts:
@@ -55,8 +60,23 @@ async def revision() -> int:
 
 
 async def rows() -> dict[str, Row]:
-    found = await db.fetch("SELECT id, enabled, settings, secrets FROM hooks_plugin")
-    return {row["id"]: Row(row["enabled"], row["settings"], row["secrets"]) for row in found}
+    found = await db.fetch("SELECT id, enabled, settings, secrets, version FROM hooks_plugin")
+    return {row["id"]: Row(row["enabled"], row["settings"], row["secrets"], row["version"]) for row in found}
+
+
+async def off() -> dict[str, frozenset[int | str]]:
+    """By plugin, the ids and codes of the shops it is off in."""
+    found: dict[str, set[int | str]] = {}
+    for row in await db.fetch(OFF):
+        found.setdefault(row["plugin"], set()).update((row["id"], row["code"]))
+    return {plugin: frozenset(shops) for plugin, shops in found.items()}
+
+
+async def switch_off_in(tx: Tx, plugin: str, shop_ids: Sequence[int]) -> None:
+    """In these shops, and in no others, ``plugin`` is off although it is on."""
+    await tx.execute("DELETE FROM hooks_off WHERE plugin = $1", plugin)
+    await tx.execute(SWITCH_OFF, plugin, shop_ids)
+    await _changed(tx)
 
 
 async def enable(tx: Tx, plugin: str, enabled: bool) -> None:
@@ -64,10 +84,12 @@ async def enable(tx: Tx, plugin: str, enabled: bool) -> None:
     await _changed(tx)
 
 
-async def save(tx: Tx, plugin: str, enabled: bool, settings: dict[str, Any], secrets: dict[str, str]) -> None:
+async def save(
+    tx: Tx, plugin: str, enabled: bool, settings: dict[str, Any], secrets: dict[str, str], version: int = 1
+) -> None:
     """Keep these settings. ``enabled`` counts only for a plugin nobody has decided about yet."""
     sealed = seal_secret(_purpose(plugin), json.dumps(secrets).encode()) if secrets else None
-    await tx.execute(SAVE, plugin, enabled, settings, sealed)
+    await tx.execute(SAVE, plugin, enabled, settings, sealed, version)
     await _changed(tx)
 
 
