@@ -22,10 +22,10 @@ LOOK = "vouchsafe"
 class PluginSettings(BaseModel):
     """Derive to name a plugin's settings, one :func:`setting` each. Frozen; a name it does not know is an error.
 
-    Raise ``version`` when a setting is renamed or means something else, and write :meth:`upgrade`.
+    Raise ``settings_version`` when a setting is renamed or means something else, and write :meth:`upgrade`.
     """
 
-    version: ClassVar[int] = 1
+    settings_version: ClassVar[int] = 1
 
     @classmethod
     def upgrade(cls, old: dict[str, Any], from_version: int) -> dict[str, Any]:
@@ -222,11 +222,13 @@ def upgraded(model: type[PluginSettings], stored: Mapping[str, Any], version: in
 
     :raises CannotUpgrade: a newer version wrote them, or the plugin's own ``upgrade`` failed.
     """
-    if version == model.version or not stored:
+    if version == model.settings_version or not stored:
         return dict(stored)
-    if version > model.version:
+    if version > model.settings_version:
         words = _(
-            "Its settings are of version %(there)d; it knows them up to %(here)d.", there=version, here=model.version
+            "Its settings are of version %(there)d; it knows them up to %(here)d.",
+            there=version,
+            here=model.settings_version,
         )
         raise CannotUpgrade(words)
     try:
