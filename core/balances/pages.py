@@ -18,6 +18,7 @@ from core.people.email import read_email
 from core.redemption.redeem import RequestReused, Till
 from core.refused import Refused
 from core.web import limits
+from core.web import visit as visits
 from core.web.errors import FormError
 from core.web.flash import flash
 from core.web.forms import Line, read_form
@@ -58,7 +59,8 @@ def _door(request: AnyRequest, kept: dict[str, Any], errors: dict[str, Any], sta
 
 def way_in(_subject: None) -> tuple[str, dict[str, Any]] | None:
     """The link under the search for orders, where the shop takes balances."""
-    return ("balances/_way_in.html", {}) if offer.balance_is_taken() else None
+    visit = visits.current()
+    return ("balances/_way_in.html", {}) if visit and offer.balance_is_taken(visit.shop.id) else None
 
 
 class Ask(msgspec.Struct):

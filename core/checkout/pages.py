@@ -131,14 +131,14 @@ async def _form(
     payers = await _payers(visit, total)
     if payers:
         kept = {**kept, "contact": kept.get("contact") or payers[0]}
-    offers = offer.offers(sku.price.currency, visit.shop.test_mode, bool(payers))
+    offers = offer.offers(visit.shop.id, sku.price.currency, visit.shop.test_mode, bool(payers))
     context = {
         "sku": sku,
         "quantity": quantity,
         "priced": priced,
         "total": total,
         "seen": as_text(total),
-        "takes_codes": takes_codes(),
+        "takes_codes": takes_codes(visit.shop.id),
         "offers": offers,
         "kept": kept,
         "answers": kept.get("fields") or {},
@@ -173,7 +173,7 @@ async def _price(visit: Visit, priced: Quote, kept: dict[str, Any]) -> tuple[Quo
 
 async def _payers(visit: Visit, total: Money) -> list[str]:
     """Whose balance this visitor may pay such a sum from."""
-    if visit.session is None or not offer.balance_is_taken():
+    if visit.session is None or not offer.balance_is_taken(visit.shop.id):
         return []
     return await customers.payers(visit.shop.id, visit.session.id_hash, total)
 
@@ -259,7 +259,7 @@ async def _way(visit: Visit, priced: Quote, method: str, contact: str) -> offer.
         return None
     # only who wants to pay so is looked up: an ordinary sale waits for nothing more
     payers = await _payers(visit, priced.total) if offer.takes_balance(method) else []
-    way = offer.chosen(method, offer.offers(priced.total.currency, visit.shop.test_mode, bool(payers)))
+    way = offer.chosen(method, offer.offers(visit.shop.id, priced.total.currency, visit.shop.test_mode, bool(payers)))
     if way.method.from_balance and contact not in payers:
         raise Refused(_("To pay from your balance, order with the e-mail address it belongs to."), "contact")
     return way
@@ -337,7 +337,7 @@ async def pay(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
     try:
         total = Money(order["total"], order["currency"])
         payers = await _payers(visit, total) if offer.takes_balance(sent.method) else []
-        offered = offer.offers_for_order(total.currency, order["test"], order["contact"] in payers)
+        offered = offer.offers_for_order(visit.shop.id, total.currency, order["test"], order["contact"] in payers)
         way = offer.chosen(sent.method, offered)
         attempt_ref = await db.transaction(payments.begin, order["id"], way.method, way.option)
     except Refused as refused:
@@ -351,7 +351,9 @@ def pay_panel(order: Any) -> tuple[str, dict[str, Any]] | None:
     if order.payment_state != "unpaid" and order.missing is None:
         return None
     visit = visits.current()
-    locale = visit.locale if visit else "en"
+    if visit is None:
+        return None
+    locale = visit.locale
     attempt = order.attempts[-1] if order.attempts else None
     started = attempt["started"] if attempt and attempt["state"] in ("created", "waiting") else None
     from_balance = order.from_balance and not order.missing
@@ -359,8 +361,11 @@ def pay_panel(order: Any) -> tuple[str, dict[str, Any]] | None:
         "order": order,
         "attempt": attempt,
         "step": started,
-        "offers": offer.offers_for_order(order.total.currency, order.test, from_balance),
-        "balance_is_taken": offer.balance_is_taken() and not order.test and not order.missing and not from_balance,
+        "offers": offer.offers_for_order(visit.shop.id, order.total.currency, order.test, from_balance),
+        "balance_is_taken": offer.balance_is_taken(visit.shop.id)
+        and not order.test
+        and not order.missing
+        and not from_balance,
         "words": lambda texts: words(texts, locale),
         "qr": qr,
     }

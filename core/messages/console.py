@@ -215,7 +215,7 @@ async def _test(request: Request[Any, Any, Any], template: Template, to: str) ->
 
 
 async def _send_test(shop: Shop, template: Template, to: str) -> None:
-    notifier = service.notifier_for(MAIL)
+    notifier = service.notifier_for(MAIL, shop.id)
     if notifier is None:
         raise Refused(_("No plugin that sends mails is switched on and set up."))
     if "@" not in to:

@@ -31,7 +31,7 @@ async def send(args: Args, lease: Lease) -> None:
     message = await lease.write(service.begin, args["message"])
     if message is None:
         return
-    notifier = service.notifier_for(message["channel"])
+    notifier = service.notifier_for(message["channel"], message["shop_id"])
     if notifier is None:
         await lease.write(service.hold, message["id"])
         return

@@ -38,13 +38,14 @@ SELECT id FROM new UNION ALL SELECT id FROM hurried
 """
 
 
-def notifier_for(channel: str) -> Notifier | None:
-    """Who sends on that channel in this process, if anybody does."""
+def notifier_for(channel: str, shop_id: int | None = None) -> Notifier | None:
+    """Who sends on that channel (for this shop) in this process, if anybody does."""
     try:
-        notifiers = runtime.current().notifiers
+        plugins = runtime.current()
     except RuntimeError:
         # a process without plugins, such as a command: its mails wait in the outbox
         return None
+    notifiers = plugins.notifiers if shop_id is None else plugins.notifiers_in(shop_id)
     return next(
         (notifiers[key] for key in sorted(notifiers) if getattr(notifiers[key], "channel", "") == channel), None
     )

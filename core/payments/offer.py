@@ -26,20 +26,19 @@ class Offer:
         return f"{self.method.key}:{self.option}" if self.option else self.method.key
 
 
-def offers(currency: str, test_mode: bool, balance: bool = False) -> list[Offer]:
+def offers(shop_id: int, currency: str, test_mode: bool, balance: bool = False) -> list[Offer]:
     """Every button for a new order in ``currency``. Test methods are offered only in test mode.
 
     ``balance``: the buyer has shown to own a balance that is enough.
     """
-    usable = [method for method in methods().values() if test_mode or not method.test_only]
+    usable = [method for method in _methods_in(shop_id).values() if test_mode or not method.test_only]
     return _offers(currency, usable, balance)
 
 
-def offers_for_order(currency: str, test: bool, balance: bool = False) -> list[Offer]:
+def offers_for_order(shop_id: int, currency: str, test: bool, balance: bool = False) -> list[Offer]:
     """Every button for an order that is there: a test order is paid by a test method, a real one by a real one."""
-    return _offers(
-        currency, [method for method in methods().values() if method.test_only == test], balance and not test
-    )
+    usable = [method for method in _methods_in(shop_id).values() if method.test_only == test]
+    return _offers(currency, usable, balance and not test)
 
 
 def takes_balance(value: str) -> bool:
@@ -48,9 +47,9 @@ def takes_balance(value: str) -> bool:
     return method is not None and method.from_balance
 
 
-def balance_is_taken() -> bool:
-    """Whether any method pays from a balance."""
-    return any(method.from_balance for method in methods().values())
+def balance_is_taken(shop_id: int) -> bool:
+    """Whether any method of this shop pays from a balance."""
+    return any(method.from_balance for method in _methods_in(shop_id).values())
 
 
 def _offers(currency: str, usable: list[PaymentMethod], balance: bool) -> list[Offer]:
@@ -76,4 +75,9 @@ def chosen(value: str, offered: list[Offer]) -> Offer:
 
 
 def methods() -> dict[str, Any]:
+    """All that are there: gateways call about payments that were begun while a method was still offered."""
     return runtime.current().payment_methods
+
+
+def _methods_in(shop_id: int) -> dict[str, Any]:
+    return runtime.current().payment_methods_in(shop_id)

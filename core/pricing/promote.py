@@ -68,9 +68,9 @@ class _Group:
         return {discount.code for discount in self.discounts if discount.code}
 
 
-def takes_codes() -> bool:
+def takes_codes(shop_id: int) -> bool:
     """Whether the order form asks for codes."""
-    return any(promotion.takes_codes for promotion in runtime.current().promotions.values())
+    return any(promotion.takes_codes for promotion in runtime.current().promotions_in(shop_id).values())
 
 
 def read_codes(text: str) -> tuple[str, ...]:
@@ -99,7 +99,7 @@ async def promote(
     :raises CodeWrong: an entered code takes nothing off; the text says what is missing.
     :raises CannotTell: a promotion failed while codes were entered.
     """
-    promotions = runtime.current().promotions
+    promotions = runtime.current().promotions_in(shop.id)
     if not promotions or not quote.total.amount:
         if codes:
             raise unknown()
