@@ -28,7 +28,15 @@ from core.hooks.database import PluginDb, PluginTx
 from core.hooks.http import HttpAnswer, HttpError, NotSent, PluginHttp, Unclear
 from core.hooks.pages import plugin_context, visit_of
 from core.hooks.plugin import Act, Pages, Plugin, PluginJob
-from core.hooks.settings import PluginSettings, Secret, Url, setting
+from core.hooks.settings import (
+    CategorySlug,
+    PluginSettings,
+    ProductSlug,
+    Secret,
+    SkuCode,
+    Url,
+    setting,
+)
 from core.hooks.specs import hookimpl
 from core.hooks.views import (
     Counted,
@@ -127,6 +135,7 @@ __all__ = [
     "BasketLine",
     "CallbackRequest",
     "Cap",
+    "CategorySlug",
     "Channel",
     "ChannelCall",
     "Check",
@@ -190,6 +199,7 @@ __all__ = [
     "PluginTx",
     "PostForm",
     "ProductShown",
+    "ProductSlug",
     "Promotion",
     "PromotionResult",
     "Purchase",
@@ -216,6 +226,7 @@ __all__ = [
     "Seller",
     "SetupRow",
     "Shelf",
+    "SkuCode",
     "Started",
     "StateRow",
     "StatementLine",

@@ -12,8 +12,8 @@ from litestar.params import FromPath
 
 from core import db
 from core.audit import service as audit
+from core.hooks import picks, store
 from core.hooks import runtime as runtimes
-from core.hooks import store
 from core.hooks.answers import Check, CheckResult
 from core.hooks.form import Sent, SettingsForm
 from core.hooks.manager import Loaded, State
@@ -70,7 +70,7 @@ Page = Response[str]
 
 
 class PostedSettings(msgspec.Struct):
-    act: Literal["save", "test"] = "save"
+    act: Literal["save", "test", "more"] = "save"
     texts: dict[str, str] = {}
     secrets: dict[str, str] = {}
     forget: dict[str, str] = {}
@@ -156,6 +156,8 @@ async def _page(
         "waiting": [row for row in await db.fetch(WAITING_FACTS, runtimes.FACT) if row["plugin"] == loaded.id],
         "fields": form.shown(sent) if form else [],
         "currency": runtimes.current().facts.currency,
+        "picks": await picks.offered(form.fields) if form else {},
+        "labels": {name: _label(form, name) for name in errors or {}} if form else {},
         "can_check": loaded.plugin is not None and loaded.plugin.can_check,
         "errors": errors or {},
         "result": result,
@@ -230,8 +232,13 @@ async def save_or_test(request: Request[Any, Any, Any], plugin: FromPath[str]) -
         raise NotFound()
     posted = await read_form(request, PostedSettings, gather=PREFIXES)
     sent = Sent(posted.texts, posted.secrets, frozenset(posted.forget))
+    if posted.act == "more":
+        return await _page(request, loaded, form, sent)
     try:
         settings = form.read(sent)
+        not_there = await picks.missing(form.fields, settings)
+        if not_there:
+            raise SettingsWrong(not_there)
     except SettingsWrong as wrong:
         return await _wrong(request, loaded, form, sent, wrong, posted.act)
     if posted.act == "test":
@@ -242,12 +249,23 @@ async def save_or_test(request: Request[Any, Any, Any], plugin: FromPath[str]) -
 async def _wrong(
     request: Request[Any, Any, Any], loaded: Loaded, form: SettingsForm, sent: Sent, wrong: SettingsWrong, act: str
 ) -> Page:
-    titles = {one.name: one.look.title for one in form.fields}
     if act == "test" and wants_fragment(request):
-        lines = [f"{titles.get(name, name)}: {message}" for name, message in wrong.fields.items()]
+        lines = [f"{_label(form, name)}: {message}" for name, message in wrong.fields.items()]
         result = CheckResult.will_not_work(" ".join(lines))
         return fragment(request, "hooks/_check.html", {"result": result, "answers": ANSWERS, "retype": False})
     return await _page(request, loaded, form, sent, wrong.fields)
+
+
+def _label(form: SettingsForm, name: str) -> Text | str:
+    """What a field is called: for ``rows.0.name`` the title of the list, the number of the row, the title in it."""
+    setting, *place = name.split(".")
+    titles = {one.name: one for one in form.fields}
+    if setting not in titles:
+        return name
+    if len(place) != 2:
+        return titles[setting].look.title
+    cell = next((one.look.title for one in titles[setting].columns if one.name == place[1]), place[1])
+    return _("%(list)s, row %(row)s, %(field)s", list=titles[setting].look.title, row=int(place[0]) + 1, field=cell)
 
 
 async def _test(

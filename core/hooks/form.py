@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.hooks import store
 from core.hooks.manager import Loaded
 from core.hooks.runtime import Runtime
 from core.hooks.settings import (
+    MANY,
     CannotUpgrade,
     FormField,
     Kind,
@@ -18,6 +19,7 @@ from core.hooks.settings import (
     built,
     fields_of,
     from_text,
+    rows_of,
     to_store,
     to_text,
     upgraded,
@@ -39,12 +41,17 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One field of the page. ``decided_by`` names the environment variable that overrides it."""
+    """One field of the page. ``decided_by`` names the environment variable that overrides it.
+
+    ``many`` are the values of a field that can have several, ``rows`` the fields of each row of a list.
+    """
 
     field: FormField
     text: str
     decided_by: str
     kept: bool
+    many: tuple[str, ...] = ()
+    rows: tuple[tuple[Shown, ...], ...] = ()
 
 
 class SettingsForm:
@@ -82,12 +89,27 @@ class SettingsForm:
     def _shown(self, one: FormField, sent: Sent | None) -> Shown:
         if one.name in self._overrides:
             text = to_text(one, self._overrides[one.name])
+        elif sent is not None and one.kind in (Kind.CHOICES, Kind.PICKS):
+            return Shown(one, "", "", kept=False, many=tuple(_several(one, sent)))
+        elif sent is not None and one.kind is Kind.ROWS:
+            return Shown(one, "", "", kept=False, rows=_shown_rows(one, _sent_rows(one, sent)))
         elif sent is not None and one.kind is not Kind.SECRET:
             text = sent.texts.get(one.name, "")
         else:
-            text = to_text(one, self._stored.get(one.name, one.default))
+            return self._stored_one(one)
         decided_by = variable(self._plugin, one.name) if one.name in self._overrides else ""
         return Shown(one, text, decided_by, one.name in self._secrets)
+
+    def _stored_one(self, one: FormField) -> Shown:
+        value = self._stored.get(one.name, one.default)
+        if one.kind is Kind.ROWS:
+            texts = [
+                {cell.name: to_text(cell, row.get(cell.name, cell.default)) for cell in one.columns}
+                for row in rows_of(one, value)
+            ]
+            return Shown(one, "", "", kept=False, rows=_shown_rows(one, texts))
+        many = tuple(value or ()) if one.kind in (Kind.CHOICES, Kind.PICKS) else ()
+        return Shown(one, to_text(one, value), "", one.name in self._secrets, many)
 
     def read(self, sent: Sent) -> PluginSettings:
         """The settings that were sent, with kept secrets and the environment filled in.
@@ -97,10 +119,10 @@ class SettingsForm:
         values: dict[str, Any] = {}
         wrong: dict[str, Text | str] = {}
         known = {one.name: one for one in self.fields}
-        values.update({name: text for name, text in {**sent.texts, **sent.secrets}.items() if name not in known})
+        values.update({name: text for name, text in {**sent.texts, **sent.secrets}.items() if _of(name) not in known})
         for one in self.fields:
             try:
-                values.update(self._value(one, sent))
+                values.update(self._value(one, sent, wrong))
             except SettingsWrong as mistake:
                 wrong.update(mistake.fields)
         try:
@@ -111,16 +133,35 @@ class SettingsForm:
             raise SettingsWrong(wrong)
         return settings
 
-    def _value(self, one: FormField, sent: Sent) -> dict[str, Any]:
+    def _value(self, one: FormField, sent: Sent, wrong: dict[str, Text | str]) -> dict[str, Any]:
         if one.name in self._overrides:
             return {one.name: self._overrides[one.name]}
         if one.kind is Kind.SECRET:
             return self._secret(one.name, sent)
+        if one.kind in (Kind.CHOICES, Kind.PICKS):
+            return {one.name: _several(one, sent)}
+        if one.kind is Kind.ROWS:
+            return {one.name: self._rows(one, sent, wrong)}
         text = sent.texts.get(one.name, "")
         # An unticked switch and an emptied list say something; any other empty field leaves the default.
-        if text.strip() or one.kind in (Kind.SWITCH, Kind.LINES):
+        if text.strip() or one.kind is Kind.SWITCH or one.kind in MANY:
             return {one.name: from_text(one, text, self._currency)}
         return {}
+
+    def _rows(self, one: FormField, sent: Sent, wrong: dict[str, Text | str]) -> list[dict[str, Any]]:
+        """The rows; what cannot be read in them is added to ``wrong``, so that the rest is looked at too."""
+        rows: list[dict[str, Any]] = []
+        for place, texts in enumerate(_sent_rows(one, sent)):
+            row = {}
+            for cell in one.columns:
+                if not texts[cell.name].strip() and cell.kind is not Kind.SWITCH:
+                    continue
+                try:
+                    row[cell.name] = from_text(cell, texts[cell.name], self._currency)
+                except SettingsWrong as mistake:
+                    wrong[f"{one.name}.{place}.{cell.name}"] = mistake.fields[cell.name]
+            rows.append(row)
+        return rows
 
     def _secret(self, name: str, sent: Sent) -> dict[str, Any]:
         given = sent.secrets.get(name, "").strip()
@@ -146,6 +187,47 @@ class SettingsForm:
         """The names of the settings that differ from what is stored."""
         before, after = {**self._stored, **self._secrets}, {**open_ones, **secrets}
         return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+
+
+MOST_ROWS = 200
+
+
+def _of(name: str) -> str:
+    """The setting that a field of the form belongs to: of ``rows.0.name`` it is ``rows``."""
+    return name.partition(".")[0]
+
+
+def _several(one: FormField, sent: Sent) -> list[str]:
+    """The ticked choices (``events.order_paid``), or what was picked in one of the fields (``skus.0``)."""
+    parts = {
+        name.removeprefix(f"{one.name}."): text.strip() for name, text in sent.texts.items() if _of(name) == one.name
+    }
+    if one.kind is Kind.CHOICES:
+        return list(parts)
+    return list(dict.fromkeys(text for text in parts.values() if text))
+
+
+def _sent_rows(one: FormField, sent: Sent) -> list[dict[str, str]]:
+    """The rows that were filled in and not taken out, in their order."""
+    rows = []
+    for place in range(MOST_ROWS):
+        texts = {cell.name: sent.texts.get(f"{one.name}.{place}.{cell.name}", "") for cell in one.columns}
+        written = any(texts[cell.name].strip() for cell in one.columns if cell.kind not in (Kind.SELECT, Kind.SWITCH))
+        if written and f"{one.name}.{place}.remove" not in sent.texts:
+            rows.append(texts)
+    return rows
+
+
+def _shown_rows(one: FormField, rows: list[dict[str, str]]) -> tuple[tuple[Shown, ...], ...]:
+    """Every row, and an empty one to write into."""
+    empty = {cell.name: to_text(cell, cell.default) for cell in one.columns}
+    return tuple(
+        tuple(
+            Shown(replace(cell, name=f"{one.name}.{place}.{cell.name}"), texts[cell.name], "", kept=False)
+            for cell in one.columns
+        )
+        for place, texts in enumerate([*rows, empty])
+    )
 
 
 def _opened(plugin: str, row: Row) -> dict[str, str]:

@@ -499,7 +499,7 @@ def is_enabled(manifest: Manifest | None, row: Row | None) -> bool:
 
 def _needed(fields: Sequence[FormField], wrong: SettingsWrong) -> Text:
     titles = {one.name: one.look.title for one in fields}
-    names = [titles.get(name, name) for name in wrong.fields]
+    names = dict.fromkeys(titles.get(name.partition(".")[0], name) for name in wrong.fields)
     return Text(lambda: str(_("These settings are missing or wrong: %(names)s", names=", ".join(map(str, names)))))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -47,11 +48,15 @@ class Secret(SecretStr):
         return self.get_secret_value()
 
 
+@dataclass(frozen=True, slots=True)
 class _Mark:
     """Marks a text as something that has a form field of its own."""
 
+    what: str
 
-URL = _Mark()
+
+URL, SKU, PRODUCT, CATEGORY = _Mark("url"), _Mark("sku"), _Mark("product"), _Mark("category")
+PICKED = (SKU, PRODUCT, CATEGORY)
 
 
 def _web_address(text: str) -> str:
@@ -63,6 +68,15 @@ def _web_address(text: str) -> str:
 
 Url = Annotated[str, AfterValidator(_web_address), URL]
 """A web address with http or https, kept as text."""
+
+SkuCode = Annotated[str, SKU]
+"""The code of a SKU of this shop; the form offers those that are there and refuses others."""
+
+ProductSlug = Annotated[str, PRODUCT]
+"""The product whose page is ``/p/<slug>``."""
+
+CategorySlug = Annotated[str, CATEGORY]
+"""The category whose page is ``/c/<slug>``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +109,9 @@ def setting(
     ``title`` is its label and ``help`` the sentence below. Without ``default`` it must be filled in before the
     plugin works. ``unit`` stands behind a number (``seconds``). ``long`` gives a text several lines.
     ``choices`` are the labels for the values of a ``Literal``. The rest are limits.
+
+    A list of rows is ``tuple[Row, ...]``, where ``Row`` is a :class:`PluginSettings` of its own, without secrets,
+    lists and rows in it. An empty row of the form counts as none.
     """
     limits: dict[str, Any] = {
         "ge": ge,
@@ -117,6 +134,14 @@ class Kind(StrEnum):
     LINES = "lines"
     MONEY = "money"
     URL = "url"
+    CHOICES = "choices"
+    PICK = "pick"
+    PICKS = "picks"
+    ROWS = "rows"
+
+
+MANY = (Kind.LINES, Kind.CHOICES, Kind.PICKS, Kind.ROWS)
+IN_ROWS = (Kind.TEXT, Kind.NUMBER, Kind.SWITCH, Kind.SELECT, Kind.MONEY, Kind.URL, Kind.PICK)
 
 
 class CannotDraw(Exception):
@@ -136,6 +161,10 @@ class FormField:
     low: int | None = None
     high: int | None = None
     longest: int | None = None
+    pick: str = ""
+    """Of what there is to pick: ``sku``, ``product`` or ``category``."""
+    columns: tuple[FormField, ...] = ()
+    """The fields of one row."""
 
 
 def fields_of(model: type[PluginSettings]) -> tuple[FormField, ...]:
@@ -151,40 +180,82 @@ def _field(name: str, info: FieldInfo) -> FormField:
     look = extra.get(LOOK) if isinstance(extra, dict) else None
     if not isinstance(look, Look):
         raise CannotDraw(f'the setting {name} needs: = setting("its label")')
-    kind, choices = _kind(name, info, look)
+    wanted, marks = _bare(info.annotation, tuple(info.metadata))
+    kind, inner, marks = _kind(name, wanted, marks, look)
     required = info.is_required()
     default = None if required else info.get_default(call_default_factory=True)
     low, high, longest = (_limit(info, limit) for limit in ("ge", "le", "max_length"))
-    return FormField(name, kind, look, required, default, choices, low, high, longest)
+    return FormField(
+        name=name,
+        kind=kind,
+        look=look,
+        required=required,
+        default=default,
+        choices=_choices(inner, look) if kind in (Kind.SELECT, Kind.CHOICES) else (),
+        low=low,
+        high=high,
+        longest=longest,
+        pick=next((mark.what for mark in PICKED if mark in marks), ""),
+        columns=_columns(name, inner) if kind is Kind.ROWS else (),
+    )
 
 
 def _limit(info: FieldInfo, limit: str) -> int | None:
     return next((getattr(one, limit) for one in info.metadata if getattr(one, limit, None) is not None), None)
 
 
-def _kind(name: str, info: FieldInfo, look: Look) -> tuple[Kind, tuple[tuple[str, Text | str], ...]]:
-    wanted = _without_none(info.annotation)
-    if get_origin(wanted) is Literal:
-        labels = look.choices or {}
-        return Kind.SELECT, tuple((str(value), labels.get(str(value), str(value))) for value in get_args(wanted))
-    if wanted is str:
-        if URL in info.metadata:
-            return Kind.URL, ()
-        return (Kind.LONG if look.long else Kind.TEXT), ()
-    if get_origin(wanted) in (tuple, list) and get_args(wanted)[0] is str:
-        return Kind.LINES, ()
+def _kind(name: str, wanted: Any, marks: tuple[Any, ...], look: Look) -> tuple[Kind, Any, tuple[Any, ...]]:
+    """The kind of field, and for lists what they are of."""
+    if get_origin(wanted) in (tuple, list):
+        inner, inner_marks = _bare(get_args(wanted)[0], ())
+        kind = _kind_of_list(inner, inner_marks)
+        if kind is not None:
+            return kind, inner, inner_marks
+    elif get_origin(wanted) is Literal:
+        return Kind.SELECT, wanted, marks
+    elif wanted is str:
+        if any(mark in marks for mark in PICKED):
+            return Kind.PICK, wanted, marks
+        return (Kind.URL if URL in marks else Kind.LONG if look.long else Kind.TEXT), wanted, marks
     kinds: dict[Any, Kind] = {Secret: Kind.SECRET, bool: Kind.SWITCH, int: Kind.NUMBER, Money: Kind.MONEY}
     if wanted not in kinds:
-        raise CannotDraw(f"the setting {name} has a type that no form field fits: {info.annotation}")
-    return kinds[wanted], ()
+        raise CannotDraw(f"the setting {name} has a type that no form field fits: {wanted}")
+    return kinds[wanted], wanted, marks
 
 
-def _without_none(annotation: Any) -> Any:
+def _kind_of_list(inner: Any, marks: tuple[Any, ...]) -> Kind | None:
+    if inner is str:
+        return Kind.PICKS if any(mark in marks for mark in PICKED) else Kind.LINES
+    if get_origin(inner) is Literal:
+        return Kind.CHOICES
+    return Kind.ROWS if isinstance(inner, type) and issubclass(inner, PluginSettings) else None
+
+
+def _choices(literal: Any, look: Look) -> tuple[tuple[str, Text | str], ...]:
+    labels = look.choices or {}
+    return tuple((str(value), labels.get(str(value), str(value))) for value in get_args(literal))
+
+
+def _columns(name: str, row: type[PluginSettings]) -> tuple[FormField, ...]:
+    columns = fields_of(row)
+    strange = next((one for one in columns if one.kind not in IN_ROWS), None)
+    if strange is not None:
+        raise CannotDraw(f"the setting {name}: {strange.name} cannot stand in a row")
+    if all(one.kind in (Kind.SELECT, Kind.SWITCH) for one in columns):
+        raise CannotDraw(f"the setting {name}: a row needs something to write, or nobody can leave it empty")
+    return columns
+
+
+def _bare(annotation: Any, marks: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+    """The type without ``None`` and without what was noted beside it, and these notes."""
     if get_origin(annotation) in (Union, UnionType):
         left = [one for one in get_args(annotation) if one is not NoneType]
         if len(left) == 1:
-            return left[0]
-    return annotation
+            return _bare(left[0], marks)
+    if get_origin(annotation) is Annotated:
+        bare, *notes = get_args(annotation)
+        return _bare(bare, (*marks, *notes))
+    return annotation, marks
 
 
 # -- values -----------------------------------------------------------------------------
@@ -206,7 +277,14 @@ def built(model: type[PluginSettings], values: Mapping[str, Any]) -> PluginSetti
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        raise SettingsWrong({str(one["loc"][0]) if one["loc"] else "": _words(one) for one in error.errors()}) from None
+        raise SettingsWrong({_where(one["loc"]): _words(one) for one in error.errors()}) from None
+
+
+def _where(place: tuple[int | str, ...]) -> str:
+    """``rows.0.name`` for a field of a row, as in the form; else the name of the setting."""
+    if len(place) > 2 and isinstance(place[1], int):
+        return ".".join(str(part) for part in place[:3])
+    return str(place[0]) if place else ""
 
 
 class CannotUpgrade(Exception):
@@ -270,12 +348,25 @@ def from_text(field: FormField, text: str, currency: str) -> Any:
             return text.lower() in ("on", "true", "yes", "1")
         case Kind.LINES:
             return [line.strip() for line in text.splitlines() if line.strip()]
+        case Kind.CHOICES | Kind.PICKS:
+            return [one.strip() for one in text.replace(",", "\n").splitlines() if one.strip()]
+        case Kind.ROWS:
+            return _rows_from_json(field, text)
         case Kind.MONEY:
             try:
                 return Money.parse(text, currency)
             except ValueError:
                 raise SettingsWrong({field.name: _("Write an amount such as 19.90")}) from None
     return text
+
+
+def _rows_from_json(field: FormField, text: str) -> list[Any]:
+    """Only the environment says rows like this."""
+    try:
+        rows = json.loads(text)
+    except ValueError:
+        raise SettingsWrong({field.name: _("Write the rows as JSON.")}) from None
+    return rows if isinstance(rows, list) else [rows]
 
 
 def to_text(field: FormField, value: Any) -> str:
@@ -285,11 +376,18 @@ def to_text(field: FormField, value: Any) -> str:
     match field.kind:
         case Kind.SWITCH:
             return "on" if value else ""
-        case Kind.LINES:
+        case Kind.LINES | Kind.CHOICES | Kind.PICKS:
             return "\n".join(value)
+        case Kind.ROWS:
+            return json.dumps(rows_of(field, value), ensure_ascii=False)
         case Kind.MONEY:
             return Money(**value).plain() if isinstance(value, dict) else str(value.plain())
     return str(value)
+
+
+def rows_of(field: FormField, value: Any) -> list[dict[str, Any]]:
+    """The rows of a setting as they are stored."""
+    return [one if isinstance(one, dict) else to_store(field.columns, one)[0] for one in value or ()]
 
 
 def to_store(fields: tuple[FormField, ...], settings: PluginSettings) -> tuple[dict[str, Any], dict[str, str]]:
@@ -304,7 +402,9 @@ def to_store(fields: tuple[FormField, ...], settings: PluginSettings) -> tuple[d
             secret[field.name] = value.reveal()
         elif field.kind is Kind.MONEY:
             open_ones[field.name] = {"amount": value.amount, "currency": value.currency}
-        elif field.kind is Kind.LINES:
+        elif field.kind is Kind.ROWS:
+            open_ones[field.name] = rows_of(field, value)
+        elif field.kind in MANY:
             open_ones[field.name] = list(value)
         else:
             open_ones[field.name] = value
