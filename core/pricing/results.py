@@ -27,6 +27,15 @@ SELECT used.key, max(o.currency) AS currency,
 FROM used JOIN orders_order o ON o.id = used.order_id GROUP BY used.key
 """
 
+CODE_USES = """
+SELECT adjustment.code, count(DISTINCT o.id) AS orders
+FROM orders_adjustment adjustment JOIN orders_order o ON o.id = adjustment.order_id
+JOIN shops_shop shop ON shop.id = o.shop_id
+WHERE shop.code = $1 AND adjustment.promotion = $2 AND adjustment.key = $3 AND adjustment.code <> ''
+  AND (o.paid_at IS NOT NULL OR (o.payment_state = 'unpaid' AND o.fulfilment_state = 'reserved'))
+GROUP BY adjustment.code
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class PromotionResult:
@@ -62,3 +71,9 @@ async def promotion_results(shop: str, promotion: str, keys: list[str] | None = 
         )
         for row in rows
     }
+
+
+async def promotion_code_uses(shop: str, promotion: str, key: str) -> dict[str, int]:
+    """How many orders each entered code was used in, as buyers typed it; those that ended unpaid do not count."""
+    rows = await db.fetch(CODE_USES, shop, promotion, key)
+    return {row["code"]: row["orders"] for row in rows}
