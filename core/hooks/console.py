@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -15,12 +16,14 @@ from core.audit import service as audit
 from core.hooks import picks, store
 from core.hooks import runtime as runtimes
 from core.hooks.answers import Check, CheckResult
+from core.hooks.folder import digest
 from core.hooks.form import Sent, SettingsForm
 from core.hooks.manager import Loaded, State
 from core.hooks.manifest import KINDS
 from core.hooks.runtime import Runtime, is_enabled
 from core.hooks.settings import CannotDraw, PluginSettings, SettingsWrong
 from core.hooks.store import Row
+from core.shops import service as shops
 from core.web.errors import NotFound
 from core.web.flash import flash
 from core.web.forms import read_form
@@ -47,6 +50,11 @@ KIND_TITLES: dict[str, Text] = {
     "channels": _("Sales channels"),
     "bridges": _("Bridges"),
     "apps": _("More"),
+}
+SOURCES: dict[str, Text] = {
+    "shop": _("Came with the shop"),
+    "folder": _("Folder of the merchant"),
+    "package": _("Installed package"),
 }
 PERMISSION_TITLES: dict[str, Text] = {
     "network": _("Calls other servers"),
@@ -84,12 +92,14 @@ PREFIXES = {"texts": "set_", "secrets": "secret_", "forget": "forget_"}
 
 @get("/plugins", opt={"who": "staff:plugins.read"})
 async def plugin_list(request: Request[Any, Any, Any]) -> Page:
+    if not runtimes.current().safe_mode:
+        await runtimes.current().look_around()
     return await _list(request)
 
 
 async def _list(request: Request[Any, Any, Any], problem: Text | str = "", status: int = 200) -> Page:
     plugins = runtimes.current()
-    groups = [(KIND_TITLES[kind], [one for one in plugins.plugins if one.id.split(".")[0] == kind]) for kind in KINDS]
+    groups = [(KIND_TITLES[kind], [one for one in plugins.plugins if _kind(one.id) == kind]) for kind in KINDS]
     context = {
         "groups": [(title, members) for title, members in groups if members],
         "states": STATES,
@@ -99,6 +109,12 @@ async def _list(request: Request[Any, Any, Any], problem: Text | str = "", statu
         "may_change": request.state.session.may("plugins.edit"),
     }
     return page(request, "hooks/list.html", context, status=status)
+
+
+def _kind(plugin: str) -> str:
+    """What cannot even say its kind stands with the rest."""
+    kind = plugin.split(".")[0]
+    return kind if kind in KINDS else "apps"
 
 
 def words(by_locale: Mapping[str, str]) -> str:
@@ -148,7 +164,12 @@ async def _page(
     context = {
         "plugin": loaded,
         "manifest": manifest,
-        "kind": KIND_TITLES[loaded.id.split(".")[0]],
+        "kind": KIND_TITLES[_kind(loaded.id)],
+        "source": SOURCES[loaded.source],
+        "digest": await asyncio.to_thread(digest, loaded.folder) if loaded.module else "",
+        "hosts": [one for one in runtimes.current().hosts(loaded.id) if one.failures],
+        "shops": await shops.all_shops(),
+        "is_off_in": partial(runtimes.current().is_off_in, loaded.id),
         "permissions": [PERMISSION_TITLES[name] for name in manifest.permissions] if manifest else [],
         "state": STATES[loaded.state],
         "enabled": is_enabled(manifest, await _row(loaded.id)),
@@ -219,6 +240,25 @@ async def _note(
 
 def _address(plugin: str) -> str:
     return f"/admin/plugins/{plugin}"
+
+
+class PostedShops(msgspec.Struct):
+    on: dict[str, str] = {}
+
+
+@post("/plugins/{plugin:str}/shops", opt={"who": "staff:plugins.edit", "fresh": True})
+async def set_shops(request: Request[Any, Any, Any], plugin: FromPath[str]) -> Response[Any]:
+    _loaded(plugin)
+    on = (await read_form(request, PostedShops, gather={"on": "shop_"})).on
+    off = [shop for shop in await shops.all_shops() if str(shop.id) not in on]
+
+    async def write(tx: db.Tx) -> None:
+        await store.switch_off_in(tx, plugin, [shop.id for shop in off])
+        await _note(tx, request, "plugin.shops_set", plugin, {"off": [shop.code for shop in off]})
+
+    await db.transaction(write)
+    await runtimes.current().refresh()
+    return flash(see_other(_address(plugin)), _("Saved, and in use from now on."))
 
 
 # -- settings ---------------------------------------------------------------------------
@@ -297,7 +337,7 @@ async def _save(
     changed = form.changed(open_ones, secrets)
 
     async def write(tx: db.Tx) -> None:
-        await store.save(tx, loaded.id, True, open_ones, secrets)
+        await store.save(tx, loaded.id, True, open_ones, secrets, form.model.settings_version)
         await _note(tx, request, "plugin.settings_saved", loaded.id, {"changed": changed})
 
     await db.transaction(write)
@@ -308,4 +348,4 @@ async def _save(
     return flash(see_other(_address(loaded.id)), after.reason or _("Saved."), "warning")
 
 
-ROUTES = (plugin_list, plugin_page, enable, disable, save_or_test)
+ROUTES = (plugin_list, plugin_page, enable, disable, set_shops, save_or_test)

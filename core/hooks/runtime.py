@@ -21,7 +21,7 @@ from core.hooks import specs as the_specs
 from core.hooks.context import PluginContext
 from core.hooks.database import PluginDb
 from core.hooks.folder import check_folder, digest
-from core.hooks.http import AllowedHosts, PluginHttp
+from core.hooks.http import AllowedHosts, HostState, PluginHttp
 from core.hooks.manager import ASK_SECONDS, Delivered, Failures, Loaded, Manager, NotReady, State, TwoOwners
 from core.hooks.manifest import FALLBACK, Installed, Manifest, discover
 from core.hooks.pages import Mounted, mount
@@ -308,9 +308,10 @@ class Runtime:
     def context_to_try(self, id: str, settings: PluginSettings) -> PluginContext[Any]:
         """A context with settings that are not saved yet, for the Test button."""
         loaded = self.plugin(id)
-        if loaded.manifest is None or loaded.plugin is None:
+        if loaded.manifest is None:
             raise KeyError(id)
-        return self._context_with(id, loaded.manifest, settings, self.facts, loaded.plugin.jobs)
+        jobs = loaded.plugin.jobs if loaded.plugin else ()
+        return self._context_with(id, loaded.manifest, settings, self.facts, jobs)
 
     def _context_with(
         self, id: str, manifest: Manifest, settings: Any, facts: Facts, jobs: Sequence[PluginJob]
@@ -397,6 +398,10 @@ class Runtime:
     def form_hosts(self) -> tuple[str, ...]:
         """Where the pages' content policy lets forms go: the gateways of the active payment methods."""
         return tuple(sorted({host for method in self.payment_methods.values() for host in method.form_hosts}))
+
+    def hosts(self, plugin: str) -> list[HostState]:
+        """The servers this plugin called from this process, and which of them are left alone just now."""
+        return self._clients[plugin].hosts() if plugin in self._clients else []
 
     def is_off_in(self, plugin: str, shop: int | str | None) -> bool:
         """Whether a plugin that is on is off in this shop, given by its id or its code."""
