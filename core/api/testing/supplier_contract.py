@@ -235,11 +235,15 @@ class SupplierContract(CallbackContract):
         async for fault in self.lost_answers(machine, other_side):
             purchase = self.purchase(other_side)
             with fault:
-                answer = await self.outcome(supplier.purchase(purchase), SupplierUnavailable, machine=machine)
-            assert other_side.sales(purchase.ref) <= (1 if fault.acts else 0), f"{fault}: it was bought twice"
+                answer = await self.outcome(supplier.purchase(purchase), SupplierUnavailable, NotSent, machine=machine)
+            sold = other_side.sales(purchase.ref)
+            assert sold <= (1 if fault.acts else 0), f"{fault}: it was bought twice"
             waits = isinstance(answer, PurchaseAnswer) and answer.state is PurchaseState.WAITING
+            # who asks something else first may know for certain that the order was never sent
+            never_sent = isinstance(answer, NotSent) and not sold
             if fault.was_met:
-                assert waits or isinstance(answer, SupplierUnavailable), f"{fault}: it makes {answer!r} of it"
+                told = waits or never_sent or isinstance(answer, SupplierUnavailable)
+                assert told, f"{fault}: it makes {answer!r} of it"
             if other_side.asks:
                 await self._ask_about(supplier, machine, other_side, purchase, str(fault))
 
