@@ -33,8 +33,8 @@ async def check(shop: Shop, quote: Quote, buyer: Buyer, answers: Mapping[str, st
     """
     order = _order(shop, quote, buyer, answers)
     try:
-        await runtime.current().ask("check_order", order=order)
-        verdict = await assess.assess(order, shop.settings)
+        await runtime.current().ask("check_order", shop.id, order=order)
+        verdict = await assess.assess(order, shop)
         if verdict.decision is Decision.REFUSE:
             raise NotTrusted
         return verdict

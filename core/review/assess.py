@@ -13,7 +13,7 @@ from core.hooks import runtime
 from core.hooks.views import OrderToCheck
 from core.orders.history import telling_address
 from core.review.risk import Action, Evidence, RiskRule
-from core.shops.service import ShopSettings
+from core.shops.service import Shop, ShopSettings
 from core.web.i18n import _, kept
 
 SECONDS = 2.0
@@ -68,9 +68,9 @@ class Verdict:
 NOTHING_FOUND = Verdict(Decision.ALLOW)
 
 
-async def assess(order: OrderToCheck, settings: ShopSettings) -> Verdict:
+async def assess(order: OrderToCheck, shop: Shop) -> Verdict:
     """What all rules together say. A rule that fails or is too slow asks for a review."""
-    rules: Mapping[str, RiskRule] = runtime.current().risk_rules
+    rules: Mapping[str, RiskRule] = runtime.current().risk_rules_in(shop.id)
     if not rules:
         return NOTHING_FOUND
     asked = [asyncio.create_task(_ask(rule, order)) for rule in rules.values()]
@@ -81,7 +81,7 @@ async def assess(order: OrderToCheck, settings: ShopSettings) -> Verdict:
     finally:
         for task in asked:
             task.cancel()
-    return weigh([finding for findings in answers for finding in findings], settings)
+    return weigh([finding for findings in answers for finding in findings], shop.settings)
 
 
 def weigh(findings: Sequence[Finding], settings: ShopSettings) -> Verdict:

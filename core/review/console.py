@@ -47,6 +47,9 @@ RESOLUTIONS: dict[str, Text] = {
     "failed": _("it did not go back"),
     "approved": _("let go"),
     "refused": _("refused"),
+    "sold": _("it was sold"),
+    "unsold": _("it was not sold"),
+    "accepted": _("accepted"),
 }
 WHOSE: dict[str, Text] = {"mine": _("Mine"), "free": _("Nobody's")}
 
@@ -190,10 +193,15 @@ async def _rules(
     request: Request[Any, Any, Any], errors: dict[str, Any], kept: dict[str, Any], status: int = 200
 ) -> Response[str]:
     shop = await shops.by_id(_visit(request).shop.id)
-    delivered = runtime.current().delivered("register_risk_rules")
+    plugins = runtime.current()
+    on = plugins.risk_rules_in(shop.id)
     form = {"risk_review": shop.settings.risk_review, "risk_refuse": shop.settings.risk_refuse, **kept}
     context = {
-        "rules": [(key, one.item.title, one.plugin) for key, one in sorted(delivered.items())],
+        "rules": [
+            (key, one.item.title, one.plugin)
+            for key, one in sorted(plugins.delivered("register_risk_rules").items())
+            if key in on
+        ],
         "lately": await the_queue.lately(shop.id),
         "form": form,
         "errors": errors,

@@ -22,6 +22,11 @@ KINDS = (
     "job_failed",
     "risk",
     "statement",
+    "purchase_failed",
+    "purchase_unknown",
+    "purchase_odd",
+    "by_hand",
+    "cost_jump",
 )
 
 

@@ -1,0 +1,34 @@
+"""Block and allow lists, hosting networks and proxies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from core.api import Act, Nav, Pages, Plugin, PluginContext, PluginJob, RiskRule, _, hookimpl
+from plugins.risk.network import console, lists
+from plugins.risk.network.rule import Network
+from plugins.risk.network.settings import Settings
+
+
+class NetworkPlugin(Plugin):
+    Settings = Settings
+    pages = Pages(
+        console=console.ROUTES,
+        acts=[
+            Act("risk.network.read", _("See the block list"), ("manager", "support"), whole_server=True),
+            Act("risk.network.edit", _("Block and allow buyers"), ("manager", "support"), whole_server=True),
+        ],
+        nav=[Nav(_("Block list"), console.HERE, "ban", group="sales", right="risk.network.read", order=115)],
+    )
+    jobs = (
+        PluginJob("fetch", lists.fetch),
+        PluginJob("refresh", lists.refresh, every=600),
+    )
+
+    @hookimpl
+    def register_risk_rules(self, ctx: PluginContext[Any]) -> Sequence[RiskRule]:
+        return [Network(ctx)]
+
+
+plugin = NetworkPlugin()

@@ -1,0 +1,137 @@
+"""The page of the lists."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.params import FromPath
+
+from core.api import FormError, Upload, _, flash, page, plugin_context, read_form, see_other
+from plugins.risk.network import lists
+
+HERE = "/admin/x/risk.network"
+MOST_BYTES = 5_000_000
+AnyRequest = Request[Any, Any, Any]
+Line = Annotated[str, msgspec.Meta(max_length=300, extra={"strip": True})]
+
+KINDS = {
+    "hosting": _("Hosting networks"),
+    "proxy": _("Proxies"),
+    "bad": _("Addresses of bad repute"),
+}
+ENTRY_KINDS = {
+    "contact": _("Contact"),
+    "domain": _("Mail domain"),
+    "network": _("Address or network"),
+}
+
+
+class Entry(msgspec.Struct):
+    act: Literal["block", "allow"]
+    value: Annotated[Line, msgspec.Meta(min_length=1, max_length=254)]
+    note: Line = ""
+
+
+class NewList(msgspec.Struct):
+    name: Annotated[Line, msgspec.Meta(min_length=1, max_length=120)]
+    kind: Literal["hosting", "proxy", "bad"]
+    url: Line = ""
+    file: Upload | None = None
+
+
+class Asked(msgspec.Struct):
+    contact: Line = ""
+    ip: Line = ""
+
+
+@get("/", opt={"who": "staff:risk.network.read"})
+async def overview(request: AnyRequest) -> Response[Any]:
+    return await _overview(request)
+
+
+async def _overview(
+    request: AnyRequest, errors: Any = None, kept: Any = None, found: Any = None, status: int = 200
+) -> Response[Any]:
+    ctx = plugin_context(request)
+    context = {
+        "entries": await lists.entries(ctx),
+        "lists": await lists.lists(ctx),
+        "kinds": KINDS,
+        "entry_kinds": ENTRY_KINDS,
+        "settings": ctx.settings,
+        "errors": errors or {},
+        "kept": kept or {},
+        "found": found,
+        "here": HERE,
+    }
+    return page(request, "risk.network/overview.html", context, status=status)
+
+
+@post("/entries", opt={"who": "staff:risk.network.edit"})
+async def add_entry(request: AnyRequest) -> Response[Any]:
+    kept: dict[str, Any] = {}
+    try:
+        form = await read_form(request, Entry)
+        kept = msgspec.to_builtins(form)
+        await lists.add(plugin_context(request), form.act, form.value, form.note)
+    except FormError as error:
+        return await _overview(request, error.fields, error.kept or kept, status=422)
+    return flash(see_other(HERE), _("Written down. It counts from the next order on."))
+
+
+@post("/entries/{entry_id:int}/remove", opt={"who": "staff:risk.network.edit"})
+async def remove_entry(request: AnyRequest, entry_id: FromPath[int]) -> Response[Any]:
+    await lists.remove(plugin_context(request), entry_id)
+    return flash(see_other(HERE), _("Removed."))
+
+
+@post("/look", opt={"who": "staff:risk.network.read"})
+async def look(request: AnyRequest) -> Response[Any]:
+    try:
+        form = await read_form(request, Asked)
+    except FormError as error:
+        return await _overview(request, error.fields, error.kept, status=422)
+    if form.ip:
+        try:
+            lists.ends(form.ip)
+        except ValueError:
+            wrong = {"ip": _("Write an address such as 203.0.113.7")}
+            return await _overview(request, wrong, msgspec.to_builtins(form), status=422)
+    first = str(lists.ends(form.ip)[0]) if form.ip else ""
+    found = await lists.look_up(plugin_context(request), form.contact.lower(), first)
+    return await _overview(request, kept=msgspec.to_builtins(form), found=found)
+
+
+@post("/lists", opt={"who": "staff:risk.network.edit", "max_body": MOST_BYTES})
+async def add_list(request: AnyRequest) -> Response[Any]:
+    try:
+        form = await read_form(request, NewList)
+    except FormError as error:
+        return await _overview(request, error.fields, error.kept, status=422)
+    ctx = plugin_context(request)
+    if form.url.startswith(("https://", "http://")):
+        await lists.add_by_address(ctx, form.name, form.kind, form.url)
+        return flash(see_other(HERE), _("It is being fetched; look again in a moment."))
+    if form.file is None or form.url:
+        wrong = {"url": _("Write an address that begins with https://, or choose a file.")}
+        return await _overview(request, wrong, {"name": form.name, "kind": form.kind, "url": form.url}, status=422)
+    found = await lists.add_file(ctx, form.name, form.kind, form.file.file.read().decode("utf-8", "replace"))
+    said = _("%(ranges)d ranges, %(left_out)d lines left out.", ranges=len(found.ranges), left_out=found.left_out)
+    return flash(see_other(HERE), said)
+
+
+@post("/lists/{list_id:int}/remove", opt={"who": "staff:risk.network.edit"})
+async def remove_list(request: AnyRequest, list_id: FromPath[int]) -> Response[Any]:
+    await lists.drop(plugin_context(request), list_id)
+    return flash(see_other(HERE), _("Removed."))
+
+
+@post("/lists/{list_id:int}/fetch", opt={"who": "staff:risk.network.edit"})
+async def fetch_list(request: AnyRequest, list_id: FromPath[int]) -> Response[Any]:
+    await lists.fetch_again(plugin_context(request), list_id)
+    return flash(see_other(HERE), _("It is being fetched; look again in a moment."))
+
+
+ROUTES = (overview, add_entry, remove_entry, look, add_list, remove_list, fetch_list)
