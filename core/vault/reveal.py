@@ -33,12 +33,14 @@ JOIN vault_batch batch ON batch.id = code.batch_id JOIN catalog_sku sku ON sku.i
 # Asked by two at once, the row decides; asked twice at once by one, both answers carry it.
 # These are the parts of a WITH: the order ($1) shown to a session ($2, its $3 address and $4 agent) now ($6), where
 # $5 is the shop's burn_hours: so long after its first showing a code is erased, 0 for never; a SKU may say otherwise.
-# The try is counted in bucket $7 and window $8; after $9 of them nothing is shown.
+# The try is counted in bucket $7 and window $8; after $9 of them nothing is shown. Staff not seen since $10 has to
+# sign in again.
 SHOWING = f"""
 mine AS (
     SELECT orders_order.id FROM orders_order
     JOIN orders_access ON orders_access.order_id = orders_order.id AND orders_access.session_hash = $2
     JOIN people_session ON people_session.id_hash = $2 AND people_session.expires_at > $6
+        AND (people_session.kind = 'buyer' OR people_session.seen_at > $10)
     WHERE orders_order.ref = $1
 ), tried AS (
     INSERT INTO web_limit AS l (bucket, window_start, hits) SELECT $7, $8, 1 FROM mine

@@ -8,8 +8,11 @@ import pytest
 
 from core import clock, db
 from core.checkout.place import TOKEN_PURPOSE
+from core.ids import token_hash
 from core.orders import service as orders
+from core.people.sessions import IDLE
 from core.vault.cipher import open_secret
+from tests import stocked
 from tests.storefront.buyer import CODE, MUSIC, Buyer, alarms, counts, facts, heading
 from tests.storefront.conftest import NewBuyer
 
@@ -49,6 +52,21 @@ async def test_reveal_shows_and_writes_down(buyer: Buyer, stock: Any) -> None:
     assert all(CODE.fullmatch(code) for code in codes)
     assert (await facts(order))["reveals"] == 2
     assert not CODE.search((await buyer.get(order)).text)
+
+
+async def test_staff_away_too_long_sees_no_codes_of_their_own_either(buyer: Buyer, stock: Any) -> None:
+    """A browser signed in to the console and left alone shows nothing, though its session has not ended yet."""
+    order = await buyer.bought()
+    staff = await stocked.staff_member()
+    mine = token_hash(buyer.http.cookies["vs"])
+    as_staff = "UPDATE people_session SET kind = 'staff', staff_id = $2, seen_at = $3 WHERE id_hash = $1"
+    away = clock.now() - IDLE["staff"]
+    await db.execute(as_staff, mine, staff, away - timedelta(seconds=1))
+    answer = await buyer.http.post(f"{order}/reveal", headers={"x-csrf-token": buyer.csrf})
+    assert answer.status_code != 200 and not CODE.search(answer.text)
+    assert (await facts(order))["reveals"] == 0
+    await db.execute(as_staff, mine, staff, away + timedelta(minutes=5))
+    assert len(await buyer.reveal(order)) == 1
 
 
 async def test_without_javascript_the_shown_codes_go_by_themselves(buyer: Buyer, stock: Any) -> None:
