@@ -20,6 +20,7 @@ from core.checkout.channel import (
     Seller,
     Shelf,
     Wish,
+    WrongWish,
 )
 from core.db import ddl_migration
 from core.hooks.answers import Check, CheckResult, Refusal
@@ -243,6 +244,7 @@ __all__ = [
     "Url",
     "Visit",
     "Wish",
+    "WrongWish",
     "_",
     "csv_text",
     "ddl_migration",

@@ -31,7 +31,11 @@ class ForgedCall(Exception):
 
 
 class NotForSale(Refused):
-    """This SKU is not there, not on sale, or not in such a quantity. Nothing was changed."""
+    """This SKU is not there, or not on sale. Nothing was changed."""
+
+
+class WrongWish(Refused):
+    """It is not sold in such a quantity, or the answers do not fit its questions. Nothing was changed."""
 
 
 class NothingLeft(Refused):
@@ -201,15 +205,19 @@ class Seller(Protocol):
 
         Asked again with the same ``reference`` it gives the same order, whatever else is asked.
 
-        :raises NotForSale: no such SKU, or not in that quantity.
+        :raises NotForSale: no such SKU, or it is not on sale.
+        :raises WrongWish: not in that quantity, or not with those answers; the text is for people.
         :raises NothingLeft: not enough in stock.
         :raises BalanceTooSmall: the partner has to put money in first.
-        :raises Refused: the answers do not fit; the text is for people.
         """
         ...
 
     async def sale(self, partner: Partner, sale_id: int) -> Sale | None:
         """An order of this partner. Asking for somebody else's gives None and leaves an alarm."""
+        ...
+
+    async def sale_of(self, partner: Partner, reference: str) -> Sale | None:
+        """The order of this partner with that number of its own."""
         ...
 
     async def goods(self, partner: Partner, sale: Sale) -> tuple[str, ...]:

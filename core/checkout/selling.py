@@ -21,6 +21,7 @@ from core.checkout.channel import (
     SaleState,
     Shelf,
     Wish,
+    WrongWish,
 )
 from core.checkout.place import LOOKS_BEFORE_SOLD_OUT, Buyer, Chosen, Placed, enough_free, lock_key, place_in
 from core.checkout.settle import settle_in
@@ -99,7 +100,7 @@ class Counter:
         return await wares.one(self.shop.id, partner, self.base_url, product_id)
 
     async def sell(self, partner: Partner, wish: Wish) -> Sale:
-        before = await self._sale_of(partner, wish.reference)
+        before = await self.sale_of(partner, wish.reference)
         if before is not None:
             return before
         keys.current().check_opens_codes()
@@ -117,7 +118,7 @@ class Counter:
             crash_point("selling.sold")
             await ring(*jobs)
             break
-        sale = await self._sale_of(partner, wish.reference)
+        sale = await self.sale_of(partner, wish.reference)
         assert sale is not None  # noqa: S101 - it was sold just now
         await bell.ring(f"order:{sale.ref}", "sold")
         return sale
@@ -130,9 +131,9 @@ class Counter:
             raise NotForSale(_("This item is not on sale any more."), "sku")
         try:
             listed = await quote(self.shop.id, [Item(code, wish.quantity)])
+            answers = check_answers(listed.lines[0].sku.buyer_fields, dict(wish.answers), self.shop.locale)
         except Refused as refused:
-            raise NotForSale(refused.text, refused.field) from None
-        answers = check_answers(listed.lines[0].sku.buyer_fields, dict(wish.answers), self.shop.locale)
+            raise (NotForSale if refused.field == "sku" else WrongWish)(refused.text, refused.field) from None
         return listed, answers
 
     async def sale(self, partner: Partner, sale_id: int) -> Sale | None:
@@ -143,7 +144,7 @@ class Counter:
             await db.transaction(_alarm, self, partner, row["ref"])
         return None
 
-    async def _sale_of(self, partner: Partner, reference: str) -> Sale | None:
+    async def sale_of(self, partner: Partner, reference: str) -> Sale | None:
         row = await db.fetchrow(SALE + "WHERE bought.partner_id = $1 AND bought.reference = $2", partner.id, reference)
         return _sale(row) if row else None
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpcore
 import httpx
@@ -97,8 +98,9 @@ class PluginHttp:
         """No call takes longer than this, whatever the plugin asks for."""
         self._plugin = plugin
         self._may_call = may_call
+        self._allowed = allowed or AllowedHosts()
         self._client = httpx.AsyncClient(
-            transport=_Transport(allowed or AllowedHosts()),
+            transport=_Transport(self._allowed),
             trust_env=False,
             follow_redirects=False,
             headers={"User-Agent": "vouchsafe", "Accept-Encoding": "gzip"},
@@ -183,6 +185,26 @@ class PluginHttp:
             HostState(host, one.failures, one.closed_until if one.closed_until and one.closed_until > now else None)
             for host, one in sorted(self._breakers.items())
         ]
+
+    def may_reach(self, url: str) -> bool:
+        """Whether an address that somebody gave us could be called: not when it is private, or none at all.
+
+        A name is only resolved, and looked at again, when it is called.
+        """
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            return False
+        host = parts.hostname or ""
+        if parts.scheme not in ("http", "https") or parts.username:
+            return False
+        if host == "localhost" or host.endswith(".localhost"):
+            return self._allowed.allows(host, "127.0.0.1")
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            return "." in host
+        return self._allowed.allows(host, host)
 
     async def close(self) -> None:
         """Called by the shop when the process ends."""

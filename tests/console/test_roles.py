@@ -15,7 +15,7 @@ from server import with_plugins
 from tests import console
 from tests.console import everything, signed_in
 
-OWNERS_ALONE = {"backups.manage", "keys.manage", "plugins.edit", "staff.manage"}
+OWNERS_ALONE = {"backups.manage", "keys.manage", "partners.edit", "plugins.edit", "staff.manage"}
 OPEN = {"/admin/setup", "/admin/sign-in", "/admin/sign-in/passkey", "/admin/welcome/{purpose:str}"}
 """What stands before the sign-in."""
 
