@@ -8,7 +8,9 @@ transaction is rolled back.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
+import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -138,7 +140,8 @@ async def _migrate(tx: db.Tx, plugin: str, wanted: Sequence[Step]) -> None:
 async def _run(step: Step) -> None:
     manager = await step.module.forwards()
     try:
-        await manager.run()
+        with contextlib.redirect_stdout(io.StringIO()):  # Piccolo talks
+            await manager.run()
     except Exception as error:
         words = str(error).splitlines()
         raise BadMigration(f"{step.file}: {words[0] if words else type(error).__name__}") from error

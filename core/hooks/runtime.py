@@ -157,21 +157,24 @@ class Runtime:
             key_is_back = self._without_key and keys.current().is_unlocked()
             if facts in (self._now.facts, self._refused) and not key_is_back and not self._again:
                 return False
-            self._without_key = self._again = False
-            try:
-                self._exchange(await self._load(facts, await store.rows()))
-            except TwoOwners as clash:
-                self._refused = facts
-                log.error("plugins stay as they were: %s", clash)
-                return False
-            return True
+            return await self._load_anew(facts)
 
     async def look_around(self) -> None:
         """Load anew when the files of a plugin were put here or taken away."""
         async with self._looking:
             known = [(one.id, one.manifest, one.folder) for one in self.plugins if one.module]
             if known != [(one.id, one.manifest, one.folder) for one in self._found()]:
-                self._exchange(await self._load(await store.facts(), await store.rows()))
+                await self._load_anew(await store.facts())
+
+    async def _load_anew(self, facts: Facts) -> bool:
+        self._without_key = self._again = False
+        try:
+            self._exchange(await self._load(facts, await store.rows()))
+        except TwoOwners as clash:
+            self._refused = facts
+            log.error("plugins stay as they were: %s", clash)
+            return False
+        return True
 
     def _exchange(self, new: _Working) -> None:
         found = self._now.manager.plugins.keys()
