@@ -75,13 +75,17 @@ async def approve(shop_id: int, ref: str, note: str, who: Who) -> list[int]:
 
 async def _approve(tx: Tx, shop_id: int, ref: str, note: str, who: Who) -> list[int]:
     order, item = await _held(tx, shop_id, ref, who)
+    return await let_go(tx, order, item, note, who)
+
+
+async def let_go(tx: Tx, order: Any, item: Any, note: str, who: Who) -> list[int]:
+    """Approve a locked order."""
     await tx.execute("UPDATE orders_order SET held = false WHERE id = $1", order["id"])
     await _decide(tx, order, item, "approved", note, who)
     if order["payment_state"] != "paid" or order["fulfilment_state"] != "review":
         return []
     free = {**order, "held": False}
-    delivered = await fulfilment.fulfil(tx, free, "out_of_stock")
-    return await messages.order_settled(tx, free, delivered=delivered)
+    return (await fulfilment.fulfil(tx, free, "out_of_stock")).jobs
 
 
 async def refuse(shop_id: int, ref: str, way: str, reason: str, who: Who) -> list[int]:
@@ -96,6 +100,11 @@ async def refuse(shop_id: int, ref: str, way: str, reason: str, who: Who) -> lis
 
 async def _refuse(tx: Tx, shop_id: int, ref: str, way: str, reason: str, who: Who) -> list[int]:
     order, item = await _held(tx, shop_id, ref, who)
+    return await turn_down(tx, order, item, way, reason, who)
+
+
+async def turn_down(tx: Tx, order: Any, item: Any, way: str, reason: str, who: Who) -> list[int]:
+    """Refuse a locked order."""
     if order["payment_state"] == "unpaid":
         await orders.cancel_in(tx, order["id"], who.actor)
         await _decide(tx, order, item, "refused", reason, who)
@@ -110,7 +119,7 @@ async def _refuse(tx: Tx, shop_id: int, ref: str, way: str, reason: str, who: Wh
         await tx.execute("UPDATE orders_order SET payment_state = 'refunded' WHERE id = $1", order["id"])
     if order["contact_kind"] == "email":
         jobs += await messages.queue(
-            tx, shop_id, order["id"], ORDER_REFUSED.key, order["contact"], order["locale"], order["ref"]
+            tx, order["shop_id"], order["id"], ORDER_REFUSED.key, order["contact"], order["locale"], order["ref"]
         )
     return jobs
 

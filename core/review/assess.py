@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -171,4 +172,4 @@ async def keep_refused(shop_id: int, key: str, order: OrderToCheck, verdict: Ver
 
 async def sweep() -> None:
     """Forget refusals of long ago; for a timer."""
-    await db.execute("DELETE FROM review_refused WHERE at < $1 - make_interval(days => $2)", clock.now(), KEPT_DAYS)
+    await db.execute("DELETE FROM review_refused WHERE at < $1", clock.now() - timedelta(days=KEPT_DAYS))

@@ -1,10 +1,12 @@
-"""What plugins are shown of a question that waits for a person."""
+"""What plugins are shown of a question that waits for a person, and what is forgotten in time."""
 
 from __future__ import annotations
 
 from core import db
 from core.hooks import telling
 from core.hooks.views import ReviewView
+from core.jobs import Lease, every
+from core.review import assess
 from core.web.i18n import in_language, speaking
 
 ITEM = """
@@ -31,3 +33,8 @@ async def look(number: str) -> telling.Views | None:
         open=row["state"] == "open",
     )
     return {"review": review}
+
+
+@every(3600, "review.forget_refused")
+async def forget_refused(lease: Lease) -> None:
+    await assess.sweep()
