@@ -78,10 +78,13 @@ def read_codes(text: str) -> tuple[str, ...]:
 
     :raises CodeWrong: more codes than anybody has.
     """
-    codes = {code.casefold(): code for code in reversed(re.split(r"[\s,，、;；]+", text)) if code}
+    codes: dict[str, str] = {}
+    for code in re.split(r"[\s,，、;；]+", text):
+        if code:
+            codes.setdefault(code.casefold(), code)
     if len(codes) > MOST_CODES or any(len(code) > LONGEST_CODE for code in codes):
         raise unknown()
-    return tuple(reversed(codes.values()))
+    return tuple(codes.values())
 
 
 def unknown() -> CodeWrong:
