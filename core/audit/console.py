@@ -19,6 +19,11 @@ PAGE = 100
 
 KINDS: dict[str, Text] = {
     "payment.forged": _("Forged callback"),
+    "supply.forged": _("Forged call of a supplier"),
+    "supply.unknown": _("A supplier's call about no purchase"),
+    "supply.odd_purchase": _("Odd purchase"),
+    "supply.below_margin": _("Sold below its cost"),
+    "supply.low_balance": _("Little balance at a supplier"),
     "payment.unknown": _("Payment of no order"),
     "payment.wrong_amount": _("Wrong amount"),
     "payment.chargeback": _("Charged back"),

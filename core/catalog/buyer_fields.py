@@ -21,6 +21,8 @@ class BuyerField(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     help: dict[str, str] = {}
     pattern: str = ""
     options: list[str] = []
+    option_titles: dict[str, dict[str, str]] = {}
+    """What an option is called, by locale, where its value is no word for people."""
     max_length: int = 120
 
 

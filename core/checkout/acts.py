@@ -9,9 +9,9 @@ from core.audit import service as audit
 from core.checkout.settle import OPEN, Settled, settle
 from core.db import Tx
 from core.fulfilment import service as fulfilment
+from core.fulfilment.service import Standing
 from core.hooks import telling
 from core.ledger import service as ledger
-from core.messages import service as messages
 from core.money import Money
 from core.orders import service as orders
 from core.payments import money
@@ -82,14 +82,16 @@ async def _deliver_anyway(tx: Tx, shop_id: int, ref: str, staff_id: int, ip: str
     accepted = order["payment_state"] == "mismatch"
     if accepted:
         await tx.execute("UPDATE orders_order SET payment_state = 'paid' WHERE id = $1", order["id"])
-    if not await fulfilment.fulfil(tx, order, "out_of_stock"):
+    done = await fulfilment.fulfil(tx, order, "out_of_stock")
+    if done.standing is Standing.REVIEW:
         raise Refused(_("There is still not enough stock. Import codes first, or pay the money back."))
     if not order["test"]:
         await _book_what_really_came(tx, order, accepted)
-    await review.resolve_of_order(tx, order["id"], staff_id, "delivered", but=SEPARATE)
+    still_open = (*SEPARATE, *fulfilment.ABOUT_GOODS)
+    await review.resolve_of_order(tx, order["id"], staff_id, "delivered", but=still_open)
     await audit.record(tx, f"staff:{staff_id}", "order.delivered_anyway", f"order:{ref}", shop_id=shop_id, ip=ip)
     told = await telling.tell(tx, ref, "order_paid") if accepted else []
-    return told + await messages.order_settled(tx, order, delivered=True)
+    return told + done.jobs
 
 
 async def _book_what_really_came(tx: Tx, order: Any, accepted: bool) -> None:

@@ -198,6 +198,8 @@ async def confirm_paid(request: Request[Any, Any, Any], ref: FromPath[str]) -> R
     await bell.ring(f"order:{ref}", settled.outcome)
     if settled.outcome is Outcome.DELIVERED:
         return flash(see_other(f"/admin/orders/{ref}"), _("Payment confirmed, codes delivered."))
+    if settled.outcome is Outcome.PREPARING:
+        return flash(see_other(f"/admin/orders/{ref}"), _("Payment confirmed, the goods are on their way."))
     if settled.outcome is Outcome.REPEAT:
         return flash(see_other(f"/admin/orders/{ref}"), _("This payment was confirmed before."), "info")
     return flash(see_other(f"/admin/orders/{ref}"), _("Payment confirmed, but the codes are gone."), "warning")

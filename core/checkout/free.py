@@ -5,7 +5,6 @@ from __future__ import annotations
 from core.db import Tx
 from core.fulfilment import service as fulfilment
 from core.hooks import telling
-from core.messages import service as messages
 from core.orders import timeline
 
 PAID = "UPDATE orders_order SET payment_state = 'paid', paid_at = clock_timestamp() WHERE id = $1"
@@ -19,5 +18,4 @@ async def settle_in(tx: Tx, order_id: int) -> list[int]:
     await tx.execute(PAID, order_id)
     await timeline.add(tx, order_id, "paid", "system", {"amount": 0, "currency": order["currency"]})
     told = await telling.tell(tx, order["ref"], "order_paid")
-    delivered = await fulfilment.fulfil(tx, order, "out_of_stock")
-    return told + await messages.order_settled(tx, order, delivered=delivered)
+    return told + (await fulfilment.fulfil(tx, order, "out_of_stock")).jobs

@@ -15,7 +15,6 @@ from core.db import Tx
 from core.fulfilment import service as fulfilment
 from core.jobs import Lease, bell, every, job, ring
 from core.jobs.registry import Args
-from core.messages import service as messages
 from core.orders import service as orders
 from core.payments import service as payments
 
@@ -63,8 +62,7 @@ async def _finish(tx: Tx, order_id: int) -> list[int]:
     order = await tx.fetchrow("SELECT * FROM orders_order WHERE id = $1 FOR UPDATE", order_id)
     if order is None or order["payment_state"] != "paid" or order["fulfilment_state"] not in ("reserved", "released"):
         return []
-    delivered = await fulfilment.fulfil(tx, order, "out_of_stock")
-    return await messages.order_settled(tx, order, delivered=delivered)
+    return (await fulfilment.fulfil(tx, order, "out_of_stock")).jobs
 
 
 # -- what partners are told -------------------------------------------------------------

@@ -23,6 +23,7 @@ from core.pricing.quote import Quote, QuoteLine
 from core.refused import Refused
 from core.review.assess import NOTHING_FOUND, Verdict
 from core.shops.service import Shop
+from core.supply import skus as supply
 from core.vault import stock
 from core.vault.cipher import seal_secret
 from core.web.i18n import _
@@ -202,11 +203,15 @@ async def place(
     """
     looks, races = LOOKS_BEFORE_SOLD_OUT, RACES_FOR_A_PLACE
     while True:
+        await check_supplied(quote)
         try:
             placed = await _place(shop, quote, answers, buyer, chosen, key, verdict)
             crash_point("checkout.placed")
             return placed
         except _CodesTaken:
+            if any(line.claims and line.sku.source != "codes" for line in quote.lines):
+                quote = _bought(quote)
+                continue
             # Codes that another buyer holds locked look taken but may come back when that one is refused.
             looks -= 1
             if not looks or not await enough_free(quote):
@@ -219,6 +224,22 @@ async def place(
             races -= 1
             if not races:
                 raise TooManyOpen from None
+
+
+async def check_supplied(quote: Quote) -> None:
+    """Goods that are bought or made after the order is paid cannot be reserved; what is known of them is asked.
+
+    :raises SoldOut: there are not enough for this order and those before it.
+    """
+    wanted = {line.sku.id: line.quantity for line in quote.lines if not line.claims}
+    if wanted and not await supply.enough(wanted):
+        raise SoldOut
+
+
+def _bought(quote: Quote) -> Quote:
+    """Our own codes ran out: the same order with those lines bought where their SKUs may be."""
+    lines = tuple(replace(line, sku=replace(line.sku, own_first=False)) for line in quote.lines)
+    return replace(quote, lines=lines)
 
 
 async def enough_free(quote: Quote) -> bool:

@@ -14,9 +14,9 @@ from core.checkout import ordinary
 from core.crash_point import crash_point
 from core.db import Tx
 from core.fulfilment import service as fulfilment
+from core.fulfilment.service import Standing
 from core.hooks import telling
 from core.ledger import service as ledger
-from core.messages import service as messages
 from core.money import Money
 from core.orders import timeline
 from core.payments import chargebacks, money
@@ -28,6 +28,7 @@ from core.web.i18n import Text, _
 
 class Outcome(StrEnum):
     DELIVERED = "delivered"
+    PREPARING = "preparing"
     NEEDS_REVIEW = "needs_review"
     REPEAT = "repeat"
     NOTED = "noted"
@@ -37,6 +38,13 @@ class Outcome(StrEnum):
     SAME_MONEY = "same_money"
     CHARGED_BACK = "charged_back"
     UNKNOWN_ATTEMPT = "unknown_attempt"
+
+
+STANDINGS = {
+    Standing.DELIVERED: Outcome.DELIVERED,
+    Standing.PREPARING: Outcome.PREPARING,
+    Standing.REVIEW: Outcome.NEEDS_REVIEW,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,9 +252,8 @@ async def _pay(
     if surplus:
         await _ask(tx, order, claim, "overpaid", _("more came than was asked for"), payment_id, surplus)
     told = await telling.tell(tx, order["ref"], "order_paid")
-    delivered = await fulfilment.fulfil(tx, order, "paid_late" if late else "out_of_stock")
-    jobs = told + await messages.order_settled(tx, order, delivered=delivered)
-    return Settled(Outcome.DELIVERED if delivered else Outcome.NEEDS_REVIEW, order["ref"], tuple(jobs))
+    done = await fulfilment.fulfil(tx, order, "paid_late" if late else "out_of_stock")
+    return Settled(STANDINGS[done.standing], order["ref"], (*told, *done.jobs))
 
 
 async def _paid_again(tx: Tx, method: str, order: Any, claim: Claim, source: str, ip: str | None) -> Settled:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from core import clock, db
 from core.catalog.service import words
 from core.db import Tx
+from core.fulfilment import buying
+from core.fulfilment import service as fulfilment
 from core.hooks import telling
 from core.hooks.views import StockView
-from core.jobs import Lease, every, ring
+from core.jobs import Lease, every, job, ring
+from core.jobs.registry import Args
 from core.messages import service as messages
 from core.messages.events import LOW_STOCK
 from core.shops import service as shops
 from core.shops.service import Shop
+from core.supply import purchases
 from core.vault import low_stock, stock
 
 
@@ -52,3 +58,32 @@ async def look(sku_id: str) -> telling.Views | None:
     title = words(row["title"], row["locale"])
     left = min(free[int(sku_id)], row["low_stock"] + 1)
     return {"stock": StockView(row["shop"], row["code"], title, left, row["low_stock"])}
+
+
+# -- what is bought ---------------------------------------------------------------------
+
+ASKED_AT_ONCE = 8
+
+
+@job(fulfilment.BUY, tries=60, backoff_seconds=5, timeout_seconds=180, on_failed=buying.gave_up)
+async def buy(args: Args, lease: Lease) -> None:
+    await buying.go_on(args["purchase"], lease)
+
+
+@every(2, "fulfilment.ask_suppliers")
+async def ask_suppliers(lease: Lease) -> None:
+    """What became of purchases that nobody is sure of."""
+    at_once = asyncio.Semaphore(ASKED_AT_ONCE)
+
+    async def one(purchase_id: int) -> None:
+        async with at_once:
+            await buying.go_on(purchase_id)
+
+    async with asyncio.TaskGroup() as asking:
+        for purchase_id in await purchases.due():
+            asking.create_task(one(purchase_id))
+
+
+@every(60, "fulfilment.lost_purchases")
+async def lost_purchases(lease: Lease) -> None:
+    await ring(*await buying.lost())

@@ -95,6 +95,7 @@ KINDS: dict[str, Text] = {
     "fee": _("Payment fee"),
     "refund": _("Refund"),
     "difference": _("Difference to the price"),
+    "purchase": _("Bought from a supplier"),
     "stock_in": _("Codes brought in"),
     "stock_out": _("Codes taken out again"),
     "written_off": _("Codes written off"),

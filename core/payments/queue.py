@@ -22,7 +22,15 @@ from core.refused import Refused
 from core.review import service as review
 from core.web.i18n import _, in_language
 
-WITHOUT_GOODS = ("paid_late", "out_of_stock", "underpaid", "wrong_currency", "refund_failed")
+WITHOUT_GOODS = (
+    "paid_late",
+    "out_of_stock",
+    "underpaid",
+    "wrong_currency",
+    "refund_failed",
+    "purchase_failed",
+    "purchase_unknown",
+)
 TOO_MUCH = ("paid_twice", "overpaid", "wrong_currency", "refund_failed")
 TO_SEE = ("chargeback", "codes_out")
 """Closed by a person who did outside the shop what there is to do."""

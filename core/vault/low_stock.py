@@ -17,7 +17,8 @@ LEFT JOIN vault_low_stock told ON told.sku_id = sku.id
 CROSS JOIN LATERAL (SELECT count(*) AS free FROM (
     SELECT 1 FROM vault_code WHERE sku_id = sku.id AND state = 'free' AND slot >= {SELLABLE_FROM}
     LIMIT sku.low_stock + 1) AS few) AS stock
-WHERE sku.shop_id = $2 AND sku.listed AND stock.free <= sku.low_stock ORDER BY stock.free, sku.id
+WHERE sku.shop_id = $2 AND sku.listed AND sku.source = 'codes' AND stock.free <= sku.low_stock
+ORDER BY stock.free, sku.id
 """  # noqa: S608 - put together from constants
 
 # Codes that come back from unpaid orders are no refill: without this, each cancelled order would be a mail.

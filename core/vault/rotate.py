@@ -69,6 +69,7 @@ SEALED = (
     Sealed("people_staff", "totp_secret", "'totp'"),
     Sealed("vault_import", "sealed_key", "'vault.import/' || id"),
     Sealed("orders_order", "token_sealed", "'order-token'"),
+    Sealed("supply_answer", "blob", "'supply-answer/' || ref"),
 )
 BATCHES = "vault_batch"
 

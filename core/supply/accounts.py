@@ -1,0 +1,74 @@
+"""The account a top-up goes to: the offer's fields as questions to the buyer, and the answers back to the supplier."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from core.refused import Refused
+from core.supply.supplier import AccountField
+from core.web.i18n import _
+
+PREFIX = "account_"
+KEY = re.compile(r"[A-Za-z0-9_-]{1,40}")
+LONGEST_PATTERN = 200
+MOST_CHOICES = 500
+
+# A pattern comes from outside and is tried on what buyers type. One that repeats a repetition may take years, so only
+# single signs and classes may be repeated, and not more than three times.
+ONE_SIGN = r"(?:\\[dDwWsS.+*?^$|()\[\]{}/@-]|\[\^?(?:\\.|[^\]\\])+\]|[^\\()\[\]{}*+?|^$])"
+PLAIN = re.compile(rf"\^?(?:{ONE_SIGN}(?:[*+?]|\{{\d{{1,3}}(?:,\d{{0,3}})?\}})?)*\$?")
+ENDLESS = re.compile(r"[*+]|,\d*\}")
+MOST_ENDLESS = 3
+
+
+def is_harmless(pattern: str) -> bool:
+    """Whether trying it on an answer takes no time worth speaking of."""
+    if len(pattern) > LONGEST_PATTERN or not PLAIN.fullmatch(pattern):
+        return False
+    try:
+        re.compile(pattern)
+    except re.error:
+        return False
+    return len(ENDLESS.findall(re.sub(r"\\.|\[[^\]]*\]", "x", pattern))) <= MOST_ENDLESS
+
+
+def stored(fields: Iterable[AccountField]) -> list[dict[str, Any]]:
+    """As they lie in ``supply_offer.fields``."""
+    return [
+        {
+            "key": field.key,
+            "title": dict(field.title),
+            "pattern": field.pattern,
+            "choices": {value: dict(title) for value, title in list(field.choices.items())[:MOST_CHOICES]},
+        }
+        for field in fields
+    ]
+
+
+def buyer_fields(fields: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Stored fields as questions of the order form. A pattern that could hold the shop up is left to the supplier.
+
+    :raises Refused: a field has a key that no form can carry.
+    """
+    return [_question(field) for field in fields]
+
+
+def _question(field: Mapping[str, Any]) -> dict[str, Any]:
+    if not KEY.fullmatch(field["key"]):
+        raise Refused(_("This offer asks for something under a name the order form cannot carry."), "offer")
+    choices = field["choices"]
+    return {
+        "key": PREFIX + field["key"],
+        "label": {locale: text[:100] for locale, text in field["title"].items()} or {"en": field["key"]},
+        "kind": "select" if choices else "text",
+        "pattern": field["pattern"] if is_harmless(field["pattern"]) else "",
+        "options": list(choices),
+        "option_titles": choices,
+    }
+
+
+def account_of(answers: Mapping[str, str]) -> dict[str, str]:
+    """What the buyer answered to them, under the supplier's own names."""
+    return {key.removeprefix(PREFIX): text for key, text in answers.items() if key.startswith(PREFIX)}

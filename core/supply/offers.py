@@ -1,0 +1,142 @@
+"""What suppliers offer, as it was seen last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from core import db
+from core.db import Tx
+from core.money import Money
+from core.supply import accounts
+from core.supply.supplier import Offer
+
+PAGE = 50
+LONGEST_TITLE = 300
+LONGEST_DESCRIPTION = 5_000
+MOST_STOCK = 10**9
+
+SEEN = """
+INSERT INTO supply_offer (supplier, item, title, category, description, image_url, delivers, cost, currency, stock,
+                          listed, face_value, face_currency, least, most, fields, gone, seen_at, changed_at)
+SELECT $1, item, title, category, description, image_url, delivers, cost, currency, stock, listed, face_value,
+       face_currency, least, most, fields, false, $3, $3
+FROM jsonb_to_recordset($2) AS new (
+    item text, title text, category text, description text, image_url text, delivers text, cost bigint, currency text,
+    stock int, listed boolean, face_value bigint, face_currency text, least int, most int, fields jsonb)
+ON CONFLICT (supplier, item) DO UPDATE SET
+    title = excluded.title, category = excluded.category, description = excluded.description,
+    image_url = excluded.image_url, delivers = excluded.delivers, cost = excluded.cost, currency = excluded.currency,
+    stock = excluded.stock, listed = excluded.listed, face_value = excluded.face_value,
+    face_currency = excluded.face_currency, least = excluded.least, most = excluded.most, fields = excluded.fields,
+    gone = false, seen_at = excluded.seen_at,
+    changed_at = CASE WHEN (supply_offer.cost, supply_offer.currency, supply_offer.stock, supply_offer.listed,
+                            supply_offer.gone, supply_offer.fields, supply_offer.least, supply_offer.most)
+        IS DISTINCT FROM (excluded.cost, excluded.currency, excluded.stock, excluded.listed, false, excluded.fields,
+                          excluded.least, excluded.most)
+        THEN excluded.changed_at ELSE supply_offer.changed_at END
+RETURNING id, changed_at = $3 AS changed
+"""
+
+NOT_SEEN = """
+UPDATE supply_offer SET gone = true, changed_at = $2
+WHERE supplier = $1 AND NOT gone AND seen_at < $2 AND ($3::text[] IS NULL OR item = ANY($3)) RETURNING id
+"""
+
+FOUND = """
+FROM supply_offer offer
+WHERE offer.supplier = $1 AND ($2 = '' OR offer.title ILIKE $2 OR offer.item ILIKE $2 OR offer.category ILIKE $2)
+  AND ($3 = '' OR offer.category = $3)
+  AND CASE $4 WHEN 'there' THEN offer.listed AND NOT offer.gone AND coalesce(offer.stock, 1) > 0
+              WHEN 'linked' THEN EXISTS (SELECT 1 FROM supply_link WHERE offer_id = offer.id)
+              WHEN 'free' THEN NOT EXISTS (SELECT 1 FROM supply_link WHERE offer_id = offer.id) AND NOT offer.gone
+              WHEN 'gone' THEN offer.gone ELSE true END
+"""
+
+LIST = f"""
+SELECT offer.*, (SELECT json_agg(json_build_object('id', sku.id, 'code', sku.code) ORDER BY sku.id)
+                 FROM supply_link link JOIN catalog_sku sku ON sku.id = link.sku_id
+                 WHERE link.offer_id = offer.id) AS skus
+{FOUND} ORDER BY offer.category, offer.title, offer.id LIMIT $5 OFFSET $6
+"""  # noqa: S608 - put together from constants
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    q: str = ""
+    category: str = ""
+    show: str = ""
+    page: int = 1
+
+
+# -- what a supplier said ---------------------------------------------------------------
+
+
+class BadOffer(ValueError):
+    """Something a supplier said of an offer that cannot be kept."""
+
+
+def _row(offer: Offer) -> dict[str, Any]:
+    if not offer.item or len(offer.item) > 100:
+        raise BadOffer("an item number has 1 to 100 signs")
+    if offer.cost.amount < 0:
+        raise BadOffer(f"{offer.item} costs less than nothing")
+    least = max(1, offer.least)
+    return {
+        "item": offer.item,
+        "title": _text(offer.title, LONGEST_TITLE) or offer.item,
+        "category": _text(offer.category, LONGEST_TITLE),
+        "description": _text(offer.description, LONGEST_DESCRIPTION),
+        "image_url": offer.image_url[:1000] if offer.image_url.startswith(("https://", "http://")) else "",
+        "delivers": str(offer.delivers),
+        "cost": offer.cost.amount,
+        "currency": offer.cost.currency,
+        "stock": None if offer.stock is None else min(max(0, offer.stock), MOST_STOCK),
+        "listed": offer.listed,
+        "face_value": offer.face_value.amount if offer.face_value else None,
+        "face_currency": offer.face_value.currency if offer.face_value else None,
+        "least": least,
+        "most": None if offer.most is None else max(least, offer.most),
+        "fields": accounts.stored(offer.fields),
+    }
+
+
+def _text(text: str, most: int) -> str:
+    return text.replace("\x00", "").strip()[:most]
+
+
+async def seen(tx: Tx, supplier: str, offers: Sequence[Offer], now: datetime) -> list[int]:
+    """Write down what a supplier offers now; gives the ids of what changed.
+
+    :raises BadOffer: one of them cannot be kept; nothing is.
+    """
+    rows = list({offer.item: _row(offer) for offer in offers}.values())
+    return [row["id"] for row in await tx.fetch(SEEN, supplier, rows, now) if row["changed"]]
+
+
+async def not_seen(tx: Tx, supplier: str, now: datetime, items: list[str] | None = None) -> list[int]:
+    """What was not among the offers seen at ``now`` (of ``items``, or of all) is not sold any more."""
+    return [row["id"] for row in await tx.fetch(NOT_SEEN, supplier, now, items)]
+
+
+# -- looking ----------------------------------------------------------------------------
+
+
+async def find(supplier: str, filters: Filters) -> tuple[list[dict[str, Any]], int]:
+    """One page of offers, and how many there are in all."""
+    literal = filters.q.strip().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    wanted = (supplier, f"%{literal}%" if literal else "", filters.category, filters.show)
+    rows = await db.fetch(LIST, *wanted, PAGE, (filters.page - 1) * PAGE)
+    total = await db.fetchval(f"SELECT count(*) {FOUND}", *wanted)
+    return [{**row, "money": Money(row["cost"], row["currency"]), "skus": row["skus"] or []} for row in rows], total
+
+
+async def categories(supplier: str) -> list[str]:
+    rows = await db.fetch(
+        "SELECT DISTINCT category FROM supply_offer WHERE supplier = $1 AND category <> '' AND NOT gone ORDER BY 1"
+        " LIMIT 500",
+        supplier,
+    )
+    return [row["category"] for row in rows]

@@ -1,0 +1,179 @@
+"""Suppliers are looked at: catalogue, prices, stock, balance. The network first, then short transactions."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from core import clock, db
+from core.audit import service as audit
+from core.db import Tx
+from core.hooks import runtime
+from core.hooks.http import HttpError
+from core.jobs import enqueue
+from core.money import Money
+from core.supply import offers, skus
+from core.supply.supplier import Offer, Supplier, SupplierRefused, SupplierUnavailable
+from core.web.i18n import _
+
+log = logging.getLogger("vouchsafe.supply")
+
+SYNC = "supply.sync"
+AT_ONCE = 50
+MOST_PAGES = 2_000
+PAGE_SECONDS = 30
+BALANCE_SECONDS = 15
+WHOLE_EVERY = timedelta(hours=1)
+SOONEST = 30
+
+KNOWN = """
+INSERT INTO supply_supplier (key, title) VALUES ($1, $2)
+ON CONFLICT (key) DO UPDATE SET title = excluded.title WHERE supply_supplier.title <> excluded.title
+"""
+DUE = """
+UPDATE supply_supplier SET next_sync_at = $2::timestamptz + make_interval(secs => $3)
+WHERE key = $1 AND (next_sync_at IS NULL OR next_sync_at <= $2) RETURNING key
+"""
+ENDED = """
+UPDATE supply_supplier SET synced_at = $2, catalogue_at = CASE WHEN $3 THEN $2 ELSE catalogue_at END,
+                           sync_error = '', failures = 0 WHERE key = $1
+"""
+
+
+def supplier(key: str) -> Supplier | None:
+    """The supplier, while its plugin works."""
+    found = runtime.current().suppliers.get(key)
+    return found if isinstance(found, Supplier) else None
+
+
+async def begin_due() -> list[int]:
+    """Set going what is due; gives the jobs to ring for."""
+    jobs = []
+    for key, one in sorted(runtime.current().suppliers.items()):
+        await db.execute(KNOWN, key, dict(one.title))
+        job = await db.transaction(_begin_if_due, key, max(SOONEST, one.sync_seconds))
+        jobs += [job] if job is not None else []
+    return jobs
+
+
+async def _begin_if_due(tx: Tx, key: str, seconds: int) -> int | None:
+    if await tx.fetchval(DUE, key, clock.now(), seconds) is None:
+        return None
+    return await begin(tx, key)
+
+
+async def begin(tx: Tx, key: str, items: Sequence[str] = (), *, whole: bool = False) -> int:
+    """Look at a supplier soon: at ``items``, at all that is linked, or at its whole catalogue."""
+    return await enqueue(tx, SYNC, {"supplier": key, "items": list(items)[:1000], "whole": whole})
+
+
+# -- one look ---------------------------------------------------------------------------
+
+
+async def look(key: str, items: Sequence[str], *, whole: bool) -> None:
+    """:raises SupplierUnavailable: it could not be looked at; what was known stays, and the failure is written down."""
+    one = supplier(key)
+    if one is None:
+        return
+    try:
+        await _look(one, list(items), whole)
+    except Exception as error:
+        await db.execute(
+            "UPDATE supply_supplier SET sync_error = $2, failures = failures + 1 WHERE key = $1", key, _why(error)[:500]
+        )
+        raise
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, SupplierUnavailable | SupplierRefused | HttpError | offers.BadOffer):
+        return str(error) or type(error).__name__
+    return "it did not answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+
+
+async def _look(one: Supplier, items: list[str], whole: bool) -> None:
+    now = clock.now()
+    if items:
+        await _look_at(one, items, now)
+        return
+    last = await db.fetchval("SELECT catalogue_at FROM supply_supplier WHERE key = $1", one.key)
+    if whole or last is None or last + WHOLE_EVERY < now:
+        whole = True
+        await _whole_catalogue(one, now)
+    else:
+        await _look_at(one, await _linked_items(one.key), now)
+    await db.execute(ENDED, one.key, now, whole)
+    await _balance(one)
+
+
+async def _linked_items(key: str) -> list[str]:
+    rows = await db.fetch(
+        "SELECT item FROM supply_offer WHERE supplier = $1 AND id IN (SELECT offer_id FROM supply_link) ORDER BY item",
+        key,
+    )
+    return [row["item"] for row in rows]
+
+
+async def _whole_catalogue(one: Supplier, now: datetime) -> None:
+    start: str | None = None
+    for _number in range(MOST_PAGES):
+        async with asyncio.timeout(PAGE_SECONDS):
+            part = await one.catalogue(start)
+        await db.transaction(_take, one.key, part.offers, now)
+        start = part.next
+        if start is None:
+            await db.transaction(_let_go, one.key, now)
+            return
+    raise SupplierUnavailable("its catalogue has no end")
+
+
+async def _look_at(one: Supplier, items: list[str], now: datetime) -> None:
+    for first in range(0, len(items), AT_ONCE):
+        some = tuple(items[first : first + AT_ONCE])
+        async with asyncio.timeout(PAGE_SECONDS):
+            found = await one.offers(some)
+        known = [offer for item in some if (offer := found.get(item)) is not None]
+        await db.transaction(_take, one.key, known, now)
+        gone = [item for item in some if item in found and found[item] is None]
+        await db.transaction(_let_go, one.key, now, gone)
+
+
+async def _take(tx: Tx, key: str, found: Sequence[Offer], now: datetime) -> None:
+    await skus.follow(tx, await offers.seen(tx, key, found, now))
+
+
+async def _let_go(tx: Tx, key: str, now: datetime, items: list[str] | None = None) -> None:
+    await skus.follow(tx, await offers.not_seen(tx, key, now, items))
+
+
+# -- the balance ------------------------------------------------------------------------
+
+
+async def _balance(one: Supplier) -> None:
+    async with asyncio.timeout(BALANCE_SECONDS):
+        balance = await one.balance()
+    await db.transaction(_take_balance, one.key, balance)
+
+
+async def _take_balance(tx: Tx, key: str, balance: Money | None) -> None:
+    row: Any = await tx.fetchrow(
+        "UPDATE supply_supplier SET balance = $2, currency = $3, balance_at = $4 WHERE key = $1 RETURNING *",
+        key,
+        balance.amount if balance else None,
+        balance.currency if balance else None,
+        clock.now(),
+    )
+    if row is None:
+        return
+    low = balance is not None and row["low_balance"] is not None and balance.amount < row["low_balance"]
+    if low and not row["low_told"]:
+        await audit.alarm(
+            tx,
+            "supply.low_balance",
+            f"supplier:{key}",
+            _("little money is left at the supplier"),
+            {"balance": row["balance"], "currency": row["currency"], "floor": row["low_balance"]},
+        )
+    await tx.execute("UPDATE supply_supplier SET low_told = $2 WHERE key = $1", key, low)

@@ -1,0 +1,198 @@
+"""Buying from a supplier: one sale per reference in its own log, whatever goes wrong; no code lost, none sold twice."""
+
+import pytest
+
+from core import db
+from core.api.testing import Fault
+from core.checkout.settle import Outcome
+from core.supply import answers
+from tests import stocked
+from tests.supply.conftest import World
+
+DELIVERED = ("paid", "delivered")
+
+
+async def test_a_paid_order_is_bought_sealed_booked_and_delivered(world: World):
+    world.warehouse.offer("steam", cost=1000)
+    sku = await world.sku("steam")
+    placed = await world.order(sku, 2)
+    assert await db.fetchval("SELECT count(*) FROM vault_code WHERE sku_id = $1", sku.id) == 0
+    settled = await world.pay(placed, 3980)
+    assert settled.outcome is Outcome.PREPARING
+    assert await stocked.states(placed) == ("paid", "preparing")
+    assert world.warehouse.sales == []
+    await world.work()
+    assert await stocked.states(placed) == DELIVERED
+    assert await world.purchases(placed) == [("-1-1", "done")]
+    assert world.warehouse.sales == [f"{placed.ref}-1-1"]
+    assert len(await world.masks(placed)) == 2
+    assert await world.steps(placed) == [
+        "placed", "paid", "preparing", "purchase_begun", "purchase_sent", "purchase_done", "delivered",
+    ]  # fmt: skip
+    booked = await db.fetch(
+        "SELECT entry.kind, debit.code AS debit, credit.code AS credit, entry.amount FROM ledger_entry entry"
+        " JOIN ledger_account debit ON debit.id = debit_id JOIN ledger_account credit ON credit.id = credit_id"
+        " WHERE order_id = $1 ORDER BY entry.id",
+        placed.order_id,
+    )
+    assert [tuple(row) for row in booked] == [
+        ("payment", "gateway:epay", "deposits", 3980),
+        ("purchase", "cost", "supplier:warehouse", 2000),
+        ("sale", "deposits", "revenue", 3980),
+    ]
+    kept = await answers.of_purchase(await world.newest(placed))
+    assert [one["came_by"] for one in kept] == ["purchase"]
+    assert "BOUGHT" in answers.opened(kept[0])
+    assert "BOUGHT" not in answers.masked(kept[0])
+    assert b"BOUGHT" not in kept[0]["blob"]
+    mails = await db.fetch("SELECT event FROM messages_message WHERE order_id = $1", placed.order_id)
+    assert [row["event"] for row in mails] == ["order_delivered"]
+
+
+@pytest.mark.parametrize("fault", [Fault.SILENT, Fault.CUT, Fault.HALF, Fault.ERROR, Fault.GARBAGE, Fault.EMPTY])
+async def test_what_was_sold_although_the_answer_was_lost_is_found_by_its_reference(world: World, fault: Fault):
+    world.warehouse.offer("steam")
+    sku = await world.sku("steam")
+    placed = await world.paid(sku)
+    world.warehouse.fails("/buy", fault)
+    await world.work()
+    assert await world.purchases(placed) == [("-1-1", "unknown")]
+    assert await stocked.states(placed) == ("paid", "preparing")
+    await world.ask_all()
+    assert await stocked.states(placed) == DELIVERED
+    assert world.warehouse.sales == [f"{placed.ref}-1-1"]
+    assert await world.questions(placed) == []
+
+
+@pytest.mark.parametrize("sold", [True, False])
+async def test_what_nobody_is_sure_of_waits_for_a_person_and_is_not_bought_again(world: World, sold: bool):
+    world.warehouse.offer("steam")
+    world.second.offer("other", cost=1200)
+    sku = await world.sku("steam", "second/other")
+    placed = await world.paid(sku)
+    world.warehouse.fails("/buy", Fault.SILENT, acts=sold)
+    world.warehouse.fails("/bought", Fault.GARBAGE, times=None)
+    await world.work()
+    for _again in range(5):
+        await world.ask_all()
+    assert await stocked.states(placed) == ("paid", "review")
+    assert await world.questions(placed) == ["purchase_unknown"]
+    assert await world.purchases(placed) == [("-1-1", "unknown")]
+    assert world.warehouse.sales == ([f"{placed.ref}-1-1"] if sold else [])
+    assert world.second.sales == []
+    assert await world.masks(placed) == []
+
+
+@pytest.mark.parametrize("no", ["out_of_stock", "above_cap", "blocked"])
+async def test_a_definite_no_goes_to_the_next_offer_and_then_to_a_person(world: World, no: str):
+    world.warehouse.offer("steam", cost=900)
+    world.second.offer("other", cost=1100)
+    sku = await world.sku("steam", "second/other")
+    world.warehouse.says_no = no
+    placed = await world.paid(sku)
+    await world.work()
+    assert await world.purchases(placed) == [("-1-1", "failed"), ("-1-2", "done")]
+    assert (world.warehouse.sales, world.second.sales) == ([], [f"{placed.ref}-1-2"])
+    assert await stocked.states(placed) == DELIVERED
+    world.second.says_no = no
+    refused = await world.paid(sku)
+    await world.work()
+    assert await world.purchases(refused) == [("-1-1", "failed"), ("-1-2", "failed")]
+    assert await stocked.states(refused) == ("paid", "review")
+    assert await world.questions(refused) == ["purchase_failed"]
+
+
+async def test_a_supplier_that_cannot_be_reached_is_no_doubt(world: World):
+    world.warehouse.offer("steam", cost=900)
+    world.second.offer("other", cost=1100)
+    sku = await world.sku("steam", "second/other")
+    placed = await world.paid(sku)
+    await world.warehouse.down()
+    await world.work()
+    assert await world.purchases(placed) == [("-1-1", "failed"), ("-1-2", "done")]
+    assert await stocked.states(placed) == DELIVERED
+
+
+GOOD = [{"code": "FRESH-1111"}, {"code": "FRESH-2222"}]
+
+
+@pytest.mark.parametrize(
+    ("codes", "delivered", "aside", "questions"),
+    [
+        ([{"code": "SHORT-0001"}], 0, 0, ["purchase_odd", "purchase_failed"]),
+        ([], 0, 0, ["purchase_odd", "purchase_failed"]),
+        ([{"code": "A-OVER-1"}, {"code": "A-OVER-2"}, {"code": "A-OVER-3"}], 2, 1, ["purchase_odd"]),
+        ([{"code": "TWICE-01"}, {"code": "TWICE-01"}], 0, 0, ["purchase_odd", "purchase_failed"]),
+        ([{"code": "HALF\x00CODE"}, {"code": "WHOLE-01"}], 0, 0, ["purchase_odd", "purchase_failed"]),
+        ([{"code": "CARD-1", "pin": "PIN-1"}, {"code": "CARD-2", "pin": "PIN-2"}], 2, 0, []),
+    ],
+    ids=["short", "empty", "over", "twice", "unfit", "pins"],
+)
+async def test_odd_deliveries(world: World, codes, delivered, aside, questions):
+    world.warehouse.offer("steam")
+    sku = await world.sku("steam")
+    world.warehouse.next_codes = [codes]
+    placed = await world.paid(sku, 2)
+    await world.work()
+    assert len(await world.masks(placed)) == delivered
+    states = await stocked.codes_by_state(sku)
+    assert states.get("quarantined", 0) == aside
+    assert await world.questions(placed) == questions
+    assert await stocked.states(placed) == ("paid", "delivered" if delivered else "review")
+    assert world.warehouse.sales == [f"{placed.ref}-1-1"]
+
+
+async def test_a_code_that_was_seen_before_goes_to_nobody_and_raises_an_alarm(world: World):
+    world.warehouse.offer("steam")
+    sku = await world.sku("steam")
+    world.warehouse.next_codes = [[{"code": "SAME-CODE-1"}], [{"code": " same-code-1".upper()}]]
+    first, second = await world.paid(sku), await world.paid(sku)
+    await world.work()
+    assert [len(await world.masks(one)) for one in (first, second)] == [1, 0]
+    assert await stocked.states(second) == ("paid", "review")
+    alarms = await db.fetchval(
+        "SELECT count(*) FROM audit_alarm WHERE kind = 'supply.odd_purchase' AND detail ->> 'order' = $1", second.ref
+    )
+    assert alarms == 1
+
+
+async def test_a_purchase_for_an_order_given_up_meanwhile_is_not_sent_and_goods_that_came_are_set_aside(world: World):
+    world.warehouse.offer("steam")
+    sku = await world.sku("steam")
+    unsent, unsure = await world.paid(sku), None
+    await db.execute("UPDATE orders_order SET fulfilment_state = 'void' WHERE id = $1", unsent.order_id)
+    await world.work()
+    assert await world.purchases(unsent) == [("-1-1", "failed")]
+    assert world.warehouse.sales == []
+    unsure = await world.paid(sku)
+    world.warehouse.fails("/buy", Fault.CUT)
+    await world.work()
+    await db.execute("UPDATE orders_order SET fulfilment_state = 'void' WHERE id = $1", unsure.order_id)
+    await world.ask_all()
+    assert await world.purchases(unsure) == [("-1-1", "done")]
+    assert await stocked.codes_by_state(sku) == {"quarantined": 1}
+    assert await world.questions(unsure) == ["purchase_odd"]
+
+
+async def test_big_lines_are_bought_in_parts_and_own_codes_go_first(world: World):
+    world.warehouse.offer("steam", most=2)
+    sku = await world.sku("steam", own_first=True)
+    await stocked.stock_up(sku.id, ["OWN-CODE-0001"])
+    own = await world.paid(sku)
+    assert await stocked.states(own) == DELIVERED
+    assert world.warehouse.sales == []
+    many = await world.paid(sku, 5)
+    await world.work()
+    assert await world.purchases(many) == [("-1-1", "done"), ("-1-2", "done"), ("-1-3", "done")]
+    assert len(await world.masks(many)) == 5
+
+
+async def test_a_test_order_buys_nothing_by_itself(world: World):
+    world.warehouse.offer("steam")
+    sku = await world.sku("steam")
+    placed = await world.order(sku)
+    await db.execute("UPDATE orders_order SET test = true WHERE id = $1", placed.order_id)
+    assert (await world.pay(placed)).outcome is Outcome.NEEDS_REVIEW
+    await world.work()
+    assert await world.purchases(placed) == []
+    assert world.warehouse.sales == []
