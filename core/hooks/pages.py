@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
 from litestar import Litestar, Request, Response
-from litestar.routes import HTTPRoute
+from litestar.handlers import HTTPRouteHandler
 
 from core.hooks.context import PluginContext
 from core.hooks.plugin import Act, Pages
@@ -48,6 +49,9 @@ def mount(plugin: str, pages: Pages, context: Any, base_url: str, count_failure:
     :raises BadSlot: naming the place that is not there.
     """
     slots.check(pages.slots)
+    strange = [one for one in (*pages.buyer, *pages.console, *pages.rest) if not isinstance(one, HTTPRouteHandler)]
+    if strange:
+        raise BadRoute(f"{strange[0]!r} is no page; pages are made with get and post")
     acts = {act.name: _right(plugin, act) for act in pages.acts}
     feature = Feature(
         plugin,
@@ -83,14 +87,22 @@ def _right(plugin: str, act: Act) -> rights.Right:
 
 
 def _check(plugin: str, app: Litestar, feature: Feature, acts: Mapping[str, rights.Right]) -> None:
-    if any(not isinstance(route, HTTPRoute) for route in app.routes):
-        raise BadRoute("pages are made with get and post; nothing else can be mounted")
+    for routes in (feature.buyer_routes, feature.console_routes, feature.rest_routes):
+        _check_unlike(routes)
     entrance.check_routes(routing.handlers(app), acts)
     for entry in feature.nav:
         if not f"{entry.path}/".startswith(f"/admin/x/{plugin}/"):
             raise BadRoute(f"the menu entry {entry.path} must lead to /admin/x/{plugin}")
         if entry.right is not None and entry.right not in acts and entry.right not in rights.RIGHTS:
             raise BadRoute(f"the menu entry {entry.path}: nobody knows the act {entry.right}")
+
+
+def _check_unlike(routes: Sequence[Any]) -> None:
+    """Of two handlers for one address Litestar would silently take one."""
+    seen = Counter((method, path) for one in routes for path in one.paths for method in one.http_methods)
+    twice = [f"{method} {path}" for (method, path), times in seen.items() if times > 1]
+    if twice:
+        raise BadRoute(f"there are two handlers for {twice[0]}")
 
 
 def plugin_in(path: str) -> str | None:
