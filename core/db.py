@@ -14,10 +14,13 @@ import json
 import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import asyncpg
 from piccolo.engine.postgres import PostgresEngine
+
+from core import clock, tasks
 
 log = logging.getLogger("vouchsafe.db")
 
@@ -30,6 +33,8 @@ T = TypeVar("T")
 ACQUIRE_SECONDS = 5
 RETRIES = 5
 MIGRATION_LOCK = 0x766F7563
+CLOCK_SECONDS = 30.0
+CLOCKS_AGREE = timedelta(seconds=1)
 SESSION_SETTINGS = {
     "statement_timeout": "15000",
     "lock_timeout": "5000",
@@ -123,15 +128,41 @@ async def open_pool(url: str, size: int = 16) -> None:
         command_timeout=60,
         max_inactive_connection_lifetime=60,
     )
+    await set_clock()
+    _clock_keeper.append(asyncio.create_task(_keep_clock()))
 
 
 async def close_pool() -> None:
+    while _clock_keeper:
+        await tasks.end(_clock_keeper.pop())
     if _running:
         await asyncio.wait(_running, timeout=20)
     if engine.pool is not None:
         while _spare:
             await engine.pool.release(_spare.pop())
         await engine.close_connection_pool()
+
+
+_clock_keeper: list[asyncio.Task[None]] = []
+
+
+async def set_clock() -> None:
+    """Go by the database's clock when this host's is more than a second away from it."""
+    asked = clock.host()
+    there = await fetchval("SELECT clock_timestamp()")
+    away = there - (asked + (clock.host() - asked) / 2)
+    if abs(away) < CLOCKS_AGREE:
+        away = timedelta(0)
+    if abs(away - clock.away()) >= CLOCKS_AGREE:
+        log.warning("the database's clock counts; this host's is %.1f s away: turn NTP on", -away.total_seconds())
+    clock.set_by(away)
+
+
+async def _keep_clock() -> None:
+    while True:
+        await asyncio.sleep(CLOCK_SECONDS)
+        with contextlib.suppress(*AWAY):
+            await set_clock()
 
 
 async def _prepare_connection(connection: asyncpg.Connection) -> None:

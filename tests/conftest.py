@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +49,7 @@ class Child:
 
 
 Start = Callable[..., Child]
+SERVER = (str(ROOT / "server.py"),)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def start(database: str, redis_url: str, tmp_path_factory: pytest.TempPathFactor
     home = tmp_path_factory.mktemp("home")
     children: list[Child] = []
 
-    def start_child(command: str, *arguments: str, **environ: str) -> Child:
+    def start_child(command: str, *arguments: str, program: Sequence[str] = SERVER, **environ: str) -> Child:
         port = "" if command == "worker" else str(free_port())
         environment = {
             **os.environ,
@@ -71,7 +72,7 @@ def start(database: str, redis_url: str, tmp_path_factory: pytest.TempPathFactor
         log = home / f"{command}-{len(children)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, str(ROOT / "server.py"), command, *arguments],
+                [sys.executable, *program, command, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

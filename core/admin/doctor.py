@@ -161,10 +161,10 @@ async def _postgres() -> Check:
 
 
 async def _clock() -> Check:
-    away = abs(await db.fetchval("SELECT clock_timestamp()") - clock.now())
+    away = abs(await db.fetchval("SELECT clock_timestamp()") - clock.host())
     text = f"{away.total_seconds():.1f} s from the database's clock"
     if away > timedelta(seconds=30):
-        return Check("clock", "fail", text, "Payments and second factors fail: turn NTP on.")
+        return Check("clock", "fail", text, "One of the two is wrong, and the database's counts: turn NTP on at both.")
     if away > timedelta(seconds=2):
         return Check("clock", "warn", text, "Turn NTP on.")
     return Check("clock", "ok", text)
