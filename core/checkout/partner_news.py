@@ -97,7 +97,7 @@ async def tell_stand(partner_id: int, sku_ids: list[int]) -> None:
     rows = await db.fetch("SELECT id, product_id FROM catalog_sku WHERE id = ANY($1) ORDER BY id", sku_ids)
     changed = tuple((row["product_id"], row["id"]) for row in rows)
     with _later():
-        for channel in runtime.current().channels.values():
+        for channel in runtime.current().channels_in(partner.shop_id).values():
             await channel.tell_stand(partner, changed, partner.notify_url)
 
 

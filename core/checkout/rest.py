@@ -31,7 +31,7 @@ MAX_CALL = 65_536
 )
 async def call(request: AnyRequest, key: FromPath[str], path: FromPath[str]) -> Response[bytes]:
     visit: Visit = request.scope["state"]["visit"]
-    channel = runtime.current().channels.get(key)
+    channel = runtime.current().channels_in(visit.shop.id).get(key)
     if not isinstance(channel, Channel):
         raise NotFound()
     asked = ChannelCall(

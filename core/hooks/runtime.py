@@ -430,6 +430,10 @@ class Runtime:
         """Those that look at the orders of this shop."""
         return self._in(shop, "register_risk_rules")
 
+    def channels_in(self, shop: int) -> dict[str, Any]:
+        """Those that answer programs which buy in this shop."""
+        return self._in(shop, "register_channels")
+
     async def pages_of(self, plugin: str, shop: int) -> tuple[Mounted, PluginContext[Any]] | None:
         """The pages of a plugin that is on in this shop in this very moment, whatever process switched it."""
         with contextlib.suppress(*DATABASE_AWAY):

@@ -114,7 +114,7 @@ async def _list(request: AnyRequest, kept: dict[str, Any], errors: dict[str, Any
 def _channels(request: AnyRequest) -> list[tuple[Any, str]]:
     """What each channel is called, and the address that programs are given."""
     base = request.app.state.config.base_url
-    found = runtime.current().channels
+    found = runtime.current().channels_in(visit_of(request).shop.id)
     return [(channel.title, f"{base}/channel/{key}") for key, channel in sorted(found.items())]
 
 
