@@ -12,6 +12,7 @@ import msgspec
 
 from core import clock, db
 from core.audit import service as audit
+from core.crash_point import crash_point
 from core.redemption.issue import SINGLE_USE
 from core.vault import own_code
 from core.vault.cipher import fingerprint
@@ -179,7 +180,9 @@ async def answer_to(shop_id: int, caller: str, request_id: str) -> Answer | None
 
 async def _try(till: Till, wish: Wish) -> Answer:
     # what cannot be one of our codes is not looked for
-    return await db.transaction(_tried, till, wish, own_code.read(wish.code))
+    answer = await db.transaction(_tried, till, wish, own_code.read(wish.code))
+    crash_point("redemption.written")
+    return answer
 
 
 async def _tried(tx: db.Tx, till: Till, wish: Wish, body: str | None) -> Answer:
@@ -259,6 +262,7 @@ async def _done(tx: db.Tx, till: Till, wish: Wish, facts: Any, now: datetime) ->
         return refusal or Outcome.OK
     taken = await tx.fetchval(TAKE, facts["code_id"], _taken(wish, facts), now, till.place, till.today())
     if taken:
+        crash_point("redemption.taken")
         return Outcome.OK
     # somebody was faster: say what it is now
     return _refusal(await _facts(tx, facts["code_id"]), till, wish) or Outcome.USED
