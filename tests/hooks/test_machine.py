@@ -2,6 +2,7 @@
 
 import logging
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -10,12 +11,20 @@ from core import db
 from core.app import create_app
 from core.config import Config
 from core.hooks import runtime as runtimes
+from core.hooks import store
+from core.hooks.answers import Refusal
+from core.hooks.folder import digest
+from core.hooks.http import NotSent
 from core.hooks.manager import State
 from core.hooks.runtime import Runtime
+from core.hooks.views import OrderView
 from core.jobs import registry
 from core.jobs.runner import Runner
 from core.jobs.sweeper import arm_periodic
+from core.money import Money
+from core.shops import service as shops
 from core.web import csrf
+from tests.console import words
 
 from ..web.conftest import served, staff_cookie
 from .conftest import TESTS, Operator
@@ -27,7 +36,8 @@ DESK = "/admin/x/apps.notebook"
 
 @asynccontextmanager
 async def whole_plugins(config):
-    runtime = Runtime(folder=WHOLE, package="plugins_whole", environ={}, base_url=config.base_url)
+    options = {"environ": {}, "base_url": config.base_url, "allowed_hosts": ["127.0.0.1"]}
+    runtime = Runtime(folder=WHOLE, package="plugins_whole", **options)
     runtimes.use(runtime)
     async with runtime.following():
         yield runtime
@@ -46,7 +56,8 @@ async def site(database, redis_url, tmp_path_factory):
 
 
 @pytest.fixture
-def operator(site):
+async def operator(site):
+    await db.execute("DELETE FROM hooks_plugin")
     return Operator()
 
 
@@ -171,3 +182,119 @@ async def test_jobs_of_a_plugin_that_is_off_wait(notebook, operator):
     await run_jobs()
     assert "LATER" in await notes()
     assert runtimes.current().plugin("apps.notebook").state is State.ACTIVE
+
+
+# -- each shop its own ------------------------------------------------------------------
+
+PAID = {
+    "test": False,
+    "contact_kind": "email",
+    "contact": "",
+    "locale": "en",
+    "total": Money(1990, "CNY"),
+    "payment_state": "paid",
+    "fulfilment_state": "delivered",
+    "lines": (),
+    "placed_at": datetime(2026, 11, 22, tzinfo=UTC),
+    "expires_at": datetime(2026, 11, 22, tzinfo=UTC),
+    "paid_at": None,
+    "delivered_at": None,
+}
+
+
+@pytest.fixture
+async def second_shop(site):
+    await db.execute("DELETE FROM shops_shop WHERE code = 'second'")
+    added = "INSERT INTO shops_shop (code, name, host) VALUES ('second', 'Second', 'second.test') RETURNING id"
+    second = await db.fetchval(added)
+    shops.forget()
+    yield second
+    await db.execute("DELETE FROM shops_shop WHERE code = 'second'")
+    shops.forget()
+
+
+async def test_a_plugin_that_is_off_in_one_shop_does_nothing_there(notebook, operator, second_shop, browser, order):
+    plugins = runtimes.current()
+    await operator.enables("apps.dealer")
+    await plugins.refresh()
+    owner = await as_staff(browser, "owner")
+    assert "It is on in these shops:" in (await browser.get("/admin/plugins/apps.dealer", headers=owner)).text
+    for plugin in ("apps.dealer", "apps.notebook"):
+        answer = await browser.post(f"/admin/plugins/{plugin}/shops", headers=owner, data={"shop_1": "on"})
+        assert answer.status_code == 303
+    ways = (plugins.payment_methods_in, plugins.notifiers_in, plugins.promotions_in, plugins.risk_rules_in)
+    assert [list(way(1)) for way in ways] == [["dealer"]] * 4
+    assert [list(way(second_shop)) for way in ways] == [[]] * 4
+    assert list(plugins.payment_methods) == ["dealer"]  # payments that were begun go on
+    assert (await browser.get(NOTES)).status_code == 200
+    assert (await browser.get(NOTES, headers={"host": "second.test"})).status_code == 404
+    assert [one.name for one in plugins.page_features(1)] == ["apps.notebook"]
+    assert plugins.page_features(second_shop) == []
+    await plugins.ask("check_order", second_shop, order=order)
+    with pytest.raises(Refusal, match="not here"):
+        await plugins.ask("check_order", 1, order=order)
+    heard = plugins.plugin("apps.dealer").plugin.heard
+    heard.clear()
+    for shop in ("main", "second"):
+        await plugins.tell("order_paid", "apps.dealer", {"order": OrderView(ref=f"V-{shop}", shop=shop, **PAID)})
+    assert heard == ["V-main"]
+    answer = await browser.post(
+        "/admin/plugins/apps.notebook/shops", headers=owner, data={"shop_1": "on", f"shop_{second_shop}": "on"}
+    )
+    assert (await browser.get(NOTES, headers={"host": "second.test"})).status_code == 200
+
+
+# -- settings of another version --------------------------------------------------------
+
+
+async def test_settings_of_an_earlier_version_are_brought_to_this_one_and_kept_when_that_fails(operator, browser):
+    plugins, page = runtimes.current(), "/admin/plugins/apps.dealer"
+    owner = await as_staff(browser, "owner")
+    old = {"road": "high road"}
+    await db.transaction(store.save, "apps.dealer", True, old, {"word": "s3cr3t"}, 2)
+    await plugins.refresh()
+    settings = plugins.plugin("apps.dealer").context.settings
+    assert (settings.street, settings.key.reveal()) == ("High Road", "s3cr3t")
+    assert await db.fetchval("SELECT settings FROM hooks_plugin WHERE id = 'apps.dealer'") == old
+    shown = (await browser.get(page, headers=owner)).text
+    assert 'value="High Road"' in shown and "Saved. Leave empty to keep it." in shown
+
+    saved = await browser.post(f"{page}/settings", headers=owner, data={"act": "save", "set_street": "Low Road"})
+    assert saved.status_code == 303
+    row = await db.fetchrow("SELECT settings, version FROM hooks_plugin WHERE id = 'apps.dealer'")
+    assert tuple(row.values()) == ({"street": "Low Road"}, 3)
+    assert plugins.plugin("apps.dealer").context.settings.key.reveal() == "s3cr3t"
+
+    for version, reason in (
+        (1, "Its settings of before cannot be brought to this version: LookupError: nobody remembers"),
+        (4, "Its settings are of version 4; it knows them up to 3."),
+    ):
+        await db.transaction(store.save, "apps.dealer", True, {"street": "Old"}, {}, version)
+        await plugins.refresh()
+        stuck = plugins.plugin("apps.dealer")
+        assert (stuck.state, str(stuck.reason)) == (State.NEEDS_SETTINGS, reason)
+        assert 'value="Old"' in (await browser.get(page, headers=owner)).text
+        stored = "SELECT settings FROM hooks_plugin WHERE id = 'apps.dealer'"
+        assert await db.fetchval(stored) == {"street": "Old"}
+
+
+# -- what its page tells ----------------------------------------------------------------
+
+
+async def test_the_page_of_a_plugin_tells_where_it_is_from_and_which_servers_are_silent(notebook, operator, browser):
+    await operator.enables("apps.dealer")
+    plugins = runtimes.current()
+    await plugins.refresh()
+    owner = await as_staff(browser, "owner")
+    dealer = plugins.plugin("apps.dealer")
+    for _try in range(6):
+        with pytest.raises(NotSent):
+            await dealer.context.http.get("http://127.0.0.1:1/")
+    page = words((await browser.get("/admin/plugins/apps.dealer", headers=owner)).text)
+    assert "Came with the shop" in page and str(WHOLE / "apps" / "dealer") in page
+    assert digest(dealer.folder) in page and "Its files were changed" not in page
+    assert "127.0.0.1:1 5" in page
+    dealer.digest = "of other files"
+    assert "Its files were changed since it was loaded." in words(
+        (await browser.get("/admin/plugins/apps.dealer", headers=owner)).text
+    )
