@@ -48,14 +48,19 @@ async def take_over(tx: Tx, shop_id: int, item_id: int, staff_id: int, from_id: 
 
 
 async def release(tx: Tx, shop_id: int, item_id: int, staff_id: int) -> None:
-    """Leave it to others; nothing happens when it is somebody else's."""
-    await tx.execute(
+    """Leave it to others.
+
+    :raises Refused: it is not theirs (any more).
+    """
+    released = await tx.fetchval(
         "UPDATE review_item SET claimed_by = NULL, claimed_at = NULL"
-        " WHERE id = $1 AND shop_id = $2 AND state = 'open' AND claimed_by = $3",
+        " WHERE id = $1 AND shop_id = $2 AND state = 'open' AND claimed_by = $3 RETURNING id",
         item_id,
         shop_id,
         staff_id,
     )
+    if released is None:
+        raise Refused(await _why_not(tx, shop_id, item_id))
 
 
 def holder(item: Any) -> int | None:
@@ -82,4 +87,6 @@ async def _why_not(tx: Tx, shop_id: int, item_id: int) -> Any:
         return _("There is no such question.")
     if row["state"] == "done":
         return _("This was decided already.")
-    return _("%(name)s works on this now. Take it over first, or wait.", name=row["name"] or "–")
+    if row["name"] is None:
+        return _("Nobody works on this now.")
+    return _("%(name)s works on this now. Take it over first, or wait.", name=row["name"])

@@ -60,6 +60,7 @@ FORMS: dict[str, dict[str, str]] = {
     "/admin/exports/{export_id:int}/file": {"password": "x" * 20},
     "/admin/categories/{category_id:int}": {"title_en": "X", "slug": "x"},
     "/admin/stock/reusable/{batch_id:int}/cap": {"cap": "5"},
+    "/admin/review/{item_id:int}/take-over": {"holder": "1"},
     "/admin/stock/aside/{hold_id:int}": {"act": "back"},
     "/o/{ref:str}/report": {"code": "1", "why": "used"},
     "/o/{ref:str}/pay": {"method": "epay"},

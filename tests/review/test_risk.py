@@ -366,7 +366,8 @@ async def test_what_somebody_works_on_is_left_alone_until_it_is_taken_over(says)
         with pytest.raises(Refused, match="Anna works on this now"):
             await act
     assert await questions(placed) == [("risk", "open", "")]
-    await db.transaction(claims.release, 1, item, bo.staff_id)
+    with pytest.raises(Refused, match="Anna works on this now"):
+        await db.transaction(claims.release, 1, item, bo.staff_id)
     [mine], _total = await queue.items(1, anna.staff_id, queue.Wanted(q=placed.ref, whose="mine"))
     assert (mine["holder"], mine["holder_name"]) == (anna.staff_id, "Anna")
     assert await queue.items(1, bo.staff_id, queue.Wanted(q=placed.ref, whose="free")) == ([], 0)
