@@ -147,18 +147,28 @@ def kept(text: Text | str) -> dict[str, Any]:
     """A text with its values, to be stored as JSON and said by :func:`told` in the language of its reader."""
     if not isinstance(text, Text) or not text.message:
         return {"text": source(text)}
-    values = {name: value if isinstance(value, int) else source(value) for name, value in text.values.items()}
+    values = {name: _kept_value(value) for name, value in text.values.items()}
+    stored = {"text": text.message, "values": values}
     try:
-        text.message % values
+        told(stored)
     except (TypeError, ValueError):
         return {"text": source(text)}
-    return {"text": text.message, "values": values}
+    return stored
+
+
+def _kept_value(value: object) -> Any:
+    if isinstance(value, Text):
+        return kept(value)
+    return value if isinstance(value, int) else source(value)
 
 
 def told(stored: Mapping[str, Any]) -> str:
     """What :func:`kept` stored, as the reader knows it."""
     values = stored.get("values")
-    return in_language(stored["text"]) % values if values else in_language(stored["text"])
+    if not values:
+        return in_language(stored["text"])
+    said = {name: told(value) if isinstance(value, dict) else value for name, value in values.items()}
+    return in_language(stored["text"]) % said
 
 
 def ngettext(one: str, many: str, number: int, **values: Any) -> Text:
