@@ -73,6 +73,8 @@ class Upstream(Supplier):
     key = "dujiao_next"
     title = TITLE
     query_after = (5, 10, 30, 60, 300, 900, 3600)
+    # a call is believed for one minute only, so what a shop does not know by then it never sells
+    absent_means_unsold = True
     accepted = Answer(b'{"ok":true,"message":"received"}', 200, "application/json")
     refused = Answer(b'{"ok":false,"message":"refused"}', 401, "application/json")
 

@@ -19,7 +19,6 @@ from core.api import (
 from core.api.testing import Fault, SupplierContract
 
 from .. import wire
-from ..upstream import Upstream
 from .fake import CARD, ROOT, TOP_UP, DujiaoShop
 
 VECTORS = [
@@ -133,4 +132,3 @@ class TestContract(SupplierContract):
         assert list(machine.runtime.channels) == ["dujiao_next"]
         await machine.save({"selling": False})
         assert machine.runtime.channels == {}
-        assert Upstream.absent_means_unsold is False
