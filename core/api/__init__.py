@@ -51,9 +51,11 @@ from core.hooks.views import (
     ReviewView,
     StockView,
 )
+from core.jobs.service import FailedJob, failed_jobs
 from core.ledger.sheet import csv_text
 from core.messages.notifier import Notifier, NotifierRefused, NotifierUnavailable, OutgoingMessage, Receipt
 from core.money import Money
+from core.orders.mine import orders_of_visitor
 from core.partners.accounts import Partner
 from core.payments.method import (
     Answer,
@@ -82,6 +84,7 @@ from core.payments.method import (
 from core.pricing.promotion import Adjustment, Basket, BasketLine, Cap, CodeRefused, Promotion
 from core.pricing.results import PromotionResult, promotion_code_uses, promotion_results
 from core.pricing.scope import Scope, ScopeChoice, scope_choices
+from core.refused import Refused
 from core.review.risk import Action, Evidence, RiskRule
 from core.supply.supplier import (
     AboveCap,
@@ -151,6 +154,7 @@ __all__ = [
     "Counted",
     "Delivers",
     "Evidence",
+    "FailedJob",
     "Forbidden",
     "Forged",
     "ForgedCall",
@@ -217,6 +221,7 @@ __all__ = [
     "RefundState",
     "RefundView",
     "Refusal",
+    "Refused",
     "ReviewView",
     "RiskRule",
     "Sale",
@@ -248,11 +253,13 @@ __all__ = [
     "_",
     "csv_text",
     "ddl_migration",
+    "failed_jobs",
     "flash",
     "fragment",
     "fragment_text",
     "hookimpl",
     "hx_response",
+    "orders_of_visitor",
     "page",
     "plugin_context",
     "promotion_code_uses",
