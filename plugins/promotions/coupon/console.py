@@ -42,7 +42,7 @@ AnyRequest = Request[Any, Any, Any]
 
 HERE = "/admin/x/promotions.coupon"
 MOST_CODES = 5_000
-CODES_SHOWN = 20
+CODES_SHOWN = 5
 
 STATES = {
     "running": (_("Running"), "good"),
@@ -247,7 +247,7 @@ async def _draft(request: AnyRequest, form: CouponForm) -> Draft:
         starts_at=_moment(form.starts, shop.timezone, "starts", wrong),
         ends_at=_moment(form.ends, shop.timezone, "ends", wrong),
     )
-    if form.kind == "amount" and draft.amount is not None and not draft.amount.amount:
+    if form.kind == "amount" and "value" not in wrong and draft.amount is not None and not draft.amount.amount:
         wrong["value"] = _("Write an amount above zero.")
     if draft.starts_at and draft.ends_at and draft.ends_at <= draft.starts_at:
         wrong["ends"] = _("The end comes after the beginning.")
@@ -340,7 +340,7 @@ async def download_codes(request: AnyRequest, coupon_id: FromPath[int]) -> Respo
     uses: dict[str, int] = {}
     for typed, orders in (await promotion_code_uses(shop_of(request), Coupons.key, coupon.key)).items():
         uses[codes.matched(typed)] = uses.get(codes.matched(typed), 0) + orders
-    rows = [(str(_("Code")), str(_("Uses"))), *((code, uses.get(codes.matched(code), 0)) for code in every)]
+    rows = [(str(_("Coupon code")), str(_("Uses"))), *((code, uses.get(codes.matched(code), 0)) for code in every)]
     return Response(
         csv_text(rows),
         media_type="text/csv; charset=utf-8",

@@ -12,8 +12,8 @@ from core.api import CategorySlug, Money, PluginSettings, ProductSlug, Scope, Sk
 class Tier(PluginSettings):
     """From so much on, so much off."""
 
-    least: Money = setting(_("From"))
-    off: Money = setting(_("Off"))
+    least: Money = setting(_("From this sum on"))
+    off: Money = setting(_("So much off"))
 
 
 class SpendAndSaveSettings(PluginSettings):
@@ -24,12 +24,12 @@ class SpendAndSaveSettings(PluginSettings):
         _("Only these SKUs"), help=_("Nothing chosen in all three: it is for all goods."), default=()
     )
     starts: str | None = setting(
-        _("Begins"),
+        _("From when"),
         help=_("Day, time and offset from UTC, such as 2026-11-11 00:00+08:00."),
         default=None,
         max_length=40,
     )
-    ends: str | None = setting(_("Ends"), default=None, max_length=40)
+    ends: str | None = setting(_("Until"), default=None, max_length=40)
     stacks: bool = setting(
         _("Counts together with coupons"),
         help=_("Else it is used alone, and only when it takes off more than the others together."),
