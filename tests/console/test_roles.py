@@ -12,7 +12,7 @@ from core.config import Config
 from core.people import rights, sessions
 from core.web import csrf
 from server import with_plugins
-from tests import console
+from tests import console, plugged
 from tests.console import everything, signed_in
 
 OWNERS_ALONE = {"backups.manage", "keys.manage", "partners.edit", "plugins.edit", "staff.manage"}
@@ -29,7 +29,7 @@ def routes(database: str, redis_url: str, tmp_path_factory: pytest.TempPathFacto
     app = create_app(Config.from_env(environ), load_plugins=with_plugins)
     return [
         (method, re.sub(r"\{\w+:(\w+)\}", lambda match: VALUES[match[1]], path), handler.opt["who"])
-        for path, handler in handlers(app)
+        for path, handler in [*handlers(app), *plugged.routes()]
         if path.startswith("/admin") and path not in OPEN
         for method in sorted(handler.http_methods)
     ]
@@ -45,7 +45,8 @@ def may(role: str, who: str) -> bool:
 
 def test_the_table_knows_every_act_a_route_asks_for_and_no_other(routes):
     assert all(who.startswith("staff:") for _method, _path, who in routes)
-    assert {right_of(who) for _method, _path, who in routes} - {rights.ANY} == rights.RIGHTS.keys()
+    asked = {right_of(who) for _method, _path, who in routes} - {rights.ANY}
+    assert asked == rights.RIGHTS.keys() | plugged.acts()
 
 
 def test_every_act_has_roles_that_exist_and_the_owner_has_all():
@@ -58,6 +59,7 @@ def test_every_act_has_roles_that_exist_and_the_owner_has_all():
 
 
 async def test_each_role_opens_its_pages_and_no_other(address, routes):
+    await plugged.all_on()
     assert len(routes) > 70
     for role in rights.ROLES:
         async with signed_in(address, role) as staff:
@@ -70,6 +72,7 @@ async def test_each_role_opens_its_pages_and_no_other(address, routes):
 
 
 async def test_a_denied_change_changes_nothing(address, routes):
+    await plugged.all_on()
     cookies = {role: await db.transaction(console._session, role) for role in rights.ROLES}
     buyer = await db.transaction(sessions.create, "buyer")
     before = await everything()
@@ -93,6 +96,7 @@ async def test_a_denied_change_changes_nothing(address, routes):
 
 
 async def test_the_menu_shows_only_what_opens(address):
+    await plugged.all_on()
     for role in rights.ROLES:
         async with signed_in(address, role) as staff:
             page = await staff.get("/admin")

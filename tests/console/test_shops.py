@@ -20,7 +20,7 @@ from core.shops import service as shops
 from core.vault import import_service as imports
 from core.web import csrf
 from server import with_plugins
-from tests import stocked
+from tests import plugged, stocked
 from tests.console import everything
 
 HOST = "second.test"
@@ -51,6 +51,9 @@ OBJECTS = {
     "partner_id": "SELECT id FROM partners_partner WHERE $1 > 0",
     "try_id": "SELECT id FROM redemption_try WHERE $1 > 0",
     "file_id": "SELECT 1 WHERE $1 > 0",
+    "promotions.coupon/coupon_id": "SELECT id FROM promotions_coupon WHERE name = 'canary-5f2c' AND $1 > 0",
+    "risk.network/entry_id": "SELECT id FROM risk_network_entry WHERE note = 'canary-5f2c' AND $1 > 0",
+    "risk.network/list_id": "SELECT id FROM risk_network_list WHERE name = 'canary-5f2c' AND $1 > 0",
     "slug": "SELECT p.slug FROM catalog_product p JOIN catalog_sku s ON s.product_id = p.id WHERE s.id = $1",
     "c/slug": "SELECT min(slug) FROM catalog_category WHERE title::text LIKE '%canary%' AND $1 > 0",
 }
@@ -105,6 +108,13 @@ INSERT INTO ledger_balance (shop_id, contact, currency, account_id)
     SELECT 1, 'canary-5f2c@example.com', 'CNY', max(id) FROM ledger_account;
 INSERT INTO jobs_job (name) VALUES ('canary-5f2c');
 """
+OF_PLUGINS = """
+INSERT INTO promotions_coupon (shop, name, kind, percent, currency)
+    VALUES ('main', 'canary-5f2c', 'percent', 100, 'CNY');
+INSERT INTO risk_network_entry (act, kind, value, note, created_at)
+    VALUES ('block', 'contact', 'canary-5f2c@example.com', 'canary-5f2c', now());
+INSERT INTO risk_network_list (name, kind) VALUES ('canary-5f2c', 'bad');
+"""
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +127,9 @@ async def objects(address: str) -> dict[str, object]:
     for statement in MORE.strip().split(";\n"):
         await db.execute(statement.rstrip(";"), *([sku.id] if "$1" in statement else []))
     await _rest(sku.id)
+    await plugged.all_on()
+    for statement in OF_PLUGINS.strip().split(";\n"):
+        await db.execute(statement.rstrip(";"))
     await imports.stage(1, _upload(), f"{CANARY}.txt", sku.id)
     shops.forget()
     found = {name: await db.fetchval(query, sku.id) for name, query in OBJECTS.items()}
@@ -156,7 +169,7 @@ def routes(database: str, redis_url: str, tmp_path_factory: pytest.TempPathFacto
     app = create_app(Config.from_env(environ), load_plugins=with_plugins)
     return [
         (method, path, dict(handler.opt))
-        for path, handler in handlers(app)
+        for path, handler in [*handlers(app), *plugged.routes()]
         for method in sorted(handler.http_methods)
         if not path.startswith(("/api", "/static"))
     ]

@@ -16,6 +16,7 @@ from core.shops import service as shops
 from core.web import csrf
 from core.web.feature import BadRoute, Feature
 from server import with_plugins
+from tests import plugged
 
 from .conftest import served, staff_cookie
 from .test_headers import assert_safe
@@ -35,6 +36,7 @@ def whole(environment: dict[str, str]) -> Litestar:
 async def site(whole: Litestar) -> AsyncIterator[str]:
     shops.forget()
     async with served(whole) as address:
+        await plugged.all_on()
         yield address
 
 
@@ -42,7 +44,7 @@ def routes(app: Litestar) -> list[tuple[str, str, dict[str, Any]]]:
     """(method, an address that leads there, opt)"""
     return [
         (method, re.sub(r"\{\w+:(\w+)\}", lambda match: VALUES[match[1]], path), dict(handler.opt))
-        for path, handler in handlers(app)
+        for path, handler in [*handlers(app), *plugged.routes()]
         for method in sorted(handler.http_methods)
     ]
 
@@ -152,7 +154,7 @@ async def test_no_page_is_an_error_for_the_owner(site: str, whole: Litestar):
     """Every page without a value in its address opens, in both languages, for the owner of an empty shop."""
     owner = await staff_cookie("owner")
     async with httpx.AsyncClient(base_url=site, headers={"cookie": f"vs={owner}"}) as client:
-        for path, handler in handlers(whole):
+        for path, handler in [*handlers(whole), *plugged.routes()]:
             if "GET" not in handler.http_methods or "{" in path:
                 continue
             for language in ("zh-CN", "en"):
