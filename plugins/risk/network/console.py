@@ -30,12 +30,12 @@ ENTRY_KINDS = {
 
 class Entry(msgspec.Struct):
     act: Literal["block", "allow"]
-    value: Annotated[Line, msgspec.Meta(min_length=1, max_length=254)]
+    value: Annotated[str, msgspec.Meta(min_length=1, max_length=254, extra={"strip": True})]
     note: Line = ""
 
 
 class NewList(msgspec.Struct):
-    name: Annotated[Line, msgspec.Meta(min_length=1, max_length=120)]
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=120, extra={"strip": True})]
     kind: Literal["hosting", "proxy", "bad"]
     url: Line = ""
     file: Upload | None = None
