@@ -21,7 +21,7 @@ from core.supply import importing
 from core.supply.price_rule import PriceRule
 from core.supply.skus import Draft
 from core.web import csrf
-from tests.conftest import TEMPLATE, Start, TestEngines
+from tests.conftest import TEMPLATE, Child, Start, TestEngines
 from tests.console import words
 from tests.payments.real_shop import Buyer, RealShop
 
@@ -60,31 +60,32 @@ class Shop(RealShop):
 
 @pytest.fixture(scope="module")
 def shops(engines: TestEngines, database: str, start: Start) -> Iterator[tuple[Shop, Shop]]:
-    """A with a database of its own, B on the module's; each a whole `server.py run`."""
+    """A with a database of its own, B on the module's; each a web process and a worker."""
     other = f"{urlsplit(database).path.removeprefix('/')}_a"
     engines.sql(f"CREATE DATABASE {other} TEMPLATE {TEMPLATE}")
-    with ExitStack() as opened, ThreadPoolExecutor(2) as both:
+    children: list[Child] = []
+    with ExitStack() as opened, ThreadPoolExecutor(4) as at_once:
 
         def run(url: str, number: int) -> Shop:
             home = Path(tempfile.mkdtemp(prefix="vouchsafe-trade-"))
             opened.callback(shutil.rmtree, home, ignore_errors=True)
-            home.chmod(0o755)
-            child = start(
-                "run",
-                "--no-demo",
-                VOUCHSAFE_HOME=str(home),
-                DATABASE_URL=url,
-                REDIS_URL=f"{engines.redis_url}?db={number}",
-                VOUCHSAFE_ALLOW_PRIVATE_HOSTS="127.0.0.0/8",
-            )
-            opened.callback(child.stop)
+            environ = {
+                "VOUCHSAFE_HOME": str(home),
+                "DATABASE_URL": url,
+                "REDIS_URL": f"{engines.redis_url}?db={number}",
+                "VOUCHSAFE_ALLOW_PRIVATE_HOSTS": "127.0.0.0/8",
+            }
+            web = start("web", "--no-demo", **environ)
+            worker = at_once.submit(start, "worker", VOUCHSAFE_BASE_URL=web.url, **environ)
             name = urlsplit(url).path.removeprefix("/")
-            shop = Shop(child.url, child.environ, lambda statement: engines.sql(statement, name), opened)
+            shop = Shop(web.url, web.environ, lambda statement: engines.sql(statement, name), opened)
             shop.sign_in()
+            children.extend([web, worker.result()])
             return shop
 
-        a, b = both.map(run, (engines.url_of(other), database), (14, 15))
+        a, b = at_once.map(run, (engines.url_of(other), database), (14, 15))
         yield a, b
+        list(at_once.map(Child.stop, children))
     gone = f"datname = '{other}' AND usename = user"
     engines.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE " + gone)
     engines.sql(f"DROP DATABASE {other}")
