@@ -42,8 +42,7 @@ WITH fits AS (
 ), one_line_each AS (SELECT DISTINCT ON (payment_id) * FROM fits ORDER BY payment_id, same DESC, line_id)
 UPDATE payments_statement_line line SET payment_id = found.payment_id, order_id = found.order_id,
        result = CASE WHEN found.same THEN 'matched' ELSE 'differs' END
-FROM one_line_each found, payments_statement statement
-WHERE line.id = found.line_id AND statement.id = line.statement_id RETURNING statement.day
+FROM one_line_each found WHERE line.id = found.line_id
 """
 
 MATCH_REFUNDS = """
@@ -60,9 +59,7 @@ WITH fits AS (
 )
 UPDATE payments_statement_line line SET refund_id = found.refund_id, order_id = found.order_id,
        result = CASE WHEN found.same THEN 'matched' ELSE 'differs' END
-FROM fits found, payments_statement statement
-WHERE line.id = found.line_id AND statement.id = line.statement_id
-RETURNING statement.day
+FROM fits found WHERE line.id = found.line_id
 """
 
 NOW_SURE = """
@@ -125,6 +122,11 @@ UPDATE review_item SET state = 'open', data = $2, resolution = '', resolved_by =
 WHERE key = $1 AND data <> $2
 """
 
+OPEN_DAYS = """
+SELECT DISTINCT (data ->> 'day')::date AS day FROM review_item
+WHERE kind = $1 AND state = 'open' AND data ->> 'method' = $2
+"""
+
 CLOSE = """
 UPDATE review_item SET state = 'done', resolution = 'matched', resolved_at = now()
 WHERE kind = $1 AND key LIKE $2 AND state = 'open' AND shop_id <> ALL($3)
@@ -134,11 +136,10 @@ WHERE kind = $1 AND key LIKE $2 AND state = 'open' AND shop_id <> ALL($3)
 # -- after a statement came -------------------------------------------------------------
 
 
-async def match(tx: Tx, method: str) -> set[date]:
-    """Find what of ours each open line stands for; gives the days of the lines that have found theirs."""
-    found = [*await tx.fetch(MATCH_PAYMENTS, method), *await tx.fetch(MATCH_REFUNDS, method)]
-    await tx.execute(ASK_ABOUT_UNHEARD, method)
-    return {row["day"] for row in found}
+async def match(tx: Tx, method: str) -> None:
+    """Find what of ours each open line stands for."""
+    for statement in (MATCH_PAYMENTS, MATCH_REFUNDS, ASK_ABOUT_UNHEARD):
+        await tx.execute(statement, method)
 
 
 async def refunds_found(method: str) -> list[int]:
@@ -167,6 +168,11 @@ async def book_fees(tx: Tx, method: str) -> int:
         "UPDATE payments_statement_line SET fee_booked = true WHERE id = ANY($1)", [row["id"] for row in rows]
     )
     return len(rows)
+
+
+async def open_days(method: str) -> set[date]:
+    """The days that staff is asked about now."""
+    return {row["day"] for row in await db.fetch(OPEN_DAYS, KIND, method)}
 
 
 async def ask(tx: Tx, method: str, day: date) -> None:

@@ -115,7 +115,7 @@ async def take(row: Any, lines: Sequence[StatementLine]) -> None:
     """Keep the lines, hold them against ours, book their fees. The day counts as fetched when all that is done."""
     for start in range(0, len(lines), LINES_AT_ONCE):
         await db.transaction(_keep, row, lines[start : start + LINES_AT_ONCE])
-    days = await db.transaction(reconciliation.match, row["method"])
+    await db.transaction(reconciliation.match, row["method"])
     for refund_id in await reconciliation.refunds_found(row["method"]):
         await ring(*await db.transaction(refunds.done, refund_id, "", "it is on the gateway's statement"))
     while await db.transaction(reconciliation.book_fees, row["method"]):
@@ -125,8 +125,9 @@ async def take(row: Any, lines: Sequence[StatementLine]) -> None:
         row["id"],
         clock.now(),
     )
-    around = {row["day"], row["day"] - timedelta(days=1)}
-    for day in sorted(around | days):
+    # The day before can be judged only now, and a question of any day may have found its answer.
+    judged = {row["day"], row["day"] - timedelta(days=1)} | await reconciliation.open_days(row["method"])
+    for day in sorted(judged):
         await db.transaction(reconciliation.ask, row["method"], day)
 
 
