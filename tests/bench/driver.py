@@ -18,7 +18,6 @@ import aiohttp
 from yarl import URL
 
 CODE = re.compile(rb"BENCH-[0-9A-F]{6}-[0-9A-F]{16}")
-MONEY = "19.90"
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -44,6 +43,7 @@ class Till:
     pid: str
     key: str
     product: str = "/p/starlight-music"
+    money: str = "19.90"
     sold: dict[str, str] = field(default_factory=dict)
 
     def take(self, code: str, ref: str) -> None:
@@ -103,7 +103,7 @@ def signed_callback(till: Till, ref: str) -> str:
         "out_trade_no": f"{ref}-1",
         "type": "alipay",
         "name": "product",
-        "money": MONEY,
+        "money": till.money,
         "trade_status": "TRADE_SUCCESS",
     }
     text = "&".join(f"{key}={value}" for key, value in sorted(claim.items()))

@@ -169,6 +169,7 @@ def main(words: list[str] | None = None) -> int:
     options.add_argument(
         "--stock", type=int, default=5_000_000, help="codes in stock for purchase_stock; 0 leaves it out"
     )
+    options.add_argument("--no-plugins", dest="plugins", action="store_false", help="leave purchase_plugins out")
     options.add_argument("--processes", type=int, default=1, help="web processes of both shops")
     options.add_argument("--rounds", type=int, default=Sizes.rounds)
     options.add_argument("--smoke", action="store_true", help="a few of everything: does the bench work?")
@@ -189,6 +190,10 @@ def main(words: list[str] | None = None) -> int:
             from tests.bench import stock
 
             table["purchase_stock"] = stock.main(given.stock, given.processes, sizes.rounds, sizes.c16, sizes.warm_up)
+        if given.plugins:
+            from tests.bench import plugged
+
+            table["purchase_plugins"] = plugged.main(sizes.rounds, sizes.c1, sizes.warm_up)
     except WrongShop as problem:
         print(f"bench stopped, this shop is wrong: {problem}", file=sys.stderr)
         return 1

@@ -22,6 +22,7 @@ MEASURES = {
     "cold_start",
     "import_codes",
     "purchase_stock",
+    "purchase_plugins",
 }
 
 
