@@ -343,7 +343,7 @@ async def download_codes(request: AnyRequest, coupon_id: FromPath[int]) -> Respo
     rows = [(str(_("Coupon code")), str(_("Uses"))), *((code, uses.get(codes.matched(code), 0)) for code in every)]
     return Response(
         csv_text(rows),
-        media_type="text/csv; charset=utf-8",
+        media_type="text/csv",
         status_code=200,
         headers={
             "content-disposition": f'attachment; filename="coupon-{coupon.id}.csv"',
