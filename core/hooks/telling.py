@@ -114,9 +114,9 @@ async def _told(plugin: str, hooks: list[str], views: Mapping[str, Views]) -> li
 
 
 async def _hear(hook: str, plugin: str, views: Mapping[str, Views]) -> None:
-    if hook not in views:
-        return
     plugins = runtime.current()
+    if hook not in views or plugins.is_off_in(plugin, next(iter(views[hook].values())).shop):
+        return
     may_see = plugins.permits(plugin, "contacts")
     await plugins.tell(hook, plugin, {name: view if may_see else _closed(view) for name, view in views[hook].items()})
 

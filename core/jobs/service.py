@@ -67,6 +67,26 @@ async def names() -> list[str]:
     return [row["name"] for row in await db.fetch("SELECT DISTINCT name FROM jobs_job ORDER BY name")]
 
 
+@dataclass(frozen=True, slots=True)
+class FailedJob:
+    """A job that was given up. ``at`` is when; the same job can fail again after staff tried it anew."""
+
+    id: int
+    name: str
+    error: str
+    at: datetime
+
+
+async def failed_jobs(since: datetime) -> list[FailedJob]:
+    """Jobs that were given up after ``since`` and still are, the oldest first, 200 at most."""
+    rows = await db.fetch(
+        "SELECT id, name, error, finished_at FROM jobs_job WHERE finished_at > $1 AND state = 'failed'"
+        " ORDER BY finished_at LIMIT 200",
+        since,
+    )
+    return [FailedJob(row["id"], row["name"], row["error"], row["finished_at"]) for row in rows]
+
+
 async def one(job_id: int) -> Any:
     return await db.fetchrow("SELECT * FROM jobs_job WHERE id = $1", job_id)
 
