@@ -185,7 +185,7 @@ def _statement_rows(entries: list[Entry], zone: str) -> list[list[Any]]:
 def _csv(name: str, rows: list[list[Any]]) -> Response[str]:
     safe = "".join(sign if sign.isalnum() or sign in "-_." else "-" for sign in name if sign.isascii())
     headers = {"content-disposition": f'attachment; filename="{safe}.csv"', "cache-control": "no-store"}
-    return Response(csv_text(rows), media_type="text/csv; charset=utf-8", headers=headers)
+    return Response(csv_text(rows), media_type="text/csv", headers=headers)
 
 
 # -- fees -------------------------------------------------------------------------------

@@ -218,7 +218,7 @@ async def download(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
         return flash(see_other(f"/o/{ref}"), _("There is nothing to save: no code can be shown here."), "error")
     return Response(
         "\r\n".join(texts) + "\r\n",
-        media_type="text/plain; charset=utf-8",
+        media_type="text/plain",
         status_code=200,
         headers={"content-disposition": f'attachment; filename="{order.ref}.txt"', "cache-control": "no-store"},
     )
