@@ -75,14 +75,14 @@ plugin = Listener()
 class Plugged(Ours):
     """Our shop with plugins in its folder; they are on from the first start."""
 
-    def prepare(self) -> None:
+    def open(self) -> None:
         for number in range(10):
             self._add("risk", f"rule{number}", RULE, ending=".com" if number < 2 else ".nowhere")
         for number in range(5):
             self._add("promotions", f"offer{number}", PROMOTION, least=1 if number == 0 else 10**9)
         for number in range(20):
             self._add("apps", f"listener{number}", LISTENER)
-        super().prepare()
+        super().open()
         self.till.money = "17.91"  # less a tenth
 
     def _add(self, kind: str, name: str, text: str, **facts: Any) -> None:
@@ -98,8 +98,7 @@ def main(rounds: int, purchases: int, warm_up: int) -> dict[str, Any]:
     shops: list[Ours] = [Ours(1, codes), Plugged(1, codes)]
     try:
         for shop in shops:
-            shop.prepare()
-            shop.start()
+            shop.open()
         plain, plugged = uvloop.run(_measure(shops, rounds, purchases, warm_up))
     finally:
         for shop in shops:

@@ -185,14 +185,17 @@ class Ours(Shop):
         self.till = Till(self.name, f"http://127.0.0.1:{port}", seed.SKU, set(codes), seed.PAYEE, seed.PAYEE_KEY)
 
     def prepare(self) -> None:
-        """A shop that has run once, with the product, the payment method and the codes in it."""
+        self.open()
+        self.stop()
+
+    def open(self) -> None:
+        """Start it for the first time, with the product, the payment method and the codes in it."""
         self.start()
         self.command([sys.executable, seed.__file__])
         stock = self.home / "codes.txt"
         stock.write_text("\n".join(self.codes) + "\n")
         self.command([sys.executable, "server.py", "import-codes", str(stock), "--sku", seed.SKU])
         stock.unlink()
-        self.stop()
 
     def command(self, words: list[str]) -> None:
         done = subprocess.run(words, cwd=ROOT, env=self.environment, capture_output=True, text=True)

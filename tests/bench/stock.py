@@ -17,8 +17,7 @@ def main(codes: int, web_processes: int, rounds: int, purchases: int, warm_up: i
     shops = [Ours(web_processes, driver.make_codes(count)) for count in (small, max(codes, small))]
     try:
         for shop in shops:
-            shop.prepare()
-            shop.start()
+            shop.open()
         speeds = uvloop.run(_measure(shops, rounds, purchases, warm_up))
     finally:
         for shop in shops:
