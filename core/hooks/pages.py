@@ -18,7 +18,7 @@ from litestar import Litestar, Request, Response
 from litestar.handlers import HTTPRouteHandler
 
 from core.hooks.context import PluginContext
-from core.hooks.plugin import Act, Pages
+from core.hooks.plugin import Act, Fill, Pages
 from core.people import entrance, rights
 from core.web import errors, routing, slots
 from core.web.errors import Unavailable
@@ -42,8 +42,10 @@ class Mounted:
     acts: Mapping[str, rights.Right]
 
 
-def mount(plugin: str, pages: Pages, context: Any, base_url: str, count_failure: CountFailure) -> Mounted:
-    """Build the application of one plugin.
+def mount(
+    plugin: str, pages: Pages, context: Any, base_url: str, count_failure: CountFailure, *, contacts: bool
+) -> Mounted:
+    """Build the application of one plugin. ``contacts``: it may know who the buyers are.
 
     :raises BadRoute: naming what is wrong with it.
     :raises BadSlot: naming the place that is not there.
@@ -59,7 +61,7 @@ def mount(plugin: str, pages: Pages, context: Any, base_url: str, count_failure:
         console_routes=pages.console,
         rest_routes=pages.rest,
         nav=pages.nav,
-        slots={name: partial(filler, context) for name, filler in pages.slots.items()},
+        slots={name: _filler(filler, context, contacts) for name, filler in pages.slots.items()},
         plugin=True,
     )
     handle = _Handler(plugin, count_failure)
@@ -75,6 +77,12 @@ def mount(plugin: str, pages: Pages, context: Any, base_url: str, count_failure:
     )
     _check(plugin, app, feature, acts)
     return Mounted(plugin, app, feature, acts)
+
+
+def _filler(filler: Fill, context: Any, contacts: bool) -> slots.Filler:
+    if contacts:
+        return partial(filler, context)
+    return lambda visit, subject: filler(context, visit, slots.without_contacts(subject))
 
 
 def _right(plugin: str, act: Act) -> rights.Right:

@@ -163,7 +163,7 @@ class Runtime:
         """Load anew when the files of a plugin were put here or taken away."""
         async with self._looking:
             known = [(one.id, one.manifest, one.folder) for one in self.plugins if one.module]
-            if known != [(one.id, one.manifest, one.folder) for one in self._found()]:
+            if known != [(one.id, one.manifest, one.folder) for one in self.found()]:
                 await self._load_anew(await store.facts())
 
     async def _load_anew(self, facts: Facts) -> bool:
@@ -230,7 +230,7 @@ class Runtime:
             return str(clash)
         return ""
 
-    def _found(self) -> list[Installed]:
+    def found(self) -> list[Installed]:
         """Every plugin there is, by id, wherever it comes from."""
         own = discover(self.folder, self._package)
         merchants = discover(self._merchants_folder, source="folder") if self._merchants_folder else []
@@ -238,7 +238,7 @@ class Runtime:
 
     async def _load(self, facts: Facts, rows: Mapping[str, Row], *, tables: bool = True) -> _Working:
         manager = self._new_manager()
-        found = self._found()
+        found = self.found()
         done = await migrations.done() if tables else None
         for installed in found:
             loaded = self._take(manager, installed, rows.get(installed.id), facts)
@@ -270,7 +270,10 @@ class Runtime:
             check_jobs(plugin.jobs)
             loaded.digest = self._digests.setdefault(loaded.id, digest(loaded.folder))
             if plugin.pages is not None:
-                loaded.mounted = mount(loaded.id, plugin.pages, loaded.context, self.base_url, self.count_failure)
+                contacts = loaded.manifest is not None and "contacts" in loaded.manifest.permissions
+                loaded.mounted = mount(
+                    loaded.id, plugin.pages, loaded.context, self.base_url, self.count_failure, contacts=contacts
+                )
             if done is not None:
                 wanted = migrations.steps(loaded.folder, loaded.module)
                 if {step.id for step in wanted} - done.get(loaded.id, set()):

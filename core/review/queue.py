@@ -28,7 +28,10 @@ SELECT item.*, o.ref, o.contact, o.total, o.currency, o.test, o.held,
 {FROM} ORDER BY CASE WHEN item.state = 'done' THEN item.resolved_at END DESC, item.id LIMIT $8 OFFSET $9
 """
 KINDS = "SELECT kind, count(*) AS n FROM review_item WHERE shop_id = $1 AND state = 'open' GROUP BY kind ORDER BY kind"
-EVIDENCE = "SELECT * FROM review_evidence WHERE {} = ANY($1) ORDER BY score DESC, id"
+EVIDENCE = """
+SELECT * FROM review_evidence WHERE {} = ANY($1)
+ORDER BY action = 'refuse' DESC, action = 'review' DESC, score DESC, id
+"""
 REFUSED = "SELECT * FROM review_refused WHERE shop_id = $1 AND ($2 = '' OR contact = lower($2) OR host(ip) = $2)"
 
 # How often each rule had something to say lately, and how those orders ended.

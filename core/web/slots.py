@@ -11,7 +11,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -51,12 +51,18 @@ class CheckoutShown:
 
 @dataclass(frozen=True, slots=True)
 class OrderShown:
-    """The order of a page, or of one row of a list. States as in ``OrderView``."""
+    """The order of a page, or of one row of a list. States as in ``OrderView``.
+
+    ``contact`` and ``ip`` are empty on pages for buyers, and unless the plugin's manifest asks for the permission
+    ``contacts``.
+    """
 
     ref: str
     payment_state: str
     fulfilment_state: str
     total: Money
+    contact: str = ""
+    ip: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +166,11 @@ def _order(given: Any) -> OrderShown:
         _part(given, "fulfilment_state"),
         total if isinstance(total, Money) else Money(total, _part(given, "currency")),
     )
+
+
+def without_contacts(subject: Any) -> Any:
+    """The same for a plugin that may not know who the buyer is."""
+    return replace(subject, contact="", ip="") if isinstance(subject, OrderShown) else subject
 
 
 _SHOWS: dict[type, Show] = {
@@ -309,6 +320,8 @@ def later(
 ) -> Waiting:
     """Leave a mark in the page, to be filled before it is sent."""
     subject = _SHOWS[place.subject](given) if place.subject else None
+    if isinstance(subject, OrderShown) and place.name.startswith("admin."):
+        subject = replace(subject, contact=given["contact"], ip=str(given["ip"] or ""))
     if isinstance(subject, PluginShown):
         fillers = [(owner, filler) for owner, filler in fillers if owner == subject.id]
     # nobody outside can know the name of this request before it is answered

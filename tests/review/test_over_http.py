@@ -103,6 +103,21 @@ async def test_who_is_on_the_block_list_is_refused_and_not_told_why(buyer, staff
     assert f"Refused: {buyer.contact} · chargeback in May" in words(found.text)
 
 
+async def test_a_buyer_is_blocked_from_the_page_of_an_order(address, buyer, staff):
+    order = await buyer.bought()
+    here = f"/admin/orders/{order.removeprefix('/o/')}"
+    page = words(await staff.get(here))
+    assert f"Block or trust What then, from the next order on? Whom {buyer.contact}" in page
+    form = {"value": buyer.contact, "act": "block", "note": "rude", "next": here}
+    answer = await staff.http.post("/admin/x/risk.network/entries", data={**form, "csrf": staff.csrf})
+    assert answer.headers["location"] == here
+    form["next"] = "https://elsewhere.example/admin/orders/V1"
+    answer = await staff.http.post("/admin/x/risk.network/entries", data={**form, "csrf": staff.csrf})
+    assert answer.headers["location"] == "/admin/x/risk.network"
+    async with signed_in(address, "finance") as finance:
+        assert "Block or trust" not in words(await finance.get(here))
+
+
 async def test_only_note_writes_down_and_lets_go(buyer, staff):
     await staff.post("/admin/x/risk.network/entries", act="block", value=buyer.contact)
     await db.transaction(store.save, "risk.network", True, {"only_note": True}, {})

@@ -31,7 +31,7 @@ class Settings(PluginSettings):
         _("Low value"), help=_("Only goods that cost so much or less in the catalogue are counted.")
     )
     orders: int = setting(_("Orders of one such value"), unit=_("orders"), default=20, ge=2, le=100_000)
-    minutes: int = setting(_("in so many minutes"), unit=_("minutes"), default=10, ge=1, le=1440)
+    minutes: int = setting(_("in so many minutes"), default=10, ge=1, le=1440)
     contacts: int = setting(
         _("by so many different contacts"),
         help=_("One buyer alone is the business of the velocity rule."),

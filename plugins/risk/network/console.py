@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -16,6 +17,7 @@ MOST_BYTES = 5_000_000
 AnyRequest = Request[Any, Any, Any]
 Line = Annotated[str, msgspec.Meta(max_length=300, extra={"strip": True})]
 
+ORDER = re.compile(r"/admin/orders/[0-9A-Z]{1,40}")
 KINDS = {
     "hosting": _("Hosting networks"),
     "proxy": _("Proxies"),
@@ -32,6 +34,7 @@ class Entry(msgspec.Struct):
     act: Literal["block", "allow"]
     value: Annotated[str, msgspec.Meta(min_length=1, max_length=254, extra={"strip": True})]
     note: Line = ""
+    next: Line = ""
 
 
 class NewList(msgspec.Struct):
@@ -78,7 +81,12 @@ async def add_entry(request: AnyRequest) -> Response[Any]:
         await lists.add(plugin_context(request), form.act, form.value, form.note)
     except FormError as error:
         return await _overview(request, error.fields, error.kept or kept, status=422)
-    return flash(see_other(HERE), _("Written down. It counts from the next order on."))
+    return flash(see_other(_back(form.next)), _("Written down. It counts from the next order on."))
+
+
+def _back(path: str) -> str:
+    """Where the button was: this page, or that of an order."""
+    return path if ORDER.fullmatch(path) else HERE
 
 
 @post("/entries/{entry_id:int}/remove", opt={"who": "staff:risk.network.edit"})

@@ -20,7 +20,7 @@ def _most(title: Any, default: int, help: Any = "") -> Any:
 
 
 def _minutes(default: int) -> Any:
-    return setting(_("in so many minutes"), unit=_("minutes"), default=default, ge=1, le=43_200)
+    return setting(_("in so many minutes"), default=default, ge=1, le=43_200)
 
 
 def _then(default: Then) -> Any:
