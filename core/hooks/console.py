@@ -41,6 +41,7 @@ STATES: dict[State, tuple[Text, str]] = {
     State.TEST_MODE_ONLY: (_("Test mode only"), "neutral"),
     State.DISABLED: (_("Off"), "neutral"),
 }
+TROUBLED = (State.FAILED, State.INCOMPATIBLE, State.NEEDS_SETTINGS)
 KIND_TITLES: dict[str, Text] = {
     "payments": _("Payment"),
     "notifiers": _("Messages"),
@@ -101,6 +102,7 @@ async def _list(request: Request[Any, Any, Any], problem: Text | str = "", statu
     groups = [(KIND_TITLES[kind], [one for one in plugins.plugins if _kind(one.id) == kind]) for kind in KINDS]
     context = {
         "groups": [(title, members) for title, members in groups if members],
+        "troubled": [one for one in plugins.plugins if one.state in TROUBLED],
         "states": STATES,
         "words": words,
         "safe_mode": plugins.safe_mode,

@@ -358,4 +358,5 @@ def _told(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"it tried to end the program (exit {error.code})"
     words = str(error)[:500]
-    return words if isinstance(error, _Unusable) else f"{type(error).__name__}: {words}"
+    ours = type(error).__module__.startswith("core.") and words
+    return words if ours else f"{type(error).__name__}: {words}"

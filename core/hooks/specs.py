@@ -49,7 +49,8 @@ def register_payment_methods(ctx: PluginContext[Any]) -> Sequence[Keyed]:  # typ
         nothing.
 
     If it fails: the plugin is set aside and shown as failed on the plugins page; the shop goes on.
-    Added in api 1. Used by: payments.balance, payments.epay, payments.manual, payments.sandbox.
+    Added in api 1. Used by: payments.alipay, payments.balance, payments.epay, payments.manual,
+    payments.sandbox, payments.stripe.
     """
 
 

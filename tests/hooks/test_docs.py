@@ -146,7 +146,7 @@ def test_a_hook_is_documented_used_by_a_plugin_that_ships_and_tested(hook):
     assert "Added in api 1." in text
     for parameter in inspect.signature(getattr(specs, hook)).parameters:
         assert f":param {parameter}:" in text
-    users = re.search(r"Used by: (.+)\.$", text, re.DOTALL)[1].split(", ")
+    users = re.split(r",\s+", re.search(r"Used by: (.+)\.$", text, re.DOTALL)[1])
     assert users == [plugin for plugin in shipped() if hook in hooks_of(plugin)]
     tested = "\n".join(path.read_text() for path in (ROOT / "tests" / "hooks").glob("test_*.py"))
     assert f"def test_hook_{hook}(" in tested

@@ -23,7 +23,7 @@ SET_ASIDE = {
     "payments.bad_key": "register_payment_methods: 'No Key!' is not a key (small letters, digits, - and _)",
     "payments.bad_host": "ValueError: bad_host: form_hosts must look like https://pay.example.com, "
     "not 'https://a.example; script-src *'",
-    "notifiers.cannot_draw": "CannotDraw: the setting table has a type that no form field fits: dict[str, int]",
+    "notifiers.cannot_draw": "the setting table has a type that no form field fits: dict[str, int]",
 }
 
 

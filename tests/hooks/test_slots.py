@@ -125,9 +125,9 @@ async def test_who_breaks_hangs_or_gives_something_else_is_left_out_and_counted(
         "slot home.top": "RuntimeError: no fragment today",
         "slot home.bottom": "TimeoutError: it took longer than 0.2 s",
         "slot shop.footer": "it tried to end the program (exit 3)",
-        "slot shop.nav": "WrongGift: https://elsewhere.example is not a page of this shop",
-        "slot product.before_price": "WrongGift: product.before_price takes a Fragment, not a str",
-        "slot product.after_price": "WrongGift: catalog/_buy.html is not a template of its own",
+        "slot shop.nav": "https://elsewhere.example is not a page of this shop",
+        "slot product.before_price": "product.before_price takes a Fragment, not a str",
+        "slot product.after_price": "catalog/_buy.html is not a template of its own",
         "slot product.more": "TemplateNotFound: apps.fills_badly/missing.html",
         "slot admin.orders.column": "RuntimeError: no fragment today",
         "slot admin.plugin": "RuntimeError: no fragment today",
@@ -145,7 +145,7 @@ async def test_a_place_that_does_not_exist_sets_the_plugin_aside(pages, caplog):
     caplog.set_level(logging.CRITICAL, "vouchsafe")
     plugins = await switched_on("apps.fills_nothing", "apps.fills")
     one = plugins.plugin("apps.fills_nothing")
-    assert (one.state, one.reason) == (State.FAILED, "BadSlot: there is no slot called home.middle")
+    assert (one.state, one.reason) == (State.FAILED, "there is no slot called home.middle")
     assert plugins.plugin("apps.fills").state is State.ACTIVE
 
 
