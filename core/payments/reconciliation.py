@@ -182,7 +182,8 @@ async def ask(tx: Tx, method: str, day: date) -> None:
         differences.setdefault(row["shop_id"], {})[row["result"]] = row["number"]
     key = f"{KIND}:{method}:{day}"
     for shop_id, numbers in differences.items():
-        data = {"method": method, "day": day.isoformat(), **numbers}
+        address = f"/admin/statements?method={method}&day={day}#day"
+        data = {"method": method, "day": day.isoformat(), "href": address, **numbers}
         reason = _("the gateway's statement and our books differ")
         await review.open_item(tx, shop_id, KIND, f"{key}:{shop_id}", reason, data=data)
         await tx.execute(ASK_AGAIN, f"{key}:{shop_id}", data)

@@ -94,7 +94,8 @@ class Alipay(PaymentMethod):
         code = str(said.get("qr_code") or "")
         if not code or said.get("out_trade_no") != trade["out_trade_no"]:
             raise GatewayUnavailable("Alipay gave no code for this payment")
-        return Started(QrCode(code, code if code.startswith("https://") else None))
+        opens_app = attempt.device != "pc" and code.startswith("https://")
+        return Started(QrCode(code, code if opens_app else None))
 
     async def parse_callback(self, request: CallbackRequest) -> Claim | None:
         params = request.form_params()

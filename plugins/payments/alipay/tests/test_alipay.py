@@ -49,7 +49,7 @@ class TestContract(PaymentMethodContract):
         at_desk = self.attempt(method, title="会" * 200)
         started = await method.start(at_desk)
         code = f"https://qr.alipay.com/{at_desk.ref.replace('-', '_')}"
-        assert started.step == QrCode(code, code)
+        assert started.step == QrCode(code)
         asked = other_side.asked[-1]["content"]
         assert (asked["out_trade_no"], asked["total_amount"]) == (at_desk.ref.replace("-", "_"), "19.90")
         assert asked["subject"] == "会" * 128
@@ -72,7 +72,8 @@ class TestContract(PaymentMethodContract):
         assert parsed(started.step.url)["method"] == "alipay.trade.page.pay"
         method = await self.with_settings(machine, other_side, phone="qr")
         assert not method.starts_here
-        assert isinstance((await method.start(self.attempt(method, device="mobile"))).step, QrCode)
+        code = (await method.start(self.attempt(method, device="mobile"))).step
+        assert isinstance(code, QrCode) and code.deep_link == code.text
 
     async def test_another_currency_is_refused_before_alipay_hears_of_it(self, method, other_side):
         assert method.currencies() == {"CNY"}
