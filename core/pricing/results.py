@@ -52,6 +52,7 @@ class PromotionResult:
 
     @property
     def profit(self) -> Money:
+        """What is left of the revenue after the cost of the goods."""
         return self.revenue - self.cost
 
 

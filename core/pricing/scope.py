@@ -35,7 +35,10 @@ class Scope:
 
     @classmethod
     def of(cls, names: Iterable[str]) -> Scope:
-        """:raises ValueError: a name that is none."""
+        """The scope of these names, blanks around them dropped.
+
+        :raises ValueError: a name that is none.
+        """
         found = frozenset(name.strip() for name in names if name.strip())
         for name in found:
             kind, colon, rest = name.partition(":")
@@ -44,6 +47,7 @@ class Scope:
         return cls(found)
 
     def holds(self, line: BasketLine) -> bool:
+        """Whether it is for this line of a basket."""
         if not self.names:
             return True
         of_line = {
