@@ -86,10 +86,11 @@ def slug_from(text: str) -> str:
 
 
 async def add_product(editor: Editor, draft: ProductDraft) -> int:
-    return await db.transaction(_add_product, editor, draft)
+    return await db.transaction(add_product_in, editor, draft)
 
 
-async def _add_product(tx: Tx, editor: Editor, draft: ProductDraft) -> int:
+async def add_product_in(tx: Tx, editor: Editor, draft: ProductDraft) -> int:
+    """The same within the caller's transaction."""
     await _check_category(tx, editor, draft)
     product_id = await _unique(
         _("Another product has this address."),
@@ -192,10 +193,11 @@ async def _delete_product(tx: Tx, editor: Editor, product_id: int) -> None:
 
 
 async def add_sku(editor: Editor, product_id: int, draft: SkuDraft) -> int:
-    return await db.transaction(_add_sku, editor, product_id, draft)
+    return await db.transaction(add_sku_in, editor, product_id, draft)
 
 
-async def _add_sku(tx: Tx, editor: Editor, product_id: int, draft: SkuDraft) -> int:
+async def add_sku_in(tx: Tx, editor: Editor, product_id: int, draft: SkuDraft) -> int:
+    """The same within the caller's transaction."""
     sku_id = await _unique(
         _("Another SKU has this code."),
         "code",

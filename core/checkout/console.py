@@ -14,6 +14,8 @@ from core import db
 from core.audit import service as audit
 from core.checkout import acts, held
 from core.checkout.settle import OPEN, Outcome
+from core.fulfilment import deciding
+from core.fulfilment.console import PURCHASE
 from core.jobs import bell, ring
 from core.messages import service as messages
 from core.messages.console import STATES as MESSAGE_STATES
@@ -25,6 +27,7 @@ from core.payments import money, queue, refunds
 from core.people.sessions import Session
 from core.refused import Refused
 from core.review.queue import evidence_of
+from core.supply import purchases
 from core.web.errors import NotFound
 from core.web.flash import flash
 from core.web.forms import Line, read_form, read_query
@@ -141,6 +144,9 @@ async def _order_page(request: Request[Any, Any, Any], ref: str, problem: Any = 
         "words": words,
         "problem": problem,
         "as_money": Money,
+        "bringing_in": await deciding.open_lines(order["id"]),
+        "bought": await purchases.of_order(order["id"]),
+        "purchase_states": PURCHASE,
     }
     return page(request, "checkout/order_detail.html", context, status=status)
 

@@ -1,20 +1,69 @@
-"""Staff replace a bad code, or find it good."""
+"""Staff replace a bad code or find it good, hand goods over, and decide about purchases."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from litestar import Request, Response, post
+from litestar import Request, Response, get, post
 from litestar.params import FromPath
+from msgspec import Meta
 
-from core.fulfilment import replacement
+from core import db
+from core.audit import service as audit
+from core.fulfilment import by_hand, deciding, replacement
+from core.fulfilment.deciding import Who
 from core.jobs import bell, ring
+from core.money import Money
+from core.orders import words
 from core.refused import Refused
+from core.supply import answers, purchases
+from core.web.errors import NotFound
 from core.web.flash import flash
-from core.web.forms import Line, read_form
-from core.web.i18n import _
-from core.web.render import see_other
+from core.web.forms import Line, read_form, read_query
+from core.web.i18n import Text, _
+from core.web.render import page, see_other
+
+Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+Codes = Annotated[str, Meta(max_length=500_000)]
+
+PURCHASE: dict[str, tuple[Text, str]] = {
+    "created": (_("To be sent"), "neutral"),
+    "sent": (_("Sent"), "busy"),
+    "waiting": (_("The supplier works on it"), "busy"),
+    "unknown": (_("Outcome unknown"), "bad"),
+    "done": (_("Bought"), "good"),
+    "failed": (_("Not sold"), "warning"),
+}
+STEPS: dict[str, Text] = {
+    "begun": _("Written down"),
+    "sent": _("Sent to the supplier"),
+    "not_sent": _("It did not arrive"),
+    "waiting": _("The supplier works on it"),
+    "unknown": _("The answer is not clear"),
+    "needs_review": _("A person has to look"),
+    "done": _("The supplier delivered"),
+    "failed": _("The supplier sold nothing"),
+    "was_sold": _("A person looked: it was sold"),
+    "was_not_sold": _("A person looked: it was not sold"),
+    "seen": _("Dealt with"),
+}
+FAILURES: dict[str, Text] = {
+    "out_of_stock": _("out of stock"),
+    "above_cap": _("dearer than the price cap"),
+    "refused": _("refused"),
+    "not_sent": _("could not be reached"),
+    "absent": _("the supplier does not know it"),
+    "failed": _("failed at the supplier"),
+    "given_up": _("the order wants it no more"),
+    "looked": _("a person looked"),
+}
+CAME_BY: dict[str, Text] = {
+    "purchase": _("Answer to the purchase"),
+    "query": _("Answer to a question"),
+    "callback": _("Call of the supplier"),
+    "staff": _("Staff"),
+}
 
 
 class Why(msgspec.Struct):
@@ -51,4 +100,208 @@ async def is_good(request: Request[Any, Any, Any], ref: FromPath[str], code_id: 
     return flash(back, _("Closed: the code is good."))
 
 
-ROUTES = (give_another, is_good)
+# -- goods of an order that are not there yet -------------------------------------------
+
+
+class HandOver(msgspec.Struct):
+    codes: Codes = ""
+    note: Line = ""
+
+
+class BuyAgain(msgspec.Struct):
+    offer: Id
+
+
+def _who(request: Request[Any, Any, Any]) -> Who:
+    visit = request.scope["state"]["visit"]
+    return Who(visit.shop.id, request.state.session.staff_id, visit.ip or None)
+
+
+@post("/orders/{ref:str}/lines/{line_id:int}/hand-over", opt={"who": "staff:purchases.decide", "max_body": 600_000})
+async def hand_over(request: Request[Any, Any, Any], ref: FromPath[str], line_id: FromPath[int]) -> Response[Any]:
+    form = await read_form(request, HandOver)
+    who = _who(request)
+    act = by_hand.hand_over(who.shop_id, ref, line_id, form.codes, form.note, who.staff_id, who.ip)
+    return await _acted(request, act, f"/admin/orders/{ref}", ref, _("Handed over."))
+
+
+@post("/orders/{ref:str}/lines/{line_id:int}/buy", opt={"who": "staff:purchases.decide"})
+async def buy_again(request: Request[Any, Any, Any], ref: FromPath[str], line_id: FromPath[int]) -> Response[Any]:
+    form = await read_form(request, BuyAgain)
+    who = _who(request)
+    act = deciding.buy_again(who.shop_id, ref, line_id, form.offer, who)
+    return await _acted(request, act, f"/admin/orders/{ref}", ref, _("It is being bought."))
+
+
+async def _acted(request: Request[Any, Any, Any], act: Any, path: str, order_ref: str, said: Any) -> Response[Any]:
+    try:
+        jobs = await act
+    except Refused as refused:
+        return flash(see_other(path), refused.text, "error")
+    await ring(*(jobs or ()))
+    await bell.ring(f"order:{order_ref}", "changed")
+    return flash(see_other(path), said)
+
+
+# -- purchases --------------------------------------------------------------------------
+
+
+class Filters(msgspec.Struct):
+    q: Line = ""
+    supplier: Line = ""
+    state: Line = ""
+    page: Annotated[int, Meta(ge=1, le=100_000)] = 1
+
+
+class WasSold(msgspec.Struct):
+    codes: Codes = ""
+    cost: Line = ""
+
+
+class NotSold(msgspec.Struct):
+    offer: Id | None = None
+
+
+@get("/purchases", opt={"who": "staff:purchases.read"})
+async def purchase_list(request: Request[Any, Any, Any]) -> Response[str]:
+    asked = read_query(request, Filters)
+    rows, total = await purchases.find(_who(request).shop_id, purchases.Filters(**msgspec.structs.asdict(asked)))
+    context = {
+        "purchases": [{**row, "money": _money(row)} for row in rows],
+        "filters": asked,
+        "given": {name: value for name, value in msgspec.to_builtins(asked).items() if value not in ("", 1)},
+        "pages": max(1, -(-total // purchases.PAGE)),
+        "total": total,
+        "states": PURCHASE,
+        "suppliers": [(key, key) for key in await purchases.suppliers_of(_who(request).shop_id)],
+    }
+    return page(request, "fulfilment/purchases.html", context)
+
+
+def _money(row: Any) -> Money | None:
+    return Money(row["cost"], row["cost_currency"]) if row["cost_currency"] else None
+
+
+@get("/purchases/{purchase_id:int}", opt={"who": "staff:purchases.read"})
+async def purchase_page(request: Request[Any, Any, Any], purchase_id: FromPath[int]) -> Response[str]:
+    return await _purchase_page(request, purchase_id)
+
+
+async def _purchase_page(
+    request: Request[Any, Any, Any], purchase_id: int, opened: tuple[int, str] | None = None, problem: Any = ""
+) -> Response[str]:
+    row = await _of_shop(request, purchase_id)
+    kept = await answers.of_purchase(purchase_id)
+    context = {
+        "purchase": row,
+        "cost": _money(row),
+        "cap": Money(row["price_cap"], row["currency"]),
+        "states": PURCHASE,
+        "steps": [(one, STEPS.get(one["kind"], one["kind"])) for one in await purchases.events(purchase_id)],
+        "failures": FAILURES,
+        "answers": [(one, CAME_BY[one["came_by"]], answers.masked(one)) for one in kept],
+        "opened": opened,
+        "in_doubt": row["state"] in purchases.IN_DOUBT,
+        "live": row["state"] in purchases.LIVE,
+        "offers": await deciding.offers_of(row["sku_id"]),
+        "odd": await db.fetch(
+            "SELECT * FROM review_item WHERE kind = 'purchase_odd' AND state = 'open' AND data ->> 'ref' = $1"
+            " ORDER BY id",
+            row["ref"],
+        ),
+        "names": await _staff_names(row["shop_id"]),
+        "words": words,
+        "problem": problem,
+    }
+    return page(request, "fulfilment/purchase.html", context)
+
+
+async def _of_shop(request: Request[Any, Any, Any], purchase_id: int) -> Any:
+    row = await purchases.load(purchase_id)
+    if row is None or row["shop_id"] != _who(request).shop_id:
+        raise NotFound()
+    return row
+
+
+async def _staff_names(shop_id: int) -> dict[str, str]:
+    rows = await db.fetch("SELECT id, name, email FROM people_staff WHERE shop_id = $1", shop_id)
+    return {f"staff:{row['id']}": row["name"] or row["email"] for row in rows}
+
+
+@post("/purchases/{purchase_id:int}/ask", opt={"who": "staff:purchases.decide"})
+async def ask_now(request: Request[Any, Any, Any], purchase_id: FromPath[int]) -> Response[Any]:
+    row = await _of_shop(request, purchase_id)
+    act = deciding.ask_now(purchase_id, row["shop_id"])
+    return await _acted(
+        request, act, f"/admin/purchases/{purchase_id}", row["order_ref"], _("The supplier is being asked.")
+    )
+
+
+@post("/purchases/{purchase_id:int}/sold", opt={"who": "staff:purchases.decide", "max_body": 600_000})
+async def was_sold(request: Request[Any, Any, Any], purchase_id: FromPath[int]) -> Response[Any]:
+    form = await read_form(request, WasSold)
+    row = await _of_shop(request, purchase_id)
+    try:
+        cost = Money.parse(form.cost, row["currency"]) if form.cost else None
+    except ValueError:
+        said = _("Write an amount in digits, such as 19.90.")
+        return flash(see_other(f"/admin/purchases/{purchase_id}"), said, "error")
+    act = deciding.was_sold(purchase_id, form.codes, cost, _who(request))
+    return await _acted(request, act, f"/admin/purchases/{purchase_id}", row["order_ref"], _("Written down as sold."))
+
+
+@post("/purchases/{purchase_id:int}/not-sold", opt={"who": "staff:purchases.decide"})
+async def was_not_sold(request: Request[Any, Any, Any], purchase_id: FromPath[int]) -> Response[Any]:
+    form = await read_form(request, NotSold)
+    row = await _of_shop(request, purchase_id)
+    act = deciding.was_not_sold(purchase_id, form.offer, _who(request))
+    return await _acted(
+        request, act, f"/admin/orders/{row['order_ref']}", row["order_ref"], _("Written down as not sold.")
+    )
+
+
+@post("/purchases/{purchase_id:int}/seen", opt={"who": "staff:purchases.decide"})
+async def purchase_seen(request: Request[Any, Any, Any], purchase_id: FromPath[int]) -> Response[Any]:
+    row = await _of_shop(request, purchase_id)
+    act = deciding.seen(purchase_id, _who(request))
+    return await _acted(request, act, f"/admin/purchases/{purchase_id}", row["order_ref"], _("Closed."))
+
+
+@post("/purchases/{purchase_id:int}/answers/{answer_id:int}", opt={"who": "staff:codes.reveal", "fresh": True})
+async def open_answer(
+    request: Request[Any, Any, Any], purchase_id: FromPath[int], answer_id: FromPath[int]
+) -> Response[Any]:
+    """What the supplier answered, with its codes: for a person who has to find out what went wrong."""
+    row, who = await _of_shop(request, purchase_id), _who(request)
+    kept = {one["id"]: one for one in await answers.of_purchase(purchase_id)}
+    if answer_id not in kept:
+        raise NotFound()
+
+    async def write(tx: db.Tx) -> None:
+        await audit.record(
+            tx,
+            who.actor,
+            "purchase.answer_opened",
+            f"purchase:{row['ref']}",
+            {"answer": answer_id},
+            shop_id=who.shop_id,
+            ip=who.ip,
+        )
+
+    await db.transaction(write)
+    return await _purchase_page(request, purchase_id, (answer_id, answers.opened(kept[answer_id])))
+
+
+ROUTES = (
+    give_another,
+    is_good,
+    hand_over,
+    buy_again,
+    purchase_list,
+    purchase_page,
+    ask_now,
+    was_sold,
+    was_not_sold,
+    purchase_seen,
+    open_answer,
+)

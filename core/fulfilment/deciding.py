@@ -177,3 +177,46 @@ async def _ask_now(tx: Tx, purchase_id: int, shop_id: int) -> list[int]:
     if purchase is None or purchase["shop_id"] != shop_id or purchase["state"] not in purchases.LIVE:
         raise Refused(_("This was decided already."))
     return [await enqueue(tx, fulfilment.BUY, {"purchase": purchase_id})]
+
+
+# -- what the pages show ----------------------------------------------------------------
+
+OPEN = """
+SELECT line.*, (SELECT max(id) FROM supply_purchase WHERE line_id = line.id AND state = ANY($2)) AS live
+FROM orders_line line JOIN orders_order o ON o.id = line.order_id
+WHERE line.order_id = $1 AND line.state IN ('preparing', 'review') AND line.source <> 'codes'
+  AND o.payment_state = 'paid' AND NOT o.held ORDER BY line.id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLine:
+    """A line of a paid order whose goods are not there yet, and the offers it may be bought by."""
+
+    id: int
+    title: dict[str, str]
+    quantity: int
+    source: str
+    live: int | None
+    """The purchase that may still become a sale."""
+    offers: list[tuple[int, str]]
+
+
+async def open_lines(order_id: int) -> list[OpenLine]:
+    rows = await db.fetch(OPEN, order_id, list(purchases.LIVE))
+    return [
+        OpenLine(
+            row["id"], row["product_title"], row["quantity"], row["source"], row["live"], await offers_of(row["sku_id"])
+        )
+        for row in rows
+    ]
+
+
+async def offers_of(sku_id: int) -> list[tuple[int, str]]:
+    rows = await db.fetch(skus.OF_SKUS, [sku_id])
+    return [
+        (offer.id, f"{offer.supplier} · {offer.title} · {offer.price.text()}")
+        for row in rows
+        for offer in skus.linked(row)
+        if offer.can_be_bought
+    ]

@@ -214,18 +214,19 @@ async def _alarm_below(tx: Tx, row: Any, price: int, cost: int | None) -> None:
 
 async def save(editor: Editor, sku_id: int, draft: Draft) -> None:
     """:raises Refused: with what is wrong."""
-    await db.transaction(_save, editor, sku_id, draft)
+    await db.transaction(save_in, editor, sku_id, draft)
     forget()
 
 
-async def _save(tx: Tx, editor: Editor, sku_id: int, draft: Draft) -> None:
+async def save_in(tx: Tx, editor: Editor, sku_id: int, draft: Draft) -> None:
+    """The same within the caller's transaction."""
     code = await _locked(tx, editor.shop_id, sku_id)
     if draft.source == "supplier" and not await tx.fetchval(
         "SELECT EXISTS (SELECT 1 FROM supply_link WHERE sku_id = $1)", sku_id
     ):
         raise Refused(_("Link an offer of a supplier first."), "source")
     await _write_draft(tx, sku_id, draft)
-    await follow_skus(tx, [sku_id])
+    await _follow_anew(tx, sku_id)
     await audit.record(
         tx,
         editor.actor,
@@ -289,7 +290,7 @@ async def link(tx: Tx, editor: Editor, sku_id: int, offer_id: int) -> None:
         offer_id,
         len(others) + 1,
     )
-    await follow_skus(tx, [sku_id])
+    await _follow_anew(tx, sku_id)
     await audit.record(
         tx,
         editor.actor,
@@ -307,7 +308,7 @@ async def unlink(tx: Tx, editor: Editor, sku_id: int, offer_id: int) -> None:
     )
     if gone is None:
         return
-    await follow_skus(tx, [sku_id])
+    await _follow_anew(tx, sku_id)
     await audit.record(
         tx, editor.actor, "sku.offer_unlinked", f"sku:{code}", {"offer": offer_id}, shop_id=editor.shop_id
     )
@@ -320,6 +321,12 @@ async def reorder(tx: Tx, editor: Editor, sku_id: int, positions: dict[int, int]
         await tx.execute(
             "UPDATE supply_link SET position = $3 WHERE sku_id = $1 AND offer_id = $2", sku_id, offer_id, position
         )
+    await _follow_anew(tx, sku_id)
+
+
+async def _follow_anew(tx: Tx, sku_id: int) -> None:
+    """A person changed what stands behind the SKU: the cost that comes of it is meant, it is no jump."""
+    await tx.execute("UPDATE supply_sku SET accepted_cost = NULL WHERE sku_id = $1 AND paused = ''", sku_id)
     await follow_skus(tx, [sku_id])
 
 

@@ -22,7 +22,7 @@ from tests.served import own_port, serving
 
 
 @asynccontextmanager
-async def running(database: str, redis_url: str, home: Path) -> AsyncIterator[str]:
+async def running(database: str, redis_url: str, home: Path, **more: str) -> AsyncIterator[str]:
     """The address of a whole shop with its plugins; opens and closes this process's pool."""
     with own_port() as (listener, address):
         environ = {
@@ -31,6 +31,7 @@ async def running(database: str, redis_url: str, home: Path) -> AsyncIterator[st
             "DATABASE_URL": database,
             "REDIS_URL": redis_url,
             "VOUCHSAFE_MASTER_KEY": "00" * 32,
+            **more,
         }
         async with serving(create_app(Config.from_env(environ), load_plugins=with_plugins), listener):
             shops.forget()

@@ -17,6 +17,7 @@ from core.config import Config
 from core.partners import accounts as partners
 from core.people import rights, sessions
 from core.shops import service as shops
+from core.supply import answers
 from core.vault import import_service as imports
 from core.web import csrf
 from server import with_plugins
@@ -49,6 +50,9 @@ OBJECTS = {
     "item_id": "SELECT id FROM review_item WHERE key = 'canary' AND $1 > 0",
     "balance_id": "SELECT id FROM ledger_balance WHERE $1 > 0",
     "partner_id": "SELECT id FROM partners_partner WHERE $1 > 0",
+    "line_id": "SELECT min(id) FROM orders_line WHERE sku_id = $1",
+    "purchase_id": "SELECT id FROM supply_purchase WHERE ref = 'CANARY-1-1' AND $1 > 0",
+    "answer_id": "SELECT id FROM supply_answer WHERE ref = 'CANARY-1-1' AND $1 > 0",
     "try_id": "SELECT id FROM redemption_try WHERE $1 > 0",
     "file_id": "SELECT 1 WHERE $1 > 0",
     "promotions.coupon/coupon_id": "SELECT id FROM promotions_coupon WHERE name = 'canary-5f2c' AND $1 > 0",
@@ -65,6 +69,7 @@ FORMS: dict[str, dict[str, str]] = {
     "/admin/stock/reusable/{batch_id:int}/cap": {"cap": "5"},
     "/admin/review/{item_id:int}/take-over": {"holder": "1"},
     "/admin/stock/aside/{hold_id:int}": {"act": "back"},
+    "/admin/orders/{ref:str}/lines/{line_id:int}/buy": {"offer": "1"},
     "/o/{ref:str}/report": {"code": "1", "why": "used"},
     "/o/{ref:str}/pay": {"method": "epay"},
 }
@@ -79,6 +84,8 @@ POLITE = {
     "/admin/orders/{ref:str}/codes": 303,
     "/admin/orders/{ref:str}/codes/{code_id:int}/good": 303,
     "/admin/orders/{ref:str}/codes/{code_id:int}/replace": 303,
+    "/admin/orders/{ref:str}/lines/{line_id:int}/buy": 303,
+    "/admin/orders/{ref:str}/lines/{line_id:int}/hand-over": 303,
     "/admin/stock/aside/{hold_id:int}": 303,
     "/admin/stock/reusable/{batch_id:int}/cap": 303,
     "/o/{ref:str}/report": 303,
@@ -107,6 +114,12 @@ INSERT INTO ledger_account (shop_id, code, currency) VALUES (1, 'customer:canary
 INSERT INTO ledger_balance (shop_id, contact, currency, account_id)
     SELECT 1, 'canary-5f2c@example.com', 'CNY', max(id) FROM ledger_account;
 INSERT INTO jobs_job (name) VALUES ('canary-5f2c');
+INSERT INTO supply_supplier (key) VALUES ('canary-5f2c');
+INSERT INTO supply_offer (supplier, item, title, delivers, cost, currency, listed, seen_at, changed_at)
+    VALUES ('canary-5f2c', 'canary-5f2c', 'canary-5f2c', 'codes', 1, 'CNY', true, now(), now());
+INSERT INTO supply_purchase (shop_id, order_id, line_id, offer_id, supplier, ref, quantity, price_cap, currency)
+    SELECT 1, min(l.order_id), min(l.id), min(o.id), 'canary-5f2c', 'CANARY-1-1', 1, 1, 'CNY'
+    FROM orders_line l, supply_offer o WHERE l.sku_id = $1;
 """
 OF_PLUGINS = """
 INSERT INTO promotions_coupon (shop, name, kind, percent, currency)
@@ -160,6 +173,8 @@ async def _rest(sku_id: int) -> None:
         " SELECT 1, min(id), 'canary-5f2c', now() FROM vault_batch WHERE sku_id = $1",
         sku_id,
     )
+    purchase = await db.fetchrow("SELECT * FROM supply_purchase WHERE ref = 'CANARY-1-1'")
+    await answers.keeper(purchase, "purchase")(b"canary-5f2c")
     await partners.make(1, CANARY, 0, "", await stocked.staff_member())
 
 

@@ -70,7 +70,7 @@ async def test_what_nobody_is_sure_of_waits_for_a_person_and_is_not_bought_again
     world.second.offer("other", cost=1200)
     sku = await world.sku("steam", "second/other")
     placed = await world.paid(sku)
-    world.warehouse.fails("/buy", Fault.SILENT, acts=sold)
+    world.warehouse.fails("/buy", Fault.CUT, acts=sold)
     world.warehouse.fails("/bought", Fault.GARBAGE, times=None)
     await world.work()
     for _again in range(5):

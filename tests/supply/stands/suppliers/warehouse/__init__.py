@@ -56,7 +56,7 @@ class Warehouse(Supplier):
 
     async def ask(self, path: str, keep: Any = None, **body: Any) -> Any:
         try:
-            answer = await self.http.post(self.address + path, json=body, seconds=0.3)
+            answer = await self.http.post(self.address + path, json=body, seconds=2)
         except NotSent:
             raise
         except HttpError as error:

@@ -1,0 +1,210 @@
+"""The shop from outside: suppliers call it, staff decide at its console, a buyer sees what happens."""
+
+import shutil
+
+import httpx
+import pytest
+
+from core import db
+from core.api.testing import Fault
+from core.hooks import runtime, store
+from core.supply import sync
+from tests import console, stocked
+from tests.console import Staff, signed_in, words
+from tests.supply.conftest import STANDS, World
+from tests.supply.warehouse import Warehouse
+
+
+@pytest.fixture(scope="module")
+async def address(database: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory):
+    home = tmp_path_factory.mktemp("home")
+    shutil.copytree(STANDS, home / "plugins")
+    allowed = {"VOUCHSAFE_ALLOW_PRIVATE_HOSTS": "127.0.0.0/8"}
+    async with console.running(database, redis_url, home, **allowed) as address:
+        yield address
+
+
+@pytest.fixture
+async def shop(address: str):
+    async with Warehouse() as warehouse:
+        settings = {"address": warehouse.address}
+        await db.transaction(store.save, "suppliers.warehouse", True, settings, {})
+        await db.execute("UPDATE shops_shop SET test_mode = false")
+        await runtime.current().refresh()
+        yield World(warehouse, warehouse)
+        assert warehouse.sold_once
+
+
+@pytest.fixture
+async def staff(address: str):
+    async with signed_in(address) as person:
+        yield person
+
+
+async def alarms(kind: str) -> int:
+    return await db.fetchval("SELECT count(*) FROM audit_alarm WHERE kind = $1", kind)
+
+
+async def test_a_call_delivers_once_whatever_comes_again(shop: World, address: str):
+    shop.warehouse.offer("steam")
+    sku = await shop.sku("steam")
+    placed = await shop.paid(sku)
+    shop.warehouse.works_on_it = True
+    await shop.work()
+    assert await shop.purchases(placed) == [("-1-1", "waiting")]
+    door = f"{address}/supply/warehouse/notify"
+    ref = f"{placed.ref}-1-1"
+    told = {"ref": ref, **shop.warehouse.told[ref]}
+    for _time in range(3):
+        assert (await shop.warehouse.tell(door, told)).status == 200
+    assert await stocked.states(placed) == ("paid", "delivered")
+    assert len(await shop.masks(placed)) == 1
+    late = {"ref": ref, "state": "failed", "text": "sorry"}
+    assert (await shop.warehouse.tell(door, late)).status == 200
+    assert await stocked.states(placed) == ("paid", "delivered")
+    assert await alarms("supply.odd_purchase") == 1
+
+
+async def test_a_forged_call_or_one_about_nothing_changes_nothing(shop: World, address: str):
+    shop.warehouse.offer("steam")
+    sku = await shop.sku("steam")
+    unsent, waiting = await shop.paid(sku), None
+    door = f"{address}/supply/warehouse/notify"
+    made_up = {"state": "done", "codes": [{"code": "MADE-UP-1"}]}
+    before = await db.fetchval("SELECT count(*) FROM vault_code")
+    assert (await shop.warehouse.tell(door, {"ref": f"{unsent.ref}-1-1", **made_up})).status == 400
+    assert (await shop.warehouse.tell(door, {"ref": "NOBODYS-1-1", **made_up})).status == 400
+    assert await alarms("supply.unknown") == 2
+    shop.warehouse.works_on_it = True
+    await shop.work()
+    waiting = f"{unsent.ref}-1-1"
+    forged = await shop.warehouse.tell(door, {"ref": waiting, **made_up}, secret=b"another")
+    assert forged.status == 400
+    assert await alarms("supply.forged") == 1
+    assert await shop.purchases(unsent) == [("-1-1", "waiting")]
+    assert await db.fetchval("SELECT count(*) FROM vault_code") == before
+    async with httpx.AsyncClient() as http:
+        assert (await http.post(f"{address}/supply/nobody/notify")).status_code == 404
+
+
+async def test_a_call_about_offers_lets_the_shop_look_again(shop: World, address: str):
+    offer = shop.warehouse.offer("steam", stock=4)
+    sku = await shop.sku("steam")
+    offer["stock"] = 0
+    assert (await shop.warehouse.tell(f"{address}/supply/warehouse/notify", {"items": ["steam"]})).status == 200
+    job = await db.fetchrow("SELECT args FROM jobs_job WHERE name = $1 ORDER BY id DESC LIMIT 1", sync.SYNC)
+    assert job["args"] == {"supplier": "warehouse", "items": ["steam"], "whole": False}
+    await sync.look("warehouse", ("steam",), whole=False)
+    slug = await db.fetchval(
+        "SELECT slug FROM catalog_product p JOIN catalog_sku s ON s.product_id = p.id WHERE s.id = $1", sku.id
+    )
+    async with httpx.AsyncClient(base_url=address) as http:
+        assert "Sold out" in words((await http.get(f"/p/{slug}", headers={"accept-language": "en"})).text)
+
+
+async def in_doubt(shop: World, *, sold: bool):
+    shop.warehouse.fails("/buy", Fault.CUT, acts=sold)
+    shop.warehouse.fails("/bought", Fault.ERROR, times=None)
+    sku = await shop.sku("steam")
+    placed = await shop.paid(sku)
+    await shop.work()
+    for _again in range(4):
+        await shop.ask_all()
+    assert await shop.questions(placed) == ["purchase_unknown"]
+    return placed, await shop.newest(placed)
+
+
+async def test_a_person_looked_and_it_was_sold(shop: World, staff: Staff):
+    shop.warehouse.offer("steam")
+    placed, number = await in_doubt(shop, sold=True)
+    ref = f"{placed.ref}-1-1"
+    assert ref in words(await staff.get("/admin/purchases?state=unknown"))
+    assert "It may have been sold" in words(await staff.get(f"/admin/purchases/{number}"))
+    assert "Enter 1 codes" in words(await staff.post(f"/admin/purchases/{number}/sold", codes="A-1\nB-2"))
+    code = shop.warehouse.told[ref]["codes"][0]["code"]
+    shown = words(await staff.post(f"/admin/purchases/{number}/sold", codes=code, cost="10.00"))
+    assert "Bought" in shown
+    assert code not in shown
+    assert await stocked.states(placed) == ("paid", "delivered")
+    assert await shop.questions(placed) == []
+    assert shop.warehouse.sales == [ref]
+    assert "decided already" in words(await staff.post(f"/admin/purchases/{number}/not-sold"))
+
+
+async def test_a_person_looked_and_it_was_not_sold(shop: World, staff: Staff):
+    shop.warehouse.offer("steam")
+    placed, number = await in_doubt(shop, sold=False)
+    shop.warehouse.heals()
+    offer = await shop.offer_id("steam")
+    await staff.post(f"/admin/purchases/{number}/not-sold", offer=str(offer))
+    assert await shop.purchases(placed) == [("-1-1", "failed"), ("-1-2", "created")]
+    assert await shop.questions(placed) == []
+    await shop.work()
+    assert shop.warehouse.sales == [f"{placed.ref}-1-2"]
+    assert await stocked.states(placed) == ("paid", "delivered")
+
+
+async def test_a_person_hands_goods_over(shop: World, staff: Staff):
+    from core.catalog.editing import Editor
+    from core.supply import skus
+    from core.supply.skus import Draft
+
+    made = await stocked.sku(0)
+    await skus.save(Editor(1, await stocked.staff_member()), made.id, Draft("hand"))
+    placed = await shop.order(made)
+    await shop.pay(placed)
+    assert await stocked.states(placed) == ("paid", "preparing")
+    assert await shop.questions(placed) == ["by_hand"]
+    line = await db.fetchval("SELECT id FROM orders_line WHERE order_id = $1", placed.order_id)
+    page = words(await staff.get(f"/admin/orders/{placed.ref}"))
+    assert "Hand it over yourself" in page
+    path = f"/admin/orders/{placed.ref}/lines/{line}/hand-over"
+    await staff.post(path, codes="MADE-BY-A-PERSON\nsecond line\n", note="as agreed")
+    assert await stocked.states(placed) == ("paid", "delivered")
+    assert len(await shop.masks(placed)) == 2
+    assert await shop.questions(placed) == []
+    assert "does not wait" in words(await staff.post(path, codes="AGAIN"))
+    other = await shop.order(made)
+    await shop.pay(other)
+    other_line = await db.fetchval("SELECT id FROM orders_line WHERE order_id = $1", other.order_id)
+    path = f"/admin/orders/{other.ref}/lines/{other_line}/hand-over"
+    assert "had one of these codes before" in words(await staff.post(path, codes="MADE-BY-A-PERSON"))
+    assert await stocked.states(other) == ("paid", "preparing")
+    await staff.post(path)
+    assert await stocked.states(other) == ("paid", "delivered")
+    assert await shop.masks(other) == []
+
+
+async def test_the_pages_of_suppliers(shop: World, staff: Staff):
+    shop.warehouse.offer("<b>evil</b>", cost=700, category="Games")
+    shop.warehouse.offer("plain", cost=1000)
+    await staff.post("/admin/supply/warehouse/sync")
+    await sync.look("warehouse", (), whole=True)
+    listed = await staff.get("/admin/supply")
+    assert "Warehouse" in words(listed)
+    page = await staff.get("/admin/supply/warehouse?q=evil")
+    assert "<b>evil</b>" not in page
+    assert "Card <b>evil</b>" in words(page)
+    offer = await shop.offer_id("<b>evil</b>")
+    made = words(await staff.post("/admin/supply/warehouse/import", ids=str(offer), markup="50", state="listed"))
+    assert "1 products made" in made
+    sku_id, code, price = await db.fetchrow(
+        "SELECT sku.id, sku.code, sku.price FROM supply_link JOIN catalog_sku sku ON sku.id = sku_id"
+        " WHERE offer_id = $1",
+        offer,
+    )
+    assert price == 1050
+    plain = await shop.offer_id("plain")
+    linked = words(await staff.post("/admin/supply/warehouse/link", offer=str(plain), sku=code))
+    assert "Linked" in linked
+    path = f"/admin/supply/skus/{sku_id}"
+    form = {"source": "supplier", "routing": "order", "below_margin": "alarm", "price_follows": "on", "markup": "100"}
+    await staff.post(path, **form, jump="30", fixed="0.50")
+    await staff.post(f"{path}/order", **{f"place_{offer}": "2", f"place_{plain}": "1"})
+    assert await db.fetchval("SELECT price FROM catalog_sku WHERE id = $1", sku_id) == 2050
+    assert "percentage" in words(await staff.post(path, 422, **{**form, "markup": "much"}))
+    await staff.post(f"{path}/pause")
+    assert await db.fetchval("SELECT available FROM catalog_sku WHERE id = $1", sku_id) == 0
+    await staff.post(f"{path}/accept")
+    await staff.post(f"{path}/unlink", offer=str(offer))
+    assert words(await staff.get(path)).count("Card plain") >= 1
