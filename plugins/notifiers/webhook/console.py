@@ -39,7 +39,7 @@ STATES = {
 }
 ENDS = {
     "queued": (_("Waiting"), "busy"),
-    "sent": (_("Delivered"), "good"),
+    "sent": (_("Arrived"), "good"),
     "failed": (_("Failed"), "bad"),
 }
 
