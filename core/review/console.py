@@ -45,6 +45,7 @@ RESOLUTIONS: dict[str, Text] = {
     "charged_back": _("charged back"),
     "done": _("it went back"),
     "failed": _("it did not go back"),
+    "matched": _("it matches now"),
     "approved": _("let go"),
     "refused": _("refused"),
     "sold": _("it was sold"),
