@@ -83,6 +83,21 @@ def parser() -> argparse.ArgumentParser:
     flag(add, "--passphrase-stdin", "read the passphrase from standard input")
     add("--keys", metavar="KEYS_FILE", help="what --with-keys made: put the master key back too")
     flag(add, "--json", "print the facts as JSON")
+    add = command("new-plugin", developer("new_plugin"), "Make a plugin that works and keeps its contract.")
+    add("kind", metavar="KIND", help="suppliers, payments, risk, promotions, notifiers, channels, bridges or apps")
+    add("name", metavar="NAME", help="small letters, digits and _; with the kind it is the plugin's id")
+    add(
+        "--into",
+        metavar="DIR",
+        help="a new folder, which becomes a repository of its own, or a folder of plugins;"
+        " by default the folder plugins of the data folder",
+    )
+    flag(add, "--json", "print the facts as JSON")
+    add = command("check-plugin", developer("check_plugin"), "Say how good a plugin is: runs, safe or polished.")
+    add("path", metavar="PATH", nargs="+", help="the plugin's folder or repository")
+    flag(add, "--contract-only", "of its tests, run only those of the contract")
+    flag(add, "--words", "first bring new texts into its catalogues")
+    flag(add, "--json", "print the facts as JSON")
     add = command("create-admin", admin("create_admin"), "Make an administrator.")
     add("email", metavar="EMAIL")
     flag(add, "--password-stdin", "read the password from standard input", required=True)
@@ -127,6 +142,17 @@ async def with_plugins(config: Config) -> AsyncIterator[Any]:
     runtime.use(plugins)
     async with keyring.following(config), plugins.following():
         yield plugins
+
+
+def developer(name: str) -> Act:
+    """The same for the commands of plugin authors."""
+
+    def act(config: Config, args: argparse.Namespace) -> int:
+        from core.hooks import commands
+
+        return int(getattr(commands, name)(config, args))
+
+    return act
 
 
 def admin(name: str) -> Act:

@@ -6,34 +6,18 @@ python tools/messages.py --check   change nothing; exit 1 when something is miss
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from babel.messages.catalog import Catalog, Message
-from babel.messages.extract import DEFAULT_KEYWORDS, extract
-from babel.messages.pofile import read_po, write_po
-from jinja2.ext import babel_extract
+from babel.messages.catalog import Catalog
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCALES = ("zh_CN", "en")
-KEYWORDS = {**DEFAULT_KEYWORDS, "ngettext_now": (1, 2), "pgettext_now": ((1, "c"), 2)}
-JINJA = {"silent": "false", "extensions": "jinja2.ext.do", "trim_blocks": "true", "lstrip_blocks": "true"}
-PLACE = re.compile(r"%\((\w+)\)[sd]")
+sys.path.insert(0, str(ROOT))
 
+from core.web import catalogues  # noqa: E402  found only after the line above
+from core.web.catalogues import LOCALES, Domain, merged, read, write  # noqa: E402
 
-@dataclass(frozen=True)
-class Domain:
-    """One catalogue and the folders whose texts stand in it."""
-
-    locales: Path
-    sources: tuple[Path, ...]
-    comment: str
-
-    def po(self, locale: str) -> Path:
-        return self.locales / locale / "LC_MESSAGES" / "messages.po"
+__all__ = ["LOCALES", "Domain", "collected", "domains", "main", "merged", "read", "trouble", "write"]
 
 
 def domains(root: Path = ROOT) -> list[Domain]:
@@ -46,110 +30,19 @@ def domains(root: Path = ROOT) -> list[Domain]:
 
 
 def collected(domain: Domain, root: Path = ROOT) -> Catalog:
-    found = Catalog(project=domain.comment)
-    for path in files(domain):
-        method = "python" if path.suffix == ".py" else babel_extract
-        with path.open("rb") as file:
-            texts = extract(method, file, KEYWORDS, options={} if method == "python" else JINJA)
-            for _line, message, _comments, context in texts:
-                found.add(message, locations=[(path.relative_to(root).as_posix(), None)], context=context)
-    return found
-
-
-def files(domain: Domain) -> Iterator[Path]:
-    for source in domain.sources:
-        for path in sorted(source.rglob("*")):
-            parts = path.relative_to(source).parts
-            if path.suffix in (".py", ".html", ".txt") and "tests" not in parts and "locales" not in parts:
-                if path.suffix == ".py" or "templates" in parts:
-                    yield path
-
-
-def read(domain: Domain, locale: str) -> Catalog:
-    path = domain.po(locale)
-    if not path.is_file():
-        return Catalog(locale=locale, project=domain.comment)
-    with path.open("rb") as file:
-        return read_po(file, locale=locale)
-
-
-def merged(domain: Domain, locale: str, found: Catalog) -> Catalog:
-    known = read(domain, locale)
-    catalogue = Catalog(
-        locale=locale, project=domain.comment, fuzzy=False, header_comment=f"# The words of {domain.comment}."
-    )
-    for message in found:
-        if not message.id:
-            continue
-        old = known.get(message.id, message.context)
-        text = message.id if locale == "en" else (old.string if old else "")
-        if message.pluralizable and not isinstance(text, list | tuple):
-            text = ("",) * catalogue.num_plurals
-        if message.pluralizable:
-            text = tuple(text)[: catalogue.num_plurals]
-        catalogue.add(message.id, text, locations=message.locations, context=message.context)
-    return catalogue
-
-
-def write(domain: Domain, locale: str, catalogue: Catalog) -> None:
-    path = domain.po(locale)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        write_po(file, catalogue, width=0, sort_output=True, omit_header=False)
-    lines = [line for line in path.read_text("utf-8").splitlines() if not line.startswith(UNSTEADY)]
-    path.write_text("\n".join(lines).strip() + "\n", "utf-8")
-
-
-UNSTEADY = (
-    '"Project-Id-Version',
-    '"Language-Team',
-    '"POT-Creation-Date',
-    '"PO-Revision-Date',
-    '"Generated-By',
-    '"Last-Translator',
-    '"Report-Msgid-Bugs-To',
-)
+    return catalogues.collected(domain, root)
 
 
 def trouble(domain: Domain, root: Path = ROOT) -> list[str]:
-    """Everything that is wrong with a domain's catalogues, one line each."""
-    found = collected(domain, root)
-    wanted = {key(message): message for message in found if message.id}
-    lines = []
-    for locale in LOCALES:
-        there = {key(message): message for message in read(domain, locale) if message.id}
-        where = domain.po(locale).relative_to(root)
-        lines += [f"{where}: missing: {text}" for text in sorted(wanted.keys() - there.keys())]
-        lines += [f"{where}: no longer used: {text}" for text in sorted(there.keys() - wanted.keys())]
-        lines += [f"{where}: {say}" for text in sorted(wanted.keys() & there.keys()) if (say := flaw(there[text]))]
-    return lines
-
-
-def key(message: Message) -> str:
-    text = message.id if isinstance(message.id, str) else message.id[0]
-    return f"{message.context}: {text}" if message.context else text
-
-
-def flaw(message: Message) -> str:
-    ids = [message.id] if isinstance(message.id, str) else list(message.id)
-    strings = [message.string] if isinstance(message.string, str) else list(message.string)
-    if not all(strings):
-        return f"not translated: {ids[0]}"
-    places = {name for text in ids for name in PLACE.findall(text)}
-    for text in strings:
-        if not set(PLACE.findall(text)) <= places or set(PLACE.findall(ids[-1])) - set(PLACE.findall(text)) - {"num"}:
-            return f"other placeholders than the original: {ids[0]}"
-    return ""
+    return catalogues.trouble(domain, root)
 
 
 def main(arguments: list[str]) -> int:
     check = "--check" in arguments
     left = []
     for domain in domains():
-        if not check and trouble(domain):
-            found = collected(domain)
-            for locale in LOCALES:
-                write(domain, locale, merged(domain, locale, found))
+        if not check:
+            catalogues.update(domain, ROOT)
         left += trouble(domain)
     print("\n".join(left) or "every text is translated")
     return 1 if check and left else 0

@@ -2,10 +2,11 @@
 
 import pytest
 
-for _name in ("", "machine", "payment_", "supplier_", "notifier_", "risk_", "promotion_"):
+for _name in ("", "machine", "payment_", "supplier_", "notifier_", "risk_", "promotion_", "channel_"):
     pytest.register_assert_rewrite(f"core.api.testing.{_name if _name == 'machine' else _name + 'contract'}")
 
 # ruff: noqa: E402  the contracts come after the lines above, so that pytest tells what their asserts saw
+from core.api.testing.channel_contract import ChannelContract, a_partner, a_sale
 from core.api.testing.contract import CallbackContract, Contract, OtherSide
 from core.api.testing.loopback import Away, Called, Fault, Loopback, Seen, in_process, serve
 from core.api.testing.machine import Machine
@@ -14,11 +15,13 @@ from core.api.testing.payment_contract import FakeGateway, PaymentMethodContract
 from core.api.testing.promotion_contract import PromotionContract, a_basket, a_line
 from core.api.testing.risk_contract import History, RiskRuleContract, an_order
 from core.api.testing.supplier_contract import FakeSupplier, SupplierContract
+from core.api.testing.views import a_sold_order
 
 __all__ = [
     "Away",
     "CallbackContract",
     "Called",
+    "ChannelContract",
     "Contract",
     "FakeGateway",
     "FakeReceiver",
@@ -36,6 +39,9 @@ __all__ = [
     "SupplierContract",
     "a_basket",
     "a_line",
+    "a_partner",
+    "a_sale",
+    "a_sold_order",
     "an_order",
     "in_process",
     "serve",

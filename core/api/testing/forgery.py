@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlencode
 
-from core.api import CallbackRequest
+from core.api import CallbackRequest, ChannelCall
 
 Part = Literal["query", "body"]
 PARTS: tuple[Part, ...] = ("query", "body")
@@ -116,3 +116,27 @@ def _other_leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
         yield place, value + 1
     else:
         yield place, f"{value}1"
+
+
+# -- calls of partners ------------------------------------------------------------------
+
+
+def altered_call(fresh: Callable[[], ChannelCall]) -> Iterator[tuple[str, ChannelCall]]:
+    """Forgeries of a partner's call, each of a fresh one: a nonce that was seen would hide what is looked for."""
+    first = _plain(fresh())
+    for number, (what, _forged) in enumerate(altered(first)):
+        call = fresh()
+        forged = next((one for place, (_what, one) in enumerate(altered(_plain(call))) if place == number), None)
+        if forged is not None and (forged.body, forged.headers) != (call.body, call.headers):
+            yield what, replace(call, body=forged.body, headers=forged.headers)
+
+
+def garbage_calls(call: ChannelCall) -> Iterator[ChannelCall]:
+    """Calls to the same place that say nothing."""
+    for junk in _JUNK:
+        yield replace(call, body=junk)
+        yield replace(call, body=junk, headers={})
+
+
+def _plain(call: ChannelCall) -> CallbackRequest:
+    return CallbackRequest(call.method, b"", call.body, call.headers, call.client_ip)

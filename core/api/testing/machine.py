@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from core import db
 from core.config import Config
 from core.hooks import discovery, store
 from core.hooks import runtime as runtimes
-from core.hooks.manager import Loaded, State
+from core.hooks.manager import Loaded, State, imported
+from core.hooks.plugin import Plugin
 from core.hooks.runtime import Runtime
 from core.hooks.settings import PluginSettings, Secret, built, fields_of, to_store
 from core.vault import keys
 
 BASE_URL = "http://127.0.0.1:9"
+ONLY_ONE = "INSERT INTO hooks_plugin (id, enabled) SELECT id, id = $2 FROM unnest($1::text[]) AS known (id)"
 SHOP_KEY = b"k" * keys.KEY_BYTES
 OTHER_SHOPS_KEY = b"o" * keys.KEY_BYTES
+
+
+_packages = cache(discovery.packages)
+"""Looked for once: none are installed while tests run."""
 
 
 class Machine:
@@ -32,7 +39,7 @@ class Machine:
         self.runtime = Runtime(
             base_url=base_url,
             merchants_folder=home / "plugins",
-            packages=discovery.packages,
+            packages=_packages,
             allowed_hosts=["127.0.0.0/8"],
             environ={},
         )
@@ -41,22 +48,31 @@ class Machine:
         """Switch the plugin on with these settings, as an operator would. Fails when it then does not work."""
         keys.use(keys.MasterKey(key))
         runtimes.use(self.runtime)
+        found = {one.id: one for one in self.runtime.found()}
+        assert self.plugin in found, f"there is no plugin {self.plugin}; did you `pip install -e .` it?"
         await db.execute("UPDATE shops_shop SET test_mode = true, currency = 'CNY'")
         await db.execute("DELETE FROM hooks_plugin")
-        await self.runtime.start()
-        known = {one.id for one in self.runtime.plugins}
-        assert self.plugin in known, f"there is no plugin {self.plugin}; did you `pip install -e .` it?"
-        for one in known:
-            await db.transaction(store.enable, one, one == self.plugin)
-        await self.runtime.refresh()
+        await db.execute(ONLY_ONE, list(found), self.plugin)
         if settings:
-            await self.save(settings)
+            await self._store(imported(found[self.plugin]), settings)
+        await self.runtime.start()
         assert self.loaded.state is State.ACTIVE, f"{self.plugin} is {self.loaded.state}: {self.loaded.reason}"
 
     async def save(self, settings: Mapping[str, Any]) -> None:
-        open_ones, secrets = to_store(fields_of(self.model), built(self.model, settings))
-        await db.transaction(store.save, self.plugin, True, open_ones, secrets)
+        """Give it other settings."""
+        assert self.loaded.plugin is not None
+        await self._store(self.loaded.plugin, settings)
         await self.runtime.refresh()
+
+    async def _store(self, plugin: Plugin, settings: Mapping[str, Any]) -> None:
+        assert plugin.Settings is not None, f"{self.plugin} has no settings"
+        open_ones, secrets = to_store(fields_of(plugin.Settings), built(plugin.Settings, settings))
+        version = plugin.Settings.settings_version
+        await db.transaction(store.save, self.plugin, True, open_ones, secrets, version)
+
+    async def tell(self, fact: str, **views: Any) -> None:
+        """Tell the plugin a fact, as the shop does from a job: ``tell("order_paid", order=a_sold_order())``."""
+        await self.runtime.tell(fact, self.plugin, views)
 
     async def close(self) -> None:
         await self.runtime.close()
@@ -71,7 +87,7 @@ class Machine:
         assert plugin is not None and plugin.Settings is not None, f"{self.plugin} has no settings"
         return plugin.Settings
 
-    def hurry(self, seconds: float = 0.4) -> None:
+    def hurry(self, seconds: float = 0.15) -> None:
         """Give up on calls to other servers after ``seconds``, so that a test of a silent one ends soon."""
         if self.loaded.context is not None:
             self.loaded.context.http.longest = seconds

@@ -54,6 +54,10 @@ class FakeGateway(OtherSide):
         """How many payments were opened under this reference of ours; None: it cannot be counted."""
         return None
 
+    def in_all(self) -> tuple[int, int] | None:
+        """How many payments and how many refunds there were, whatever their reference; None: it does not say."""
+        return None
+
     def refunds(self, ref: str) -> list[Money] | None:
         """The sums that went back under this reference of a refund; None: it cannot be counted."""
         return None
@@ -114,9 +118,11 @@ class PaymentMethodContract(CallbackContract):
         await gateway.pay(attempt, started)
         return attempt, await gateway.callback(attempt)
 
-    async def _once(self, gateway: FakeGateway, attempt: Attempt) -> None:
+    async def _once(self, gateway: FakeGateway, attempt: Attempt, before: int = 0) -> None:
         count = gateway.payments(attempt.ref)
         assert count is None or count <= 1, f"{count} payments were opened for one attempt: the buyer may pay twice"
+        new = _in_all(gateway)[0] - before
+        assert new <= 1, f"{new} payments were opened for one attempt: the buyer may pay twice"
 
     # -- what it is ---------------------------------------------------------------------
 
@@ -148,29 +154,29 @@ class PaymentMethodContract(CallbackContract):
         await self._once(other_side, attempt)
 
     async def test_starting_twice_opens_one_payment(self, method: PaymentMethod, other_side: FakeGateway) -> None:
-        attempt = self.attempt(method)
+        attempt, before = self.attempt(method), _in_all(other_side)[0]
         for _ in range(2):
             await method.start(attempt)
-        await self._once(other_side, attempt)
+        await self._once(other_side, attempt, before)
 
     async def test_two_attempts_are_two_payments(self, method: PaymentMethod, other_side: FakeGateway) -> None:
         one, two = self.attempt(method), self.attempt(method)
         first, second = await method.start(one), await method.start(two)
         for attempt in (one, two):
-            await self._once(other_side, attempt)
+            await self._once(other_side, attempt, 1 if other_side.in_all() else 0)
         assert first.gateway_ref is None or first.gateway_ref != second.gateway_ref
 
     async def test_a_start_without_a_usable_answer_is_not_known(
         self, method: PaymentMethod, machine: Machine, other_side: FakeGateway
     ) -> None:
         async for fault in self.lost_answers(machine, other_side):
-            attempt = self.attempt(method)
+            attempt, before = self.attempt(method), _in_all(other_side)[0]
             with fault:
                 answer = await self.outcome(method.start(attempt), GatewayUnavailable, machine=machine)
             if fault.was_met:
                 assert isinstance(answer, GatewayUnavailable), f"{fault}: it goes on with {answer!r}"
             assert isinstance(await method.start(attempt), Started), f"{fault}: the buyer must be able to try again"
-            await self._once(other_side, attempt)
+            await self._once(other_side, attempt, before)
 
     async def test_nobody_at_the_other_side(
         self, method: PaymentMethod, machine: Machine, other_side: FakeGateway
@@ -246,7 +252,7 @@ class PaymentMethodContract(CallbackContract):
     ) -> None:
         if not method.query_after:
             return
-        async for fault in self.lost_answers(machine, other_side):
+        async for fault in self.lost_answers(machine, other_side, to_questions=True):
             attempt, _call = await self._paid(method, other_side)
             with fault:
                 answer = await self.outcome(method.query(attempt), GatewayUnavailable, machine=machine)
@@ -285,6 +291,7 @@ class PaymentMethodContract(CallbackContract):
             return
         async for fault in self.lost_answers(machine, other_side):
             refund = await self._refund(method, other_side, self.amount)
+            before = _in_all(other_side)[1]
             with fault:
                 answer = await self.outcome(method.refund(refund), GatewayUnavailable, machine=machine)
             if not fault.was_met:
@@ -293,6 +300,8 @@ class PaymentMethodContract(CallbackContract):
             assert pending or isinstance(answer, GatewayUnavailable), f"{fault}: nobody knows, but it says {answer!r}"
             sums = other_side.refunds(refund.ref)
             assert sums is None or sums == ([self.amount] if fault.acts else []), f"{fault}: money went back {sums}"
+            times = _in_all(other_side)[1] - before
+            assert times <= 1, f"{fault}: money of one refund went back {times} times"
             if method.refund_query_after:
                 await self._ask_about(method, machine, refund, fault)
 
@@ -322,6 +331,10 @@ class PaymentMethodContract(CallbackContract):
             await self.outcome(method.start(attempt), GatewayUnavailable, GatewayRefused, machine=stranger)
             if stranger.secrets():
                 assert not other_side.payments(attempt.ref), "the gateway opened a payment for a wrong key"
+
+
+def _in_all(gateway: FakeGateway) -> tuple[int, int]:
+    return gateway.in_all() or (0, 0)
 
 
 def _state(claim: Claim | None) -> ClaimState | None:

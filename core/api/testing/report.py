@@ -1,0 +1,47 @@
+"""Tells `check-plugin` what each test was and how it ended: ``-p core.api.testing.report``, one JSON line each."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.api.testing.contract import Contract
+
+FILE = "VOUCHSAFE_REPORT_FILE"
+KEPT = 2000
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        kinds = [one.__name__ for one in getattr(getattr(item, "cls", None), "__mro__", ()) if _is_contract(one)]
+        item.user_properties += [("contracts", kinds), ("file", str(item.path))]
+
+
+def _is_contract(cls: type) -> bool:
+    return issubclass(cls, Contract) and cls.__module__.startswith("core.api.testing")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call" or report.outcome != "passed":
+        found: dict[str, Any] = dict(report.user_properties)
+        _tell(
+            file=found.get("file", report.fspath),
+            test=report.nodeid.rpartition("::")[2],
+            passed=report.passed,
+            contracts=found.get("contracts", []),
+            why=report.longreprtext[-KEPT:],
+        )
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    if report.failed:
+        _tell(file=report.nodeid, test="", passed=False, contracts=[], why=report.longreprtext[-KEPT:])
+
+
+def _tell(**facts: Any) -> None:
+    with Path(os.environ[FILE]).open("a") as file:
+        file.write(json.dumps(facts) + "\n")
