@@ -11,7 +11,6 @@ from msgspec import Meta
 
 from core import db
 from core.audit import service as audit
-from core.crash_point import crash_point
 from core.fulfilment import buying, replacement
 from core.fulfilment import service as fulfilment
 from core.fulfilment.replacement import Reporter
@@ -115,7 +114,6 @@ async def _of_purchase(supplier: Supplier, news: PurchaseNews, raw: bytes, visit
         await bell.ring(f"order:{row['order_ref']}", "purchase")
     elif row["state"] in purchases.LIVE:
         await ring(await db.transaction(enqueue, fulfilment.BUY, {"purchase": row["id"]}))
-    crash_point("supply.before_answer")
     return _answer(news.reply or supplier.accepted)
 
 

@@ -18,8 +18,16 @@ CHECKOUT = ("checkout.reserved", "checkout.placed", "checkout.started")
 CALLBACK = ("settle.committed", "notify.before_answer")
 REVEAL = ("reveal.noted",)
 FULFILMENT = ("settle.money_written", "fulfilment.delivered")
-ELSEWHERE = {"refund.marked", "refund.answered", "refund.booked", "purse.taken"}
-"""Tried beside what they belong to: tests/payments/test_refund_crashes.py and test_balance_crash.py."""
+ELSEWHERE = {"refund.marked", "refund.answered", "refund.booked", "purse.taken"} | {
+    "fulfilment.preparing",
+    "purchase.sent",
+    "purchase.answered",
+    "purchase.asked",
+    "purchase.codes_sealed",
+    "purchase.booked",
+}
+"""Tried beside what they belong to: tests/payments/test_refund_crashes.py, test_balance_crash.py and
+tests/supply/test_crashes.py."""
 GONE = (httpx.RemoteProtocolError, httpx.ReadError, httpx.ConnectError)
 
 

@@ -1,11 +1,15 @@
 """Buying from a supplier: one sale per reference in its own log, whatever goes wrong; no code lost, none sold twice."""
 
+import asyncio
+
 import pytest
 
 from core import db
 from core.api.testing import Fault
 from core.checkout.settle import Outcome
-from core.supply import answers
+from core.fulfilment import buying
+from core.hooks import runtime
+from core.supply import answers, purchases
 from tests import stocked
 from tests.supply.conftest import World
 
@@ -196,3 +200,44 @@ async def test_a_test_order_buys_nothing_by_itself(world: World):
     await world.work()
     assert await world.purchases(placed) == []
     assert world.warehouse.sales == []
+
+
+async def test_a_supplier_that_promises_so_is_believed_when_it_knows_nothing(world: World):
+    """But only once the call is over for certain: before, the request may still be on its way."""
+    world.warehouse.offer("steam")
+    sku = await world.sku("steam")
+    placed = await world.paid(sku)
+    warehouse = runtime.current().suppliers["warehouse"]
+    warehouse.absent_means_unsold = True
+    world.warehouse.fails("/buy", Fault.CUT, acts=False)
+    await world.work()
+    await buying.go_on(await world.newest(placed))
+    assert await world.purchases(placed) == [("-1-1", "unknown")]
+    await world.ask_all()
+    assert await world.purchases(placed) == [("-1-1", "failed"), ("-1-2", "done")]
+    assert world.warehouse.sales == [f"{placed.ref}-1-2"]
+    assert await stocked.states(placed) == ("paid", "delivered")
+
+
+async def test_two_workers_at_once_send_one_purchase(world: World):
+    world.warehouse.offer("steam")
+    sku = await world.sku("steam")
+    placed = await world.paid(sku)
+    number = await world.newest(placed)
+    await asyncio.gather(*(buying.go_on(number) for _worker in range(6)))
+    assert world.warehouse.sales == [f"{placed.ref}-1-1"]
+    assert world.warehouse.count("/buy") == 1
+
+
+async def test_without_the_mark_that_is_written_first_it_is_sold_as_often_as_it_is_sent(world: World):
+    """The control: what the supplier's log shows when nobody marks a purchase before the call."""
+    world.warehouse.offer("steam")
+    sku = await world.sku("steam")
+    placed = await world.paid(sku)
+    row = await purchases.load(await world.newest(placed))
+    supplier = runtime.current().suppliers["warehouse"]
+    view = purchases.view(row, "http://shop.example", answers.keeper(row, "purchase"))
+    await asyncio.gather(*(supplier.purchase(view) for _worker in range(2)))
+    assert world.warehouse.sales == [f"{placed.ref}-1-1"] * 2
+    assert not world.warehouse.sold_once
+    world.warehouse.sales.clear()
