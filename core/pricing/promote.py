@@ -102,13 +102,16 @@ async def promote(
     :raises CodeWrong: an entered code takes nothing off; the text says what is missing.
     :raises CannotTell: a promotion failed while codes were entered.
     """
-    promotions = runtime.current().promotions_in(shop.id)
+    plugins = runtime.current()
+    promotions = [
+        (one, plugins.owner("register_promotions", key)) for key, one in plugins.promotions_in(shop.id).items()
+    ]
     if not promotions or not quote.total.amount:
         if codes:
             raise unknown()
         return quote
     basket = await _basket(shop, quote, contact, tuple(codes), locale)
-    answers = await asyncio.gather(*(_ask(one, basket, quote) for one in promotions.values()))
+    answers = await asyncio.gather(*(_ask(one, plugin, basket, quote) for one, plugin in promotions))
     for answer in answers:
         if isinstance(answer, CodeWrong) or (codes and answer is None):
             raise answer or CannotTell
@@ -140,11 +143,16 @@ async def _basket(shop: Shop, quote: Quote, contact: str, codes: tuple[str, ...]
 # -- asking one promotion ---------------------------------------------------------------
 
 
-async def _ask(promotion: Promotion, basket: Basket, quote: Quote) -> list[tuple[Discount, bool]] | CodeWrong | None:
+async def _ask(
+    promotion: Promotion, plugin: str, basket: Basket, quote: Quote
+) -> list[tuple[Discount, bool]] | CodeWrong | None:
     """What it takes off, and whether that stands alone; its refusal of a code; None when it failed, which is counted.
 
     Nothing is raised: the other promotions are being asked at the same time.
     """
+    plugins = runtime.current()
+    if not plugins.permits(plugin, "contacts"):
+        basket = replace(basket, contact="")
     try:
         async with asyncio.timeout(SECONDS):
             given = await promotion.adjust(basket)
@@ -152,8 +160,7 @@ async def _ask(promotion: Promotion, basket: Basket, quote: Quote) -> list[tuple
     except CodeRefused as refused:
         return CodeWrong(refused.text)
     except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin's mistake of any kind
-        plugins = runtime.current()
-        plugins.count_failure(plugins.owner("register_promotions", promotion.key), "adjust", error)
+        plugins.count_failure(plugin, "adjust", error)
         return None
 
 

@@ -33,8 +33,9 @@ class BasketLine:
 class Basket:
     """What a buyer wants, at catalogue prices; nothing of it is stored.
 
-    ``contact`` is empty until the buyer has told it. ``codes`` are what was entered as coupon codes, trimmed, as
-    typed. ``first_order`` is True when this contact has paid for nothing before, None when the contact is not known.
+    ``contact`` is empty until the buyer has told it, and always for a plugin whose manifest does not ask for the
+    permission ``contacts``. ``codes`` are what was entered as coupon codes, trimmed, as typed. ``first_order`` is True
+    when this contact has paid for nothing before, None when the contact is not known.
     """
 
     shop: str

@@ -4,6 +4,9 @@ import asyncio
 
 import pytest
 
+from core import db
+from core.checkout.discounts import with_discounts
+from core.hooks import runtime
 from core.pricing.promote import CannotTell, CodeWrong, promote, read_codes
 from core.pricing.quote import Item, quote
 from core.shops import service as shops
@@ -105,3 +108,18 @@ def test_codes_are_read_as_people_type_them(typed, codes):
 def test_more_codes_than_anybody_has_are_no_codes(typed):
     with pytest.raises(CodeWrong, match="not valid"):
         read_codes(typed)
+
+
+async def test_without_promotions_nothing_is_asked_or_added(sku, database):
+    shop = await shops.main_shop()
+    at_list = await quote(shop.id, [Item(sku.code, 1)])
+    moody = runtime.current()
+    runtime.use(runtime.Runtime(safe_mode=True))
+    # no statement reaches the database: this one would fail
+    await db.close_pool()
+    assert await promote(shop, at_list, contact="fine@example.com") is at_list
+    assert with_discounts("PLACE", (1,), at_list) == ("PLACE", (1,))
+    with pytest.raises(CodeWrong):
+        await promote(shop, at_list, codes=("CODE",))
+    await db.open_pool(database)
+    runtime.use(moody)
