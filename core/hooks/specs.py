@@ -166,7 +166,7 @@ async def order_paid(ctx: PluginContext[Any], order: OrderView) -> None:
     :param order: the order as it is now; see :class:`OrderView` about ``contact``.
 
     Answer: ignored. It has thirty seconds. If it fails: the failure is counted on the plugins page and this plugin
-    alone is told again, later and later, about three hours long. It may be told twice: look at ``order.ref``.
+    alone is told again, later and later, for more than two hours. It may be told twice: look at ``order.ref``.
     Added in api 1. Used by: notifiers.inbox, notifiers.telegram, notifiers.webhook.
     """
 
@@ -182,7 +182,7 @@ async def order_delivered(ctx: PluginContext[Any], order: OrderView) -> None:
     :param order: the order as it is now; see :class:`OrderView` about ``contact``.
 
     Answer: ignored. It has thirty seconds. If it fails: the failure is counted on the plugins page and this plugin
-    alone is told again, later and later, about three hours long. It may be told twice: look at ``order.ref``.
+    alone is told again, later and later, for more than two hours. It may be told twice: look at ``order.ref``.
     Added in api 1. Used by: notifiers.inbox, notifiers.telegram, notifiers.webhook.
     """
 
@@ -199,7 +199,7 @@ async def order_refunded(ctx: PluginContext[Any], order: OrderView, refund: Refu
     :param refund: how much went back, and how.
 
     Answer: ignored. It has thirty seconds. If it fails: the failure is counted on the plugins page and this plugin
-    alone is told again, later and later, about three hours long. It may be told twice: look at ``refund.ref``.
+    alone is told again, later and later, for more than two hours. It may be told twice: look at ``refund.ref``.
     Added in api 1. Used by: notifiers.inbox, notifiers.telegram, notifiers.webhook.
     """
 
@@ -215,7 +215,7 @@ async def order_closed(ctx: PluginContext[Any], order: OrderView) -> None:
     :param order: the order as it is now; see :class:`OrderView` about ``contact``.
 
     Answer: ignored. It has thirty seconds. If it fails: the failure is counted on the plugins page and this plugin
-    alone is told again, later and later, about three hours long. It may be told twice: look at ``order.ref``.
+    alone is told again, later and later, for more than two hours. It may be told twice: look at ``order.ref``.
     Added in api 1. Used by: notifiers.webhook.
     """
 
@@ -233,7 +233,7 @@ async def review_opened(ctx: PluginContext[Any], review: ReviewView) -> None:
     :param review: what is asked, and about which order.
 
     Answer: ignored. It has thirty seconds. If it fails: the failure is counted on the plugins page and this plugin
-    alone is told again, later and later, about three hours long. It may be told twice: look at ``review.number``.
+    alone is told again, later and later, for more than two hours. It may be told twice: look at ``review.number``.
     Added in api 1. Used by: notifiers.inbox, notifiers.telegram, notifiers.webhook.
     """
 
@@ -242,12 +242,12 @@ async def review_opened(ctx: PluginContext[Any], review: ReviewView) -> None:
 async def stock_low(ctx: PluginContext[Any], stock: StockView) -> None:
     """Hear that a SKU on sale has no more codes than its threshold.
 
-    Called after the shop looked (once a minute), from a durable job; once until the SKU is refilled.
+    Called after the commit of the look that found it (one a minute), from a durable job; once until it is refilled.
 
     :param ctx: this plugin's settings, its HTTP client and the facts of the shop.
     :param stock: the SKU and what is left of it now.
 
     Answer: ignored. It has thirty seconds. If it fails: the failure is counted on the plugins page and this plugin
-    alone is told again, later and later, about three hours long. It may be told twice.
+    alone is told again, later and later, for more than two hours. It may be told twice.
     Added in api 1. Used by: notifiers.inbox, notifiers.telegram, notifiers.webhook.
     """
