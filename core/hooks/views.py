@@ -37,7 +37,8 @@ class Counted:
 class OrderHistory(Protocol):
     """What this buyer did before, counted in the database when asked. The order that is checked is not in it.
 
-    Asking twice for the same costs once, whichever rule asks. Nothing is found by what is not known (an empty
+    Rules are asked side by side, and what they ask in one moment goes to the database in one statement; asking twice
+    for the same costs once. No more than 500 orders are counted. Nothing is found by what is not known (an empty
     ``ip``, nobody signed in).
     """
 

@@ -498,6 +498,7 @@ async def test_orders_are_counted_by_what_they_share():
         me.session_hash,
         clock.now() + hour,
     )
+    me = History(1, "me@example.com", "198.18.5.7", token_hash("my browser"), "CNY")
     assert await me.account() == "other@example.com"
     assert await figures("account") == (1, 1, 1000, 1, 0)
     assert (await me.of_value(Money(700, "CNY"), hour)).orders == 3
@@ -507,6 +508,26 @@ async def test_orders_are_counted_by_what_they_share():
     assert await History(1, "third@example.com", "", b"", "CNY").is_first() is True
     nobody = History(1, "nobody@example.com", "", b"", "CNY")
     assert [(await nobody.count(by, hour)).orders for by in ("device", "address", "network")] == [0, 0, 0]
+
+
+async def test_asked_together_the_answers_are_those_of_asking_alone():
+    def history():
+        return History(1, "me@example.com", "198.18.5.7", token_hash("my browser"), "CNY")
+
+    def questions(me):
+        hour = timedelta(hours=1)
+        counts = [me.count(by, hour) for by in ("contact", "account", "device", "address", "network", "contact")]
+        failed = [me.failed_payments(by, hour) for by in ("contact", "device")]
+        return [*counts, *failed, me.of_value(Money(700, "CNY"), hour), me.is_first()]
+
+    together = await asyncio.gather(*questions(history()))
+    assert together == [await question for question in questions(history())]
+    me = history()
+    first, *others = [asyncio.create_task(question) for question in questions(me)]
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await asyncio.gather(*others) == together[1:]
+    assert await me.count("contact", timedelta(hours=1)) == together[0]
 
 
 async def test_a_network_is_a_neighbourhood_of_either_kind():

@@ -9,6 +9,8 @@ SQL = """
 ALTER TABLE orders_order ADD COLUMN held boolean NOT NULL DEFAULT false;
 DROP INDEX orders_order_contact;
 CREATE INDEX orders_order_contact ON orders_order (shop_id, contact, created_at);
+DROP INDEX orders_order_created;
+CREATE INDEX orders_order_created ON orders_order (created_at);
 CREATE INDEX orders_order_ip ON orders_order (ip, created_at) WHERE ip IS NOT NULL;
 """
 

@@ -30,14 +30,14 @@ class Settings(PluginSettings):
     low_value: Money = setting(
         _("Low value"), help=_("Only goods that cost so much or less in the catalogue are counted.")
     )
-    orders: int = setting(_("Orders of one such value"), unit=_("orders"), default=20, ge=2, le=100_000)
+    orders: int = setting(_("Orders of one such value"), unit=_("orders"), default=20, ge=2, le=499)
     minutes: int = setting(_("in so many minutes"), default=10, ge=1, le=1440)
     contacts: int = setting(
         _("by so many different contacts"),
         help=_("One buyer alone is the business of the velocity rule."),
         default=5,
         ge=1,
-        le=100_000,
+        le=499,
     )
     then: Literal["score", "review", "refuse"] = setting(
         _("one more, then"),

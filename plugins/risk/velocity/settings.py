@@ -16,7 +16,7 @@ THEN = {
 
 
 def _most(title: Any, default: int, help: Any = "") -> Any:
-    return setting(title, help=help, default=default, ge=1, le=100_000)
+    return setting(title, help=help, default=default, ge=1, le=499)
 
 
 def _minutes(default: int) -> Any:
