@@ -78,7 +78,7 @@ class Missing:
         raise PluginGone
 
     start = parse_callback = query = refund = query_refund = send = statement = _refuse
-    catalogue = offers = balance = purchase = adjust = assess = _refuse
+    catalogue = offers = balance = purchase = adjust = assess = answer = tell_sale = tell_stand = _refuse
 
 
 @dataclass(frozen=True, slots=True)
