@@ -25,10 +25,12 @@ SELECT o.*, happened.last_event, happened.to_codes,
     (SELECT json_agg(json_build_object(
         'id', line.id, 'sku_code', line.sku_code, 'product_title', line.product_title, 'sku_title', line.sku_title,
         'quantity', line.quantity, 'unit_price', line.unit_price, 'total', line.total, 'fields', line.fields,
-        'delivery_note', line.delivery_note, 'state', line.state,
+        'delivery_note', line.delivery_note, 'state', line.state, 'source', line.source,
         'labels', CASE WHEN line.fields <> '{}' THEN (
-            SELECT json_object_agg(field ->> 'key', field -> 'label') FROM catalog_product product,
-            jsonb_array_elements(product.buyer_fields) AS field WHERE product.id = line.product_id) END,
+            SELECT json_object_agg(field ->> 'key', field -> 'label')
+            FROM catalog_product product JOIN catalog_sku sku ON sku.id = line.sku_id,
+            jsonb_array_elements(product.buyer_fields || sku.account_fields) AS field
+            WHERE product.id = line.product_id) END,
         'burn_hours', (SELECT sku.burn_hours FROM catalog_sku sku WHERE sku.id = line.sku_id),
         'codes', (SELECT json_agg(json_build_object(
                       'id', code.id, 'mask', code.mask, 'burn_at', code.burn_at, 'burned_at', code.burned_at,

@@ -10,6 +10,9 @@ from core import clock
 from core.catalog.service import Words
 from core.money import Money
 
+ACCOUNT = "account_"
+"""How the keys of a top-up's questions begin."""
+
 
 @dataclass(frozen=True, slots=True)
 class MaskedCode:
@@ -75,6 +78,10 @@ class LineView:
     burn_hours: int | None
     """How long a shown code is kept; 0 is for ever, None is what the shop says."""
     codes: list[MaskedCode]
+    source: str = "codes"
+    """``codes`` lay in the vault; a ``supplier`` delivers after payment, or a person makes them by ``hand``."""
+    account: tuple[tuple[Words, str], ...] = ()
+    """Of the answers, those that say where a top-up goes: it cannot be taken back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +141,16 @@ class OrderView:
     @property
     def codes(self) -> list[MaskedCode]:
         return [code for line in self.lines for code in line.codes]
+
+    @property
+    def account(self) -> list[tuple[Words, str]]:
+        """Where its top-ups go."""
+        return [answer for line in self.lines for answer in line.account]
+
+    @property
+    def waits_for(self) -> str:
+        """Who brings the goods of a paid order in: ``codes`` is the shop itself, else ``supplier`` or ``hand``."""
+        return max((line.source for line in self.lines), key=("codes", "supplier", "hand").index, default="codes")
 
     @property
     def kept_codes(self) -> list[MaskedCode]:
@@ -213,6 +230,8 @@ def _line(line: dict[str, Any], currency: str) -> LineView:
         delivery_note=line["delivery_note"],
         burn_hours=line["burn_hours"],
         codes=[_code(code) for code in line["codes"] or []],
+        source=line["source"],
+        account=tuple(_answers(_of_account(line["fields"]), line["labels"] or {})),
     )
 
 
@@ -223,6 +242,10 @@ def _code(code: dict[str, Any]) -> MaskedCode:
 
 def _moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
+
+
+def _of_account(answers: dict[str, str]) -> dict[str, str]:
+    return {key: answer for key, answer in answers.items() if key.startswith(ACCOUNT)}
 
 
 def _answers(answers: dict[str, str], labels: dict[str, Words]) -> list[tuple[Words, str]]:

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from core.orders.view import ACCOUNT
 from core.refused import Refused
 from core.supply.supplier import AccountField
 from core.web.i18n import _
 
-PREFIX = "account_"
 KEY = re.compile(r"[A-Za-z0-9_-]{1,40}")
 LONGEST_PATTERN = 200
 MOST_CHOICES = 500
@@ -60,7 +60,7 @@ def _question(field: Mapping[str, Any]) -> dict[str, Any]:
         raise Refused(_("This offer asks for something under a name the order form cannot carry."), "offer")
     choices = field["choices"]
     return {
-        "key": PREFIX + field["key"],
+        "key": ACCOUNT + field["key"],
         "label": {locale: text[:100] for locale, text in field["title"].items()} or {"en": field["key"]},
         "kind": "select" if choices else "text",
         "pattern": field["pattern"] if is_harmless(field["pattern"]) else "",
@@ -71,4 +71,4 @@ def _question(field: Mapping[str, Any]) -> dict[str, Any]:
 
 def account_of(answers: Mapping[str, str]) -> dict[str, str]:
     """What the buyer answered to them, under the supplier's own names."""
-    return {key.removeprefix(PREFIX): text for key, text in answers.items() if key.startswith(PREFIX)}
+    return {key.removeprefix(ACCOUNT): text for key, text in answers.items() if key.startswith(ACCOUNT)}
