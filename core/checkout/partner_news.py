@@ -26,7 +26,8 @@ SELECT bought.order_id, o.payment_state, o.fulfilment_state
 FROM partners_order bought JOIN orders_order o ON o.id = bought.order_id
 WHERE bought.callback_url <> '' AND bought.told = 'waiting'
   AND (o.fulfilment_state IN ('delivered', 'void') OR o.payment_state = 'refunded')
-  AND NOT EXISTS (SELECT 1 FROM jobs_job WHERE starts_with(key, $1 || bought.order_id || ':')) LIMIT 200
+  AND NOT EXISTS (SELECT 1 FROM jobs_job
+                  WHERE key IN ($1 || bought.order_id || ':delivered', $1 || bought.order_id || ':cancelled')) LIMIT 200
 """
 
 # Only for shops with a partner that wants to hear of it.

@@ -210,7 +210,7 @@ async def place(
             return placed
         except _CodesTaken:
             if any(line.claims and line.sku.source != "codes" for line in quote.lines):
-                quote = _bought(quote)
+                quote = bought_instead(quote)
                 continue
             # Codes that another buyer holds locked look taken but may come back when that one is refused.
             looks -= 1
@@ -236,7 +236,7 @@ async def check_supplied(quote: Quote) -> None:
         raise SoldOut
 
 
-def _bought(quote: Quote) -> Quote:
+def bought_instead(quote: Quote) -> Quote:
     """Our own codes ran out: the same order with those lines bought where their SKUs may be."""
     lines = tuple(replace(line, sku=replace(line.sku, own_first=False)) for line in quote.lines)
     return replace(quote, lines=lines)

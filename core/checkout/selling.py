@@ -23,7 +23,18 @@ from core.checkout.channel import (
     Wish,
     WrongWish,
 )
-from core.checkout.place import LOOKS_BEFORE_SOLD_OUT, Buyer, Chosen, Placed, enough_free, lock_key, place_in
+from core.checkout.place import (
+    LOOKS_BEFORE_SOLD_OUT,
+    Buyer,
+    Chosen,
+    Placed,
+    SoldOut,
+    bought_instead,
+    check_supplied,
+    enough_free,
+    lock_key,
+    place_in,
+)
 from core.checkout.settle import settle_in
 from core.crash_point import crash_point
 from core.db import Tx
@@ -104,24 +115,33 @@ class Counter:
         if before is not None:
             return before
         keys.current().check_opens_codes()
-        priced, answers = await self._priced(wish)
-        locks = [lock_key(f"partner:{partner.id}:{wish.reference}")]
-        for look in range(1, LOOKS_BEFORE_SOLD_OUT + 1):
-            try:
-                jobs = await db.transaction(_sell, self, partner, wish, priced, answers, locks=locks)
-            except _CodesTaken:
-                # what another buyer holds locked looks taken, but may come back when that one is refused
-                if look == LOOKS_BEFORE_SOLD_OUT or not await enough_free(priced):
-                    raise NothingLeft from None
-                await asyncio.sleep(0.02 * look)
-                continue
-            crash_point("selling.sold")
-            await ring(*jobs)
-            break
+        listed, answers = await self._priced(wish)
+        await ring(*await self._sell(partner, wish, listed, answers))
         sale = await self.sale_of(partner, wish.reference)
         assert sale is not None  # noqa: S101 - it was sold just now
         await bell.ring(f"order:{sale.ref}", "sold")
         return sale
+
+    async def _sell(self, partner: Partner, wish: Wish, listed: Quote, answers: dict[str, str]) -> list[int]:
+        """As the checkout places an order: what lies in no vault is asked about, taken codes are looked for anew."""
+        locks = [lock_key(f"partner:{partner.id}:{wish.reference}")]
+        looks = LOOKS_BEFORE_SOLD_OUT
+        while True:
+            try:
+                await check_supplied(listed)
+                jobs = await db.transaction(_sell, self, partner, wish, listed, answers, locks=locks)
+                crash_point("selling.sold")
+                return jobs
+            except SoldOut:
+                raise NothingLeft from None
+            except _CodesTaken:
+                if any(line.claims and line.sku.source != "codes" for line in listed.lines):
+                    listed = bought_instead(listed)
+                    continue
+                looks -= 1
+                if not looks or not await enough_free(listed):
+                    raise NothingLeft from None
+                await asyncio.sleep(0.02 * (LOOKS_BEFORE_SOLD_OUT - looks))
 
     async def _priced(self, wish: Wish) -> tuple[Quote, dict[str, str]]:
         code = await db.fetchval(

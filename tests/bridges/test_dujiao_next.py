@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from core import db
+from core.hooks.http import AllowedHosts, PluginHttp
 from tests import stocked
 from tests.console import ON_THEIR_OWN, Staff, everything, signed_in, words
 from tests.stocked import Sku
@@ -137,6 +138,7 @@ async def test_a_partner_looks_buys_and_gets_its_goods(shop, address):
     assert (await program.ask("POST", "/ping")).json()["balance"] == "64.18"
     cancelled = await program.ask("POST", f"/orders/{taken['order_id']}/cancel")
     assert (cancelled.status_code, cancelled.json()["error_code"]) == (409, "cancel_not_allowed")
+    assert "partner:reseller" in words(await shop.get(f"/admin/orders/{taken['order_no']}"))
     page = words(await shop.get(f"/admin/partners/{program.id}"))
     assert "A-1" in page and "¥64.18" in page and "Paid from balance" in page
 
@@ -244,3 +246,25 @@ async def test_what_staff_enters_is_looked_at(shop):
     ):
         assert said in words(await shop.post("/admin/partners", status=422, **form))
     assert unseen(await everything()) == unseen(before)
+
+
+def test_addresses_that_can_be_called():
+    out = PluginHttp("bridges.dujiao_next")
+    for url in ("https://shop.example.com/callback", "http://93.184.216.34:8080/x"):
+        assert out.may_reach(url), url
+    for url in (
+        "http://127.0.0.1/x",
+        "http://localhost:8000/x",
+        "http://shop.localhost/x",
+        "http://10.0.0.7/x",
+        "http://[::1]/x",
+        "http://[::ffff:10.0.0.7]/x",
+        "ftp://shop.example.com/x",
+        "http://user@shop.example.com/x",
+        "https:///x",
+        "http://intranet/x",
+        "http://[x",
+        "nonsense",
+    ):
+        assert not out.may_reach(url), url
+    assert PluginHttp("x", allowed=AllowedHosts(["127.0.0.0/8"])).may_reach("http://127.0.0.1:8000/x")

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from core import db
+from core.catalog import service as catalog
 from core.checkout import partner_news, selling
 from core.checkout.channel import BalanceTooSmall, NotForSale, NothingLeft, Sale, SaleState, Wish, WrongWish
 from core.checkout.selling import Counter
@@ -163,6 +164,26 @@ async def jobs_of(sale: Sale) -> list[str]:
     begin = f"checkout.tell_sale:{sale.id}:"
     rows = await db.fetch("SELECT key FROM jobs_job WHERE starts_with(key, $1) ORDER BY id", begin)
     return [row["key"] for row in rows]
+
+
+async def test_what_is_made_or_bought_after_it_is_paid_comes_later_and_is_told(till):
+    sku, buyer = await stocked.sku(1), await partner("patient")
+    await db.execute("UPDATE catalog_sku SET source = 'hand', own_first = true, available = 2 WHERE id = $1", sku.id)
+    catalog.forget()
+    first = await till.sell(buyer, wish(sku, "R-1"))
+    assert first.state is SaleState.DELIVERED  # the one that lay in the vault
+    later = await till.sell(buyer, wish(sku, "R-2", url="http://partner.test/callback"))
+    assert (later.state, await till.goods(buyer, later)) == (SaleState.WAITING, ())
+    with pytest.raises(NothingLeft):
+        await till.sell(buyer, wish(sku, "R-3", 3))
+    assert await left(buyer) == 100_000 - 2 * 1990
+    assert await db.transaction(partner_news.orders_to_tell) == []
+    await db.execute(
+        "UPDATE orders_order SET fulfilment_state = 'delivered', delivered_at = now() WHERE id = $1", later.id
+    )
+    assert len(await db.transaction(partner_news.orders_to_tell)) == 1
+    assert await db.transaction(partner_news.orders_to_tell) == []
+    assert await jobs_of(later) == [f"checkout.tell_sale:{later.id}:delivered"]
 
 
 async def test_news_are_looked_for_where_somebody_listens(till):
