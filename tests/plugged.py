@@ -20,7 +20,9 @@ SETTINGS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {}
 def mounted() -> list[Mounted]:
     """Every shipped plugin that has pages, built as it is in the shop."""
     found = ((one.id, imported(one).pages) for one in discover(runtime.ROOT / "plugins") if one.manifest)
-    return [mount(id, pages, None, "http://127.0.0.1:8000", _nobody_counts) for id, pages in found if pages]
+    return [
+        mount(id, pages, None, "http://127.0.0.1:8000", _nobody_counts, contacts=True) for id, pages in found if pages
+    ]
 
 
 def _nobody_counts(plugin: str, what: str, error: BaseException) -> None:

@@ -84,7 +84,7 @@ async def test_a_code_is_tried_seen_and_ordered_with(staff: Staff, buyer: Buyer)
     await buyer.pay(order)
     assert (await facts(order))["paid"] == 2500
     seen_by_staff = words(await staff.get(f"/admin/orders/{order.removeprefix('/o/')}"))
-    assert f"Subtotal CN¥30.00 CN¥5.00 off -CN¥5.00 {code.upper()} Total CN¥25.00" in seen_by_staff
+    assert f"Subtotal CN¥30.00 Discount -CN¥5.00 CN¥5.00 off {code.upper()} Total CN¥25.00" in seen_by_staff
 
 
 async def test_a_code_that_was_only_typed_shows_its_price_first(staff: Staff, buyer: Buyer) -> None:
