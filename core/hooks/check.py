@@ -111,7 +111,15 @@ class Place:
     repository: Path | None
 
 
-def checked(paths: Sequence[Path], contract_only: bool = False, words: bool = False) -> list[Report]:
+class Tried(StrEnum):
+    """Which of a plugin's tests are run; of those ``listed`` it is only seen that they are there."""
+
+    ALL = "all"
+    CONTRACT = "contract"
+    LISTED = "listed"
+
+
+def checked(paths: Sequence[Path], tests: Tried = Tried.ALL, words: bool = False) -> list[Report]:
     """Look at plugins, one report each.
 
     :raises Refused: at a path there is no plugin.
@@ -120,8 +128,8 @@ def checked(paths: Sequence[Path], contract_only: bool = False, words: bool = Fa
     if words:
         for place in places:
             catalogues.update(_domain(place), place.folder)
-    results = _results(places, contract_only)
-    return [_report(place, results.get(place.id, []), contract_only) for place in places]
+    results = _results(places, tests)
+    return [_report(place, results.get(place.id, []), tests) for place in places]
 
 
 # -- where it lies ----------------------------------------------------------------------
@@ -154,7 +162,7 @@ def _id_in(manifest: Path) -> str:
 # -- what is looked at ------------------------------------------------------------------
 
 
-def _report(place: Place, results: list[dict[str, Any]], contract_only: bool) -> Report:
+def _report(place: Place, results: list[dict[str, Any]], tests: Tried) -> Report:
     report = Report(place.id, place.folder)
 
     def point(level: Level, what: str, faults: Iterator[str] | Sequence[str]) -> None:
@@ -162,16 +170,18 @@ def _report(place: Place, results: list[dict[str, Any]], contract_only: bool) ->
 
     installed = described(place.id, place.folder, place.module, "folder")
     point(Level.RUNS, f"{FILE} can be read", [str(installed.problem)] if installed.problem else [])
-    point(Level.RUNS, "it imports only core.api, its own files and declared libraries", imports(place))
     if place.repository is not None:
         point(Level.RUNS, "a shop finds it among the installed packages", _found(place))
+    if _found(place):
+        results = [_not_run(place, "its tests are run when a shop finds it")]
     plugin: Plugin | None = None
     if not installed.problem:
         plugin, faults = _loaded(place, installed)
         point(Level.RUNS, "it is loaded: its hooks are known, its settings have a form", faults)
+    point(Level.SAFE, "it imports only core.api, its own files and declared libraries", imports(place))
     point(Level.SAFE, "it never blocks the whole process", blocking(place))
     point(Level.SAFE, "it keeps its contracts", _contracts(plugin, results))
-    if not contract_only:
+    if tests is Tried.ALL:
         point(Level.POLISHED, "its own tests pass", [_told(one) for one in results if not one["passed"]])
     point(Level.POLISHED, "its README says how to set it up and how it works", readme(place))
     point(Level.POLISHED, "title and summary are there in Chinese too", _chinese(installed))
@@ -181,6 +191,8 @@ def _report(place: Place, results: list[dict[str, Any]], contract_only: bool) ->
 
 
 def _found(place: Place) -> list[str]:
+    if place.repository is None:
+        return []
     there = {one.id: one.folder for one in discovery.packages()}
     if place.id not in there:
         return [f'pyproject.toml needs the entry point "{place.id}" in vouchsafe.plugins; then `pip install -e .`']
@@ -242,7 +254,7 @@ def _chinese(installed: Installed) -> list[str]:
 def _test_button(plugin: Plugin | None) -> list[str]:
     if plugin is None or plugin.Settings is None or plugin.can_check:
         return []
-    secret = [one.name for one in fields_of(plugin.Settings) if Secret in _types(plugin.Settings, one.name)]
+    secret = [name for name in plugin.Settings.model_fields if Secret in _types(plugin.Settings, name)]
     return [f"{', '.join(secret)}: nothing tries it; write check()"] if secret else []
 
 
@@ -266,7 +278,10 @@ def imported_names(source: str, package: str) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             up = package.split(".")
             base = ".".join(up[: len(up) - node.level + 1]) if node.level else ""
-            yield ".".join(part for part in (base, node.module) if part)
+            module = ".".join(part for part in (base, node.module) if part)
+            # from plugins.risk import caps: what is meant is the folder below
+            inside = module.split(".")[0] == "plugins" and module.count(".") < 2
+            yield from (f"{module}.{name.name}" for name in node.names) if inside else (module,)
 
 
 def breaches(source: str, package: str, own: str) -> Iterator[str]:
@@ -336,15 +351,15 @@ def blocking(place: Place) -> list[str]:
 # -- tests ------------------------------------------------------------------------------
 
 
-def _results(places: Sequence[Place], contract_only: bool) -> dict[str, list[dict[str, Any]]]:
+def _results(places: Sequence[Place], tests: Tried) -> dict[str, list[dict[str, Any]]]:
     """How the tests of each plugin ended; those of plugins in one folder are run together."""
     groups: dict[Path, list[Place]] = {}
     for place in places:
-        if place.tests.is_dir():
+        if place.tests.is_dir() and not _found(place):
             groups.setdefault(place.repository or place.folder.parents[2], []).append(place)
     found: dict[str, list[dict[str, Any]]] = {}
     for top, members in groups.items():
-        lines = _run(top, members, contract_only)
+        lines = _run(top, members, tests)
         for place in members:
             found[place.id] = [one for one in lines if _lies_in(one["file"], top, place.tests)]
     return found
@@ -354,11 +369,13 @@ def _lies_in(file: str, top: Path, tests: Path) -> bool:
     return any((base / file).resolve().is_relative_to(tests.resolve()) for base in (top, ROOT))
 
 
-def _run(top: Path, members: Sequence[Place], contract_only: bool) -> list[dict[str, Any]]:
+def _run(top: Path, members: Sequence[Place], tests: Tried) -> list[dict[str, Any]]:
     is_repository = members[0].repository is not None
     options = ["-q", "-p", "no:cacheprovider", "-p", "core.api.testing.report"]
-    if contract_only:
+    if tests is not Tried.ALL:
         options += ["-m", "contract"]
+    if tests is Tried.LISTED:
+        options += ["--collect-only"]
     if not is_repository:
         options += ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
@@ -379,10 +396,12 @@ def _run(top: Path, members: Sequence[Place], contract_only: bool) -> list[dict[
         lines = [json.loads(line) for line in report.readlines()]
     if not lines and done.returncode not in (0, 5):
         why = (done.stderr or done.stdout).strip()[-1000:]
-        return [
-            {"file": str(one.tests / "x"), "test": "", "passed": False, "contracts": [], "why": why} for one in members
-        ]
+        return [_not_run(one, why) for one in members]
     return lines
 
 
-__all__ = ["CONTRACTS", "Level", "Place", "Point", "Report", "breaches", "checked", "imports", "place_of"]
+def _not_run(place: Place, why: str) -> dict[str, Any]:
+    return {"file": str(place.tests / "test_*.py"), "test": "", "passed": False, "contracts": [], "why": why}
+
+
+__all__ = ["CONTRACTS", "Level", "Place", "Point", "Report", "Tried", "breaches", "checked", "imports", "place_of"]

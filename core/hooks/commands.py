@@ -10,7 +10,6 @@ from typing import Any
 
 from core.config import Config
 from core.hooks import check, scaffold
-from core.hooks.manifest import KINDS
 from core.hooks.runtime import ROOT
 from core.refused import Refused
 
@@ -38,7 +37,7 @@ def new_plugin(config: Config, args: argparse.Namespace) -> int:
 
 def _is_of_plugins(folder: Path) -> bool:
     """Whether plugins lie in it already, each below its kind."""
-    return any(folder.glob(f"{kind}/*/plugin.toml") for kind in KINDS) or any(folder.glob("*/*/plugin.toml"))
+    return any(folder.glob("*/*/plugin.toml"))
 
 
 def _next_steps(made: scaffold.Made) -> str:
@@ -52,7 +51,8 @@ def _next_steps(made: scaffold.Made) -> str:
 
 def check_plugin(config: Config, args: argparse.Namespace) -> int:
     try:
-        reports = check.checked([Path(path) for path in args.path], args.contract_only, args.words)
+        tests = check.Tried.CONTRACT if args.contract_only else check.Tried.ALL
+        reports = check.checked([Path(path) for path in args.path], tests, args.words)
     except Refused as refused:
         print(f"server.py check-plugin: {refused}", file=sys.stderr)
         return 1
