@@ -10,7 +10,7 @@ from core.checkout import acts, ordinary
 from core.checkout.settle import settle
 from core.fulfilment.jobs import tell_of
 from core.hooks import runtime as runtimes
-from core.hooks import telling
+from core.hooks import store, telling
 from core.hooks.views import LineView
 from core.jobs import registry
 from core.jobs.runner import Runner
@@ -139,6 +139,20 @@ async def test_a_fact_waits_for_a_plugin_that_cannot_hear_and_forgets_one_that_i
         ("apps.raises_in_fact", "ConnectionError: nobody there"),
     ]
     assert to_the_one_off == []
+
+
+async def test_a_plugin_that_is_off_in_the_shop_of_the_order_is_not_told(told):
+    main = (await shops.main_shop()).id
+    await db.transaction(store.switch_off_in, "apps.hears", [main])
+    await told.refresh()
+    await sold()
+    await run(telling.TELL)
+    assert heard(told) == []
+    await db.transaction(store.switch_off_in, "apps.hears", [])
+    await told.refresh()
+    await sold()
+    await run(telling.TELL)
+    assert [what[0] for what in heard(told)] == ["order_paid", "order_delivered"]
 
 
 async def test_nobody_listening_means_no_row_and_no_further_statement(told, operator):
