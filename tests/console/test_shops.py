@@ -56,6 +56,8 @@ OBJECTS = {
     "try_id": "SELECT id FROM redemption_try WHERE $1 > 0",
     "file_id": "SELECT 1 WHERE $1 > 0",
     "promotions.coupon/coupon_id": "SELECT id FROM promotions_coupon WHERE name = 'canary-5f2c' AND $1 > 0",
+    "notifiers.webhook/endpoint_id": "SELECT id FROM notifiers_webhook_endpoint WHERE note = 'canary-5f2c' AND $1 > 0",
+    "notifiers.webhook/delivery_id": "SELECT min(id) FROM notifiers_webhook_delivery WHERE $1 > 0",
     "risk.network/entry_id": "SELECT id FROM risk_network_entry WHERE note = 'canary-5f2c' AND $1 > 0",
     "risk.network/list_id": "SELECT id FROM risk_network_list WHERE name = 'canary-5f2c' AND $1 > 0",
     "slug": "SELECT p.slug FROM catalog_product p JOIN catalog_sku s ON s.product_id = p.id WHERE s.id = $1",
@@ -126,6 +128,10 @@ INSERT INTO promotions_coupon (shop, name, kind, percent, currency)
     VALUES ('main', 'canary-5f2c', 'percent', 100, 'CNY');
 INSERT INTO risk_network_entry (act, kind, value, note, created_at)
     VALUES ('block', 'contact', 'canary-5f2c@example.com', 'canary-5f2c', now());
+INSERT INTO notifiers_webhook_endpoint (shop, url, note, events, salt)
+    VALUES ('main', 'https://canary-5f2c.example', 'canary-5f2c', '{order.paid}', '0123456789abcdef');
+INSERT INTO notifiers_webhook_delivery (endpoint_id, message, event, body, state)
+    SELECT id, 'canary-5f2c', 'order.paid', '{"a": "canary-5f2c"}', 'sent' FROM notifiers_webhook_endpoint;
 INSERT INTO risk_network_list (name, kind) VALUES ('canary-5f2c', 'bad');
 """
 
