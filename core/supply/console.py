@@ -247,7 +247,8 @@ async def _sku_page(
 
 
 def _as_form(row: Any) -> dict[str, Any]:
-    form = {"source": row["source"], "own_first": row["own_first"], "available": row["available"]}
+    by_hand = row["available"] if row["source"] == "hand" else None
+    form = {"source": row["source"], "own_first": row["own_first"], "available": by_hand}
     if row["sku_id"] is None:
         return {**form, "routing": "cheapest", "below_margin": "delist", "round_to": "0.01"}
 
