@@ -24,6 +24,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -343,7 +344,9 @@ class Away:
 def in_process(file: Path, *arguments: str) -> Iterator[Away]:
     """Start a file that ends with :func:`serve`, and end it with the block."""
     command = [sys.executable, str(file), *arguments]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    # it finds the shop's packages wherever it lies itself
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ)
     if process.stdin is None or process.stdout is None:
         raise RuntimeError("it has no pipes")
     try:

@@ -78,6 +78,7 @@ class FuluGateway(FakeSupplier):
             web.post("/api/getway", self._gateway),
             web.post("/_orders", self._tell_orders),
             web.post("/_change", self._change),
+            web.post("/_finish", self._finish_all),
         ]
 
     def settings(self):
@@ -231,6 +232,13 @@ class FuluGateway(FakeSupplier):
 
     async def _tell_orders(self, _request: web.Request) -> web.Response:
         return web.json_response([one.facts for one in self.orders.values()])
+
+    async def _finish_all(self, _request: web.Request) -> web.Response:
+        """Gives the call about each order that ended now."""
+        going = [one for one in self.orders.values() if one.state == "processing"]
+        for one in going:
+            self._finish(one)
+        return web.json_response([self.notice(one.facts["customer_order_no"]).decode() for one in going])
 
     async def _change(self, request: web.Request) -> web.Response:
         for name, value in (await request.json()).items():
