@@ -256,3 +256,16 @@ async def test_roles_see_coupons_or_make_them(staff: Staff, shop: str) -> None:
         await clerk.get(COUPONS, status=403)
         assert await db.fetchval("SELECT count(*) FROM promotions_coupon_code") == before
         assert await db.fetchval("SELECT stopped_at FROM promotions_coupon WHERE id = $1", number) is None
+
+
+async def test_its_pages_speak_chinese(staff: Staff, shop: str) -> None:
+    await made(staff)
+    number = await db.fetchval("SELECT max(id) FROM promotions_coupon")
+    async with signed_in(shop, language="zh-CN") as someone:
+        for path, said in (
+            (COUPONS, "投入产出比"),
+            (f"{COUPONS}/new", "创建优惠券"),
+            (f"{COUPONS}/{number}", "总使用次数"),
+        ):
+            await db.execute("UPDATE promotions_coupon SET uses = 3 WHERE id = $1", number)
+            assert said in words(await someone.get(path))
