@@ -1,5 +1,8 @@
 """Two running shops trade: B sells what A has, at prices that follow, and a buyer of B gets a code that A delivered."""
 
+import hashlib
+import hmac
+import json
 import re
 import secrets
 import shutil
@@ -27,6 +30,7 @@ from tests.payments.real_shop import Buyer, RealShop
 
 CODES = ["A-CODE-0001", "A-CODE-0002"]
 PLUGIN = "bridges.dujiao_next"
+KEPT = ("orders_order", "orders_line", "vault_code", "ledger_entry", "supply_purchase", "review_item")
 
 
 @dataclass
@@ -133,10 +137,42 @@ def as_soon_as(b: Shop, met: Callable[[], bool]) -> float:
     return time.monotonic() - begun
 
 
+def call_of(key: str, secret: str, ref: str, *, late: int = 0, to_sign: bytes | None = None) -> tuple[bytes, dict]:
+    """What A would say of an order of B: delivered, with a code that A never had."""
+    goods = {"type": "auto", "status": "delivered", "payload": "NOT-A-CODE"}
+    said = {"order_id": 1, "downstream_order_no": ref, "status": "delivered", "fulfillment": goods}
+    body, stamp = json.dumps(said).encode(), str(int(time.time()) - late)
+    digest = hashlib.md5(to_sign or body).hexdigest()
+    text = f"POST\n/api/v1/upstream/callback\n{stamp}\n{digest}"
+    signature = hmac.new(secret.encode(), text.encode(), hashlib.sha256).hexdigest()
+    names = ("Api-Key", "Timestamp", "Signature")
+    return body, {f"Dujiao-Next-{name}": value for name, value in zip(names, (key, stamp, signature), strict=True)}
+
+
+def forge(b: Shop, key: str, secret: str, ref: str) -> None:
+    """Calls that are not from A leave an alarm; one of A that comes again changes as little."""
+    before = {table: b.sql(f"SELECT count(*), max(xmin::text::bigint) FROM {table}") for table in KEPT}
+    true = call_of(key, secret, ref)
+    forged = [
+        (true[0], {}),
+        call_of("vp_another", secret, ref),
+        call_of(key, "another", ref),
+        call_of(key, secret, ref, late=70),
+        call_of(key, secret, ref, to_sign=b"{}"),
+        (true[0] + b" ", true[1]),
+    ]
+    for (body, headers), expected in [(true, 200), (true, 200), *((one, 401) for one in forged)]:
+        answer = b.gateways.post(f"{b.url}/supply/dujiao_next/notify", content=body, headers=headers)
+        assert (answer.status_code, answer.json()["ok"]) == (expected, expected == 200)
+    assert b.alarms() == ["supply.forged"] * len(forged)
+    assert {table: b.sql(f"SELECT count(*), max(xmin::text::bigint) FROM {table}") for table in KEPT} == before
+
+
 async def test_two_shops_trade(shops, pool, tmp_path):
     a, b = shops
     a.stock("A-MONTH", CODES, tmp_path)
-    connect(b, a, *make_partner(a, b))
+    key, secret = make_partner(a, b)
+    connect(b, a, key, secret)
 
     b.until(lambda: b.sql("SELECT cost, stock FROM supply_offer") == "1791|2")
     slug = await take_over(b)
@@ -164,3 +200,5 @@ async def test_two_shops_trade(shops, pool, tmp_path):
     assert {got, last} == set(CODES)
     b.until(lambda: b.is_sold_out(slug))
     assert (a.alarms(), b.alarms()) == ([], [])
+
+    forge(b, key, secret, b.sql("SELECT min(ref) FROM supply_purchase"))
