@@ -53,7 +53,7 @@ MISTAKES = [
         "score: int",
         "score: complex",
         "runs",
-        "CannotDraw: the setting score has a type that no form field fits: <class 'complex'>",
+        "the setting score has a type that no form field fits: <class 'complex'>",
     ),
     (
         CODE,
