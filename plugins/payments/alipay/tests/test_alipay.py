@@ -162,24 +162,21 @@ class TestContract(PaymentMethodContract):
         with pytest.raises(GatewayUnavailable, match="another refund"):
             await method.query_refund(replace(one, amount=Money(501, "CNY")))
 
-    @pytest.mark.parametrize(
-        ("said", "outcome"),
-        [
-            ("N", RefundState.PENDING),
+    async def test_only_a_certain_no_counts_as_one(self, method, other_side):
+        for said, outcome in (
             ("ACQ.SELLER_BALANCE_NOT_ENOUGH", GatewayRefused),
             ("ACQ.SYSTEM_ERROR", GatewayUnavailable),
             ("ACQ.DISCORDANT_REPEAT_REQUEST", GatewayUnavailable),
-        ],
-    )
-    async def test_only_a_certain_no_counts_as_one(self, method, other_side, said, outcome):
-        refund = await self.paid(method, other_side)
-        other_side.refund_says = said
-        if isinstance(outcome, RefundState):
-            assert (await method.refund(refund)).state is outcome
-        else:
-            with pytest.raises(outcome):
-                await method.refund(refund)
-        assert other_side.refunds(refund.ref) == []
+            ("N", None),
+        ):
+            refund = await self.paid(method, other_side)
+            other_side.refund_says = said
+            if outcome:
+                with pytest.raises(outcome):
+                    await method.refund(refund)
+            else:
+                assert (await method.refund(refund)).state is RefundState.PENDING
+            assert other_side.refunds(refund.ref) == []
 
     # -- the bill
 

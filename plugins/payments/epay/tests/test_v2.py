@@ -94,18 +94,18 @@ class TestContract(PaymentMethodContract):
         with pytest.raises(GatewayUnavailable, match="another refund"):
             await method.query_refund(replace(one, amount=Money(501, "CNY")))
 
-    @pytest.mark.parametrize("said", ["later", "no", "done, no"])
-    async def test_only_the_refund_query_is_believed(self, method, other_side, said):
-        refund = await self._paid_refund(method, other_side)
-        other_side.refund_says = said
-        if said == "later":
-            assert (await method.refund(refund)).state is RefundState.PENDING
-        else:
-            with pytest.raises(GatewayUnavailable):
-                await method.refund(refund)
-        found = await method.query_refund(refund)
-        assert (found.state if found else None) == (RefundState.DONE if said == "done, no" else None)
-        assert len(other_side.refunds(refund.ref)) == (said == "done, no")
+    async def test_only_the_refund_query_is_believed(self, method, other_side):
+        for said, gone in (("later", 0), ("no", 0), ("done, no", 1)):
+            refund = await self._paid_refund(method, other_side)
+            other_side.refund_says = said
+            if said == "later":
+                assert (await method.refund(refund)).state is RefundState.PENDING
+            else:
+                with pytest.raises(GatewayUnavailable):
+                    await method.refund(refund)
+            found = await method.query_refund(refund)
+            assert (found.state if found else None) == (RefundState.DONE if gone else None)
+            assert len(other_side.refunds(refund.ref)) == gone
 
     # -- the Test button
 
