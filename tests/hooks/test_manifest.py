@@ -90,4 +90,4 @@ def test_discovery_reads_everything_in_order_and_imports_nothing():
         "notifiers.wrong_place",
     ]
     assert problems["notifiers.bad_permission"].startswith("plugin.toml: no such permission: root")
-    assert len(found) == 31
+    assert len(found) == len(list(BROKEN.glob("*/*/plugin.toml"))) > 30

@@ -12,6 +12,8 @@ from core.hooks.runtime import Missing
 from core.money import Money
 from core.vault import keys
 
+from .conftest import BROKEN
+
 SETTINGS = {"name": "Ann", "wait": 20}
 SECRETS = {"key": "s3cr3t-k3y"}
 
@@ -64,7 +66,7 @@ async def test_safe_mode_loads_nothing_and_still_shows_everything(start):
     runtime = await start("payments.good", "payments.exits", safe_mode=True)
     assert runtime.payment_methods == {}
     assert {one.state for one in runtime.plugins} == {State.DISABLED}
-    assert len(runtime.plugins) == 31
+    assert len(runtime.plugins) == len(list(BROKEN.glob("*/*/plugin.toml"))) > 30
     assert str(runtime.plugin("payments.good").reason) == "Switched on, but the shop was started without plugins."
     assert runtime.plugin("payments.good_too").reason == ""
 
