@@ -19,6 +19,8 @@ PAGE = 100
 
 KINDS: dict[str, Text] = {
     "payment.forged": _("Forged callback"),
+    "channel.forged": _("Forged call of a partner"),
+    "channel.foreign_order": _("Partner asked for another's order"),
     "supply.forged": _("Forged call of a supplier"),
     "supply.unknown": _("A supplier's call about no purchase"),
     "supply.odd_purchase": _("Odd purchase"),
