@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -13,7 +14,8 @@ from typing import Any
 from litestar import Litestar
 from litestar.datastructures import State
 
-from core import db
+from core import db, tasks
+from core.catalog import service as catalog
 from core.config import Config
 from core.hooks import pages as plugin_pages
 from core.hooks.runtime import Runtime
@@ -163,7 +165,16 @@ async def _lifespan(
             app.state.plugins = runtime
             runtime.on_new_folders = lambda: dress(app, config, [*features, *runtime.features()])
         dress(app, config, [*features, *plugins])
+        window = asyncio.create_task(_draw_anew(app.state.pages))
+        stack.push_async_callback(tasks.end, window)
         yield
+
+
+async def _draw_anew(pages: PageCache) -> None:
+    """What suppliers change is in the shop window at once, in every process."""
+    async for _text in bell.listen(catalog.CHANGED):
+        pages.clear()
+        catalog.forget()
 
 
 def dress(app: Litestar, config: Config, features: Sequence[Feature]) -> None:

@@ -129,7 +129,8 @@ def title_of(zh: str, en: str) -> dict[str, str]:
 PRODUCTS = """
 SELECT product.*, category.title AS category_title,
        (SELECT json_agg(json_build_object('id', sku.id, 'code', sku.code, 'title', sku.title, 'price', sku.price,
-            'currency', sku.currency, 'low_stock', sku.low_stock, 'listed', sku.listed) ORDER BY sku.position, sku.id)
+            'currency', sku.currency, 'low_stock', sku.low_stock, 'listed', sku.listed, 'source', sku.source,
+            'available', sku.available) ORDER BY sku.position, sku.id)
         FROM catalog_sku sku WHERE sku.product_id = product.id) AS skus
 FROM catalog_product product LEFT JOIN catalog_category category ON category.id = product.category_id
 WHERE product.shop_id = $1 AND ($2 = '' OR product.state = $2)

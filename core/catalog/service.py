@@ -8,6 +8,7 @@ from typing import Any
 
 from core import db
 from core.catalog.buyer_fields import BuyerField, read_fields
+from core.jobs import bell
 from core.money import Money
 
 Words = dict[str, str]
@@ -51,6 +52,8 @@ WHERE sku.shop_id = $1 AND sku.code = ANY($2)
 """
 
 
+CHANGED = "catalog"
+"""The bell that rings when the shop window changed by itself."""
 FACTS_SECONDS = 1.0
 FACTS_MOST = 5_000
 
@@ -80,6 +83,12 @@ async def late_sku_facts(shop_id: int, codes: list[str]) -> dict[str, SkuFacts]:
 def forget() -> None:
     """Something was changed here: the next reader looks into the database."""
     _facts.clear()
+
+
+async def changed() -> None:
+    """The same, and every process draws the pages of the shop window anew."""
+    forget()
+    await bell.ring(CHANGED)
 
 
 def _sku_facts(row: Any) -> SkuFacts:

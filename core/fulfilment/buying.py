@@ -47,6 +47,7 @@ log = logging.getLogger("vouchsafe.supply")
 SENDS = 3
 """How often a request that certainly did not arrive is sent before the next offer is tried."""
 SEND_PAUSE = 5
+PLUGIN_PAUSE = 20
 BEFORE_ABSENT_COUNTS = timedelta(seconds=purchases.CALL_SECONDS + 10)
 """A request that is still on its way is not known to the supplier yet: the call itself must be over for certain."""
 ASKED_BEFORE_A_PERSON = 3
@@ -70,13 +71,22 @@ async def go_on(purchase_id: int, lease: Lease | None = None) -> None:
     supplier = sync.supplier(row["supplier"])
     if row["state"] == "created":
         if supplier is None:
-            raise Retry("the plugin of this supplier is off or broken")
-        await _buy(supplier, row, lease)
+            await _nobody_sells(row, lease)
+        else:
+            await _buy(supplier, row, lease)
     elif supplier is None:
         await _ask_later(row)
     else:
         await _ask(supplier, row)
     await bell.ring(f"order:{row['order_ref']}", "purchase")
+
+
+async def _nobody_sells(row: Any, lease: Lease | None) -> None:
+    """It may be back in a moment, after a restart or when settings were saved; nobody is to wait for longer."""
+    text = "the plugin of this supplier is off or broken"
+    if lease is not None and lease.tries < SENDS:
+        raise Retry(text, PLUGIN_PAUSE)
+    await _failed(row, "not_sent", text)
 
 
 async def _buy(supplier: Supplier, row: Any, lease: Lease | None) -> None:

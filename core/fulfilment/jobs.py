@@ -65,7 +65,7 @@ async def look(sku_id: str) -> telling.Views | None:
 ASKED_AT_ONCE = 8
 
 
-@job(fulfilment.BUY, tries=60, backoff_seconds=5, timeout_seconds=180, on_failed=buying.gave_up)
+@job(fulfilment.BUY, tries=12, backoff_seconds=5, timeout_seconds=180, on_failed=buying.gave_up)
 async def buy(args: Args, lease: Lease) -> None:
     await buying.go_on(args["purchase"], lease)
 

@@ -44,7 +44,9 @@ WITH wanted AS (
     SELECT count(*) AS codes FROM vault_code
     WHERE line_id = ANY((SELECT open FROM wanted)::bigint[]) AND state = 'reserved' AND hold_id IS NULL
 ), complete AS (
-    SELECT wanted.lines, wanted.codes FROM wanted, held WHERE wanted.codes = held.codes
+    SELECT wanted.lines, wanted.codes FROM wanted, held
+    WHERE wanted.codes = held.codes AND EXISTS (
+        SELECT 1 FROM orders_order WHERE id = $1 AND fulfilment_state <> 'delivered')
 ), handed AS (
     UPDATE vault_code SET state = 'delivered', delivered_at = clock_timestamp(), reserved_until = NULL
     WHERE line_id = ANY((SELECT lines FROM complete)::bigint[]) AND state = 'reserved'

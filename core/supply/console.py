@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from core import db
 from core.catalog.console import editor
-from core.catalog.service import forget
+from core.catalog.service import changed
 from core.jobs import ring
 from core.money import Money
 from core.refused import Refused
@@ -151,7 +151,7 @@ async def save_supplier(request: AnyRequest, key: FromPath[str]) -> Response[Any
         await db.transaction(write)
     except Refused as refused:
         return await _supplier_page(request, key, _named(refused), msgspec.to_builtins(form), 422)
-    forget()
+    await changed()
     return flash(see_other(f"/admin/supply/{key}"), _("Saved."))
 
 
@@ -355,7 +355,7 @@ async def _act(request: AnyRequest, sku_id: int, act: Any, *values: Any, said: A
         await db.transaction(act, editor(request), sku_id, *values)
     except Refused as refused:
         return flash(back, refused.text, "error")
-    forget()
+    await changed()
     return flash(back, said)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from core import db
 from core.catalog import editing
 from core.catalog.editing import Editor, ProductDraft, SkuDraft
-from core.catalog.service import forget
+from core.catalog.service import changed
 from core.db import Tx
 from core.ids import new_ref
 from core.money import Money
@@ -66,7 +66,7 @@ async def make_products(editor: Editor, offer_ids: Sequence[int], wish: Wish) ->
             made.product_ids.append(await db.transaction(_make, editor, offer, wish))
         except Refused as refused:
             made.left_out.append((offer["title"], refused.text))
-    forget()
+    await changed()
     return made
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from core import db
 from core.audit import service as audit
 from core.catalog.editing import Editor
-from core.catalog.service import forget
+from core.catalog.service import changed
 from core.db import Tx
 from core.money import Money
 from core.refused import Refused
@@ -122,12 +122,13 @@ def _linked(row: Any, offer: dict[str, Any]) -> Linked:
 # -- following the offers ---------------------------------------------------------------
 
 
-async def follow(tx: Tx, offer_ids: Sequence[int]) -> None:
-    """Offers changed: let price and stock of every SKU behind them follow."""
+async def follow(tx: Tx, offer_ids: Sequence[int]) -> bool:
+    """Offers changed: let price and stock of every SKU behind them follow. False when there is none."""
     if not offer_ids:
-        return
+        return False
     rows = await tx.fetch("SELECT DISTINCT sku_id FROM supply_link WHERE offer_id = ANY($1)", list(offer_ids))
     await follow_skus(tx, [row["sku_id"] for row in rows])
+    return bool(rows)
 
 
 async def follow_skus(tx: Tx, sku_ids: Sequence[int]) -> None:
@@ -215,7 +216,7 @@ async def _alarm_below(tx: Tx, row: Any, price: int, cost: int | None) -> None:
 async def save(editor: Editor, sku_id: int, draft: Draft) -> None:
     """:raises Refused: with what is wrong."""
     await db.transaction(save_in, editor, sku_id, draft)
-    forget()
+    await changed()
 
 
 async def save_in(tx: Tx, editor: Editor, sku_id: int, draft: Draft) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from core import clock, db
 from core.audit import service as audit
+from core.catalog import service
 from core.db import Tx
 from core.hooks import runtime
 from core.hooks.http import HttpError
@@ -121,10 +122,10 @@ async def _whole_catalogue(one: Supplier, now: datetime) -> None:
     for _number in range(MOST_PAGES):
         async with asyncio.timeout(PAGE_SECONDS):
             part = await one.catalogue(start)
-        await db.transaction(_take, one.key, part.offers, now)
+        await _write(_take, one.key, part.offers, now)
         start = part.next
         if start is None:
-            await db.transaction(_let_go, one.key, now)
+            await _write(_let_go, one.key, now)
             return
     raise SupplierUnavailable("its catalogue has no end")
 
@@ -135,17 +136,23 @@ async def _look_at(one: Supplier, items: list[str], now: datetime) -> None:
         async with asyncio.timeout(PAGE_SECONDS):
             found = await one.offers(some)
         known = [offer for item in some if (offer := found.get(item)) is not None]
-        await db.transaction(_take, one.key, known, now)
+        await _write(_take, one.key, known, now)
         gone = [item for item in some if item in found and found[item] is None]
-        await db.transaction(_let_go, one.key, now, gone)
+        await _write(_let_go, one.key, now, gone)
 
 
-async def _take(tx: Tx, key: str, found: Sequence[Offer], now: datetime) -> None:
-    await skus.follow(tx, await offers.seen(tx, key, found, now))
+async def _take(tx: Tx, key: str, found: Sequence[Offer], now: datetime) -> bool:
+    return await skus.follow(tx, await offers.seen(tx, key, found, now))
 
 
-async def _let_go(tx: Tx, key: str, now: datetime, items: list[str] | None = None) -> None:
-    await skus.follow(tx, await offers.not_seen(tx, key, now, items))
+async def _let_go(tx: Tx, key: str, now: datetime, items: list[str] | None = None) -> bool:
+    return await skus.follow(tx, await offers.not_seen(tx, key, now, items))
+
+
+async def _write(work: Any, *args: Any) -> None:
+    """Pages in the shop window are drawn anew when something behind them changed."""
+    if await db.transaction(work, *args):
+        await service.changed()
 
 
 # -- the balance ------------------------------------------------------------------------
