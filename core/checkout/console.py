@@ -208,6 +208,9 @@ async def confirm_paid(request: Request[Any, Any, Any], ref: FromPath[str]) -> R
         return flash(see_other(f"/admin/orders/{ref}"), _("Payment confirmed, the goods are on their way."))
     if settled.outcome is Outcome.REPEAT:
         return flash(see_other(f"/admin/orders/{ref}"), _("This payment was confirmed before."), "info")
+    order = await orders.for_staff(visit.shop.id, ref)
+    if order is not None and held.waits(order):
+        return flash(see_other(f"/admin/orders/{ref}"), _("Payment confirmed. Risk rules hold the order."), "warning")
     return flash(see_other(f"/admin/orders/{ref}"), _("Payment confirmed, but the codes are gone."), "warning")
 
 

@@ -142,7 +142,7 @@ KEEP_REFUSED = """
 WITH refused AS (
     INSERT INTO review_refused (shop_id, key, at, contact, ip, device, agent, total, currency, lines, score)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-    ON CONFLICT (shop_id, key) DO UPDATE SET tries = review_refused.tries + 1
+    ON CONFLICT (shop_id, key, contact) DO UPDATE SET tries = review_refused.tries + 1
     RETURNING id, tries
 )
 INSERT INTO review_evidence (refused_id, rule, title, score, action, reason, data)

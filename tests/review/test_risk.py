@@ -14,6 +14,7 @@ from core.checkout.settle import Outcome, settle
 from core.ids import new_token, token_hash
 from core.money import Money
 from core.orders.history import History
+from core.payments import refunds
 from core.payments.refunds import Who
 from core.pricing.quote import Item, quote
 from core.refused import Refused
@@ -266,6 +267,42 @@ async def test_a_refused_order_gives_money_and_codes_back_and_tells_the_buyer(sa
     assert (await db.fetchval("SELECT amount FROM ledger_balance WHERE contact = $1", contact) or 0) == balance
     note = await db.fetchval("SELECT note FROM review_item WHERE order_id = $1", placed.order_id)
     assert note == "a stolen card"
+
+
+async def test_above_the_limit_the_money_waits_for_a_second_person_and_the_decision_can_come_back(says):
+    [anna, bo] = await people()
+    await db.execute("""UPDATE shops_shop SET settings = settings || '{"refund_limit": 100}'""")
+    shops.forget()
+    placed = await paid_and_held(says)
+    await held.refuse(1, placed.ref, "hand", "a stolen card", anna)
+    assert await stocked.states(placed) == ("paid", "void")
+    refund = await db.fetchval("SELECT id FROM payments_refund WHERE order_id = $1", placed.order_id)
+    await db.transaction(refunds.decline, 1, refund, bo)
+    assert await stocked.states(placed) == ("paid", "review")
+    assert await questions(placed) == [("risk", "open", "")]
+    await held.approve(1, placed.ref, "", anna)
+    assert await stocked.states(placed) == ("paid", "delivered")
+    await db.execute("UPDATE shops_shop SET settings = settings - 'refund_limit'")
+    shops.forget()
+
+
+async def test_what_costs_nothing_can_be_held_too(says):
+    [anna, _bo] = await people()
+    await says("review 0")
+    shop, what = await shops.main_shop(), await stocked.sku(2, price=0)
+    free = []
+    for _order in range(2):
+        who, key = stocked.buyer(), new_token()
+        priced = await quote(shop.id, [Item(what.code, 1)])
+        verdict = await check(shop, priced, who, {}, key)
+        nothing_to_pay = place.Chosen("", {}, "", test=False)
+        free.append(await place.place(shop, priced, {}, who, nothing_to_pay, key, verdict))
+        assert await stocked.states(free[-1]) == ("paid", "review")
+    await held.approve(1, free[0].ref, "", anna)
+    await held.refuse(1, free[1].ref, "hand", "too many of these", anna)
+    assert await stocked.states(free[0]) == ("paid", "delivered")
+    assert await stocked.states(free[1]) == ("refunded", "void")
+    assert await stocked.codes_by_state(what) == {"delivered": 1, "free": 1}
 
 
 async def test_a_way_back_that_does_not_work_changes_nothing(says):

@@ -8,7 +8,7 @@ SQL = """
 ALTER TABLE review_item ADD COLUMN claimed_by bigint REFERENCES people_staff ON DELETE SET NULL;
 ALTER TABLE review_item ADD COLUMN claimed_at timestamptz;
 ALTER TABLE review_item ADD COLUMN note text NOT NULL DEFAULT '';
--- An order that was not placed: who wanted what. One row for each form, however often it is sent.
+-- An order that was not placed: who wanted what. One row for each form and contact, however often it is sent.
 CREATE TABLE review_refused (
     id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     shop_id   bigint NOT NULL REFERENCES shops_shop,
@@ -23,7 +23,7 @@ CREATE TABLE review_refused (
     currency  char(3) NOT NULL,
     lines     jsonb NOT NULL,
     score     integer NOT NULL,
-    UNIQUE (shop_id, key)
+    UNIQUE (shop_id, key, contact)
 );
 CREATE INDEX review_refused_at ON review_refused (at);
 -- What one rule found, about an order or about one that was not placed. ``title`` and ``reason`` are kept so that
