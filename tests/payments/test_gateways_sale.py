@@ -10,13 +10,15 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from html import unescape
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
 
-from core import db
+from core import clock, db
 from core.api import Money
 from core.api.testing import Called, FakeGateway, Fault
 from core.app import create_app
@@ -26,7 +28,7 @@ from core.hooks.settings import Kind, fields_of
 from core.jobs import registry
 from core.jobs.runner import Runner
 from core.orders import service as orders
-from core.payments import money, refunds
+from core.payments import money, refunds, statements
 from core.payments.refunds import Who, Wish
 from core.shops import service as shops
 from plugins.payments.alipay.tests import fake as alipay
@@ -34,7 +36,7 @@ from plugins.payments.epay.tests import fake_v2 as epay
 from plugins.payments.stripe.tests import fake as stripe
 from server import with_plugins
 from tests import stocked
-from tests.console import Staff, signed_in
+from tests.console import Staff, signed_in, words
 from tests.served import own_port, serving
 
 PRICE = 1990
@@ -242,6 +244,9 @@ class Order:
         )
         return row["payment_state"], row["fulfilment_state"], row["paid"]
 
+    async def id(self) -> int:
+        return await db.fetchval("SELECT id FROM orders_order WHERE ref = $1", self.ref)
+
     async def events(self) -> list[str]:
         rows = await db.fetch(
             "SELECT event.state FROM payments_event event JOIN orders_order o ON o.id = event.order_id"
@@ -433,7 +438,42 @@ async def test_a_dispute_at_stripe_takes_the_money_and_the_codes_back(place: Pla
         assert await order.events() == ["paid", "charged_back"]
 
 
-async def test_the_statements_page_for_staff(place: Place):
-    page = await place.staff.get("/admin/statements")
-    assert "Reconciliation" in page
-    assert ("No statement yet" in page) == (place.way.key != "epay")
+async def test_the_statement_of_the_day_is_held_against_what_was_sold(place: Place):
+    way, server, staff = place.way.key, place.server, place.staff
+    if way == "epay":
+        assert way not in statements.with_statements()
+        return
+    async with place.buyer(await stocked.sku(1)) as order:
+        await order.pay()
+        await order.tell()
+        book(server, order)
+        now = clock.now()
+        day = now.astimezone(ZoneInfo(runtime.current().payment_methods[way].statement_zone)).date()
+        with clock.use(lambda: now + timedelta(days=1)):
+            await statements.plan(runtime.current().payment_methods[way])
+        with clock.use(lambda: now + timedelta(days=1, hours=12)):
+            await statements.fetch_due()
+        page = words(await staff.get(f"/admin/statements?method={way}&day={day}"))
+        assert f"Payment Matches {order.ref}" in page
+        assert "Payment Only theirs" in page
+        fee = await db.fetchval(
+            "SELECT amount FROM ledger_entry WHERE kind = 'fee' AND order_id = $1", await order.id()
+        )
+        assert fee == 12
+        item = await db.fetchval("SELECT id FROM review_item WHERE kind = 'statement' AND data ->> 'method' = $1", way)
+        assert "Look closer" in words(await staff.get("/admin/review"))
+        assert "Closed." in words(await staff.post("/admin/statements/settled", item=str(item), note="theirs alone"))
+        await staff.post("/admin/statements/settled", 409, item=str(item))
+
+
+def book(server: Any, order: Order) -> None:
+    """What the gateway's own books have: this sale, and one that is not ours."""
+    if isinstance(server, stripe.StripeServer):
+        number = server.session_of(order.attempt)["payment_intent"]
+        charge = {"amount": PRICE, "currency": "cny", "payment_intent": number, "metadata": {"attempt": order.attempt}}
+        server.booked("charge", charge, PRICE, 12)
+        server.booked("charge", {**charge, "payment_intent": "pi_other", "metadata": {}}, PRICE, 12)
+    else:
+        ref = order.attempt.replace("-", "_")
+        ours = alipay.row("交易", server.trades[ref].number, ref, "19.90", "-0.12")
+        server.bill = alipay.bill_of([ours, alipay.row("交易", "T-other", "OTHER", "19.90", "-0.12")])

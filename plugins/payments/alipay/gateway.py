@@ -11,7 +11,7 @@ from core.api import Forged, GatewayRefused, GatewayUnavailable, HttpError, NotS
 
 from . import certificates
 from .settings import AlipaySettings
-from .signature import fits, notice_text, private_key, public_key, request_text, sign
+from .signature import fits, notice_fits, private_key, public_key, request_text, sign
 
 BEIJING = ZoneInfo("Asia/Shanghai")
 TIME = "%Y-%m-%d %H:%M:%S"
@@ -94,7 +94,7 @@ class Gateway:
         return answer.content
 
     def check_notice(self, params: Mapping[str, str]) -> None:
-        if not fits(notice_text(params), params.get("sign", ""), self._theirs):
+        if not notice_fits(params, self._theirs):
             raise Forged(_("the signature is missing or wrong"))
         if params.get("sign_type") != "RSA2":
             raise Forged(_("the signature is not of the kind RSA2"))

@@ -24,7 +24,7 @@ from core.api import (
 from core.api.testing import PaymentMethodContract
 from plugins.payments.alipay import bill, certificates
 from plugins.payments.alipay.settings import SERVERS, AlipaySettings
-from plugins.payments.alipay.signature import notice_text, request_text
+from plugins.payments.alipay.signature import notice_fits, notice_text, request_text
 from plugins.payments.alipay.tests import fake
 from plugins.payments.alipay.tests.fake import AlipayGateway, as_call, bill_of, key_pair, parsed, private_text, row
 
@@ -272,6 +272,10 @@ def test_a_request_signs_the_kind_of_its_signature_and_a_notice_does_not():
     params = {"b": "2", "a": "1", "empty": "", "sign_type": "RSA2", "sign": "x"}
     assert request_text(params) == "a=1&b=2&sign_type=RSA2"
     assert notice_text(params) == "a=1&b=2&empty="
+    for text in ("a=1&b=2&empty=", "a=1&b=2"):
+        signed = {**params, "sign": fake.sign(text, key_pair("alipay"))}
+        assert notice_fits(signed, key_pair("alipay").public_key())
+        assert not notice_fits({**signed, "b": ""}, key_pair("alipay").public_key())
 
 
 def test_the_numbers_of_certificates_are_md5_of_issuer_and_serial():
