@@ -163,7 +163,8 @@ class Runtime:
         """Load anew when the files of a plugin were put here or taken away."""
         async with self._looking:
             known = [(one.id, one.manifest, one.folder) for one in self.plugins if one.module]
-            if known != [(one.id, one.manifest, one.folder) for one in self.found()]:
+            found = await asyncio.to_thread(self.found)
+            if known != [(one.id, one.manifest, one.folder) for one in found]:
                 await self._load_anew(await store.facts())
 
     async def _load_anew(self, facts: Facts) -> bool:
@@ -238,9 +239,10 @@ class Runtime:
 
     async def _load(self, facts: Facts, rows: Mapping[str, Row], *, tables: bool = True) -> _Working:
         manager = self._new_manager()
-        found = self.found()
+        found = await asyncio.to_thread(self.found)
         done = await migrations.done() if tables else None
         for installed in found:
+            await asyncio.sleep(0)  # building all at once would hold up those who are buying
             loaded = self._take(manager, installed, rows.get(installed.id), facts)
             if loaded.state is State.ACTIVE:
                 await self._furnish(manager, loaded, done)
@@ -268,7 +270,9 @@ class Runtime:
         try:
             check_folder(loaded)
             check_jobs(plugin.jobs)
-            loaded.digest = self._digests.setdefault(loaded.id, digest(loaded.folder))
+            if loaded.id not in self._digests:
+                self._digests[loaded.id] = await asyncio.to_thread(digest, loaded.folder)
+            loaded.digest = self._digests[loaded.id]
             if plugin.pages is not None:
                 contacts = loaded.manifest is not None and "contacts" in loaded.manifest.permissions
                 loaded.mounted = mount(
