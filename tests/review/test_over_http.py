@@ -140,7 +140,7 @@ async def test_lists_are_brought_in_from_files_and_what_cannot_be_read_is_said(a
 
     answer = await sends(name="machines", kind="hosting", file=b"203.0.113.0/24\n198.51.100.0/24\nnonsense\n")
     assert answer.status_code == 303
-    assert "machines Hosting networks 2 1 lines left out" in words(await staff.get(page))
+    assert "machines Hosting networks 2 left out: 1" in words(await staff.get(page))
     for form in (
         {"name": "", "kind": "hosting", "file": b"1.2.3.4"},
         {"name": "x", "kind": "other", "file": b"1.2.3.4"},

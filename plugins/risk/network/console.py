@@ -126,7 +126,7 @@ async def add_list(request: AnyRequest) -> Response[Any]:
         wrong = {"url": _("Write an address that begins with https://, or choose a file.")}
         return await _overview(request, wrong, {"name": form.name, "kind": form.kind, "url": form.url}, status=422)
     found = await lists.add_file(ctx, form.name, form.kind, form.file.file.read().decode("utf-8", "replace"))
-    said = _("%(ranges)d ranges, %(left_out)d lines left out.", ranges=len(found.ranges), left_out=found.left_out)
+    said = _("Ranges: %(ranges)d. Lines left out: %(left_out)d.", ranges=len(found.ranges), left_out=found.left_out)
     return flash(see_other(HERE), said)
 
 
