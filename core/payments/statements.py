@@ -88,17 +88,17 @@ async def fetch(method: PaymentMethod, row: Any) -> None:
     try:
         async with asyncio.timeout(ASK_SECONDS):
             lines = await method.statement(row["day"])
-    except (GatewayUnavailable, GatewayRefused, HttpError, TimeoutError) as error:
-        await _later(row, str(error) or "the gateway did not answer in time")
-    except Exception as error:
-        # One method's mistake must not keep the statements of all others.
-        log.exception("method %s broke when asked for its statement of %s", method.key, row["day"])
-        await _later(row, type(error).__name__)
-    else:
-        if lines is None:
-            await _later(row, "")
-        else:
+        if lines is not None:
             await take(row, lines)
+            return
+        error = ""
+    except (GatewayUnavailable, GatewayRefused, HttpError, TimeoutError) as away:
+        error = str(away) or "the gateway did not answer in time"
+    except Exception as broken:
+        # One method's mistake must not keep the statements of all others.
+        log.exception("the statement of method %s for %s cannot be taken", method.key, row["day"])
+        error = type(broken).__name__
+    await _later(row, error)
 
 
 async def _later(row: Any, error: str) -> None:

@@ -280,8 +280,11 @@ async def test_a_day_is_asked_for_when_it_is_over_and_until_it_comes(bank):
     await fetch(bank, 1, hours=3)
     row = await db.fetchrow("SELECT tries, error, fetched_at FROM payments_statement")
     assert tuple(row) == (3, "RuntimeError", None)
-    bank.broken, bank.booked = None, {today(): []}
-    await fetch(bank, 1, hours=6)
+    bank.broken, bank.booked = None, {today(): ["no line at all"]}
+    await fetch(bank, 1, hours=5)
+    assert await db.fetchval("SELECT error FROM payments_statement") == "AttributeError"
+    bank.booked = {today(): []}
+    await fetch(bank, 1, hours=9)
     row = await db.fetchrow("SELECT error, fetched_at IS NOT NULL FROM payments_statement")
     assert tuple(row) == ("", True)
 
