@@ -53,7 +53,7 @@ class EpayMethod(PaymentMethod, Generic[G]):
 
     def __init__(self, settings: EpaySettings, gateway: G) -> None:
         self._settings = settings
-        self._gateway = gateway
+        self._gateway: G = gateway
         self.options = tuple(
             PaymentOption(name, CHANNELS[name], ICONS.get(name, "credit-card")) for name in settings.channels()
         )
