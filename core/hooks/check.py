@@ -31,7 +31,6 @@ from core.web import catalogues
 ROOT = Path(__file__).resolve().parents[2]
 OURS = frozenset({"core", "themes", "tests", "server", "tools"})
 BLOCKING = frozenset({"requests", "urllib3", "psycopg", "psycopg2", "smtplib", "http.client", "urllib.request"})
-REPORT = "VOUCHSAFE_REPORT_FILE"
 SECONDS = 600
 HEADINGS = ("Set up", "How it works")
 MOST_LINES = 8
@@ -383,8 +382,15 @@ def _run(top: Path, members: Sequence[Place], tests: Tried) -> list[dict[str, An
     if not is_repository and top != ROOT:
         environment["VOUCHSAFE_HOME"] = str(top)
     with tempfile.NamedTemporaryFile("r", suffix=".jsonl") as report:
-        environment[REPORT] = report.name
-        command = [sys.executable, "-m", "pytest", *options, *(str(one.tests) for one in members)]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            *options,
+            "--tell",
+            report.name,
+            *(str(one.tests) for one in members),
+        ]
         done = subprocess.run(  # noqa: S603
             command,
             cwd=top if is_repository else ROOT,

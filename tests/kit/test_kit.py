@@ -171,9 +171,9 @@ def noticed(folder):
         file = plant(folder, kind, name, there, instead) / "tests" / "test_contract.py"
         command += [f"{file}::TestContract::{test}" for test in tests]
     done = subprocess.run(
-        [*command, "-p", "no:cacheprovider", "-p", "core.api.testing.report"],
+        [*command, "-p", "no:cacheprovider", "-p", "core.api.testing.report", "--tell", folder / "report"],
         cwd=ROOT,
-        env={**os.environ, "VOUCHSAFE_HOME": str(folder.parent), "VOUCHSAFE_REPORT_FILE": str(folder / "report")},
+        env={**os.environ, "VOUCHSAFE_HOME": str(folder.parent)},
         capture_output=True,
         text=True,
     )

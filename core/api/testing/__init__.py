@@ -6,8 +6,8 @@ for _name in ("", "machine", "payment_", "supplier_", "notifier_", "risk_", "pro
     pytest.register_assert_rewrite(f"core.api.testing.{_name if _name == 'machine' else _name + 'contract'}")
 
 # ruff: noqa: E402  the contracts come after the lines above, so that pytest tells what their asserts saw
-from core.api.testing.channel_contract import ChannelContract, a_partner, a_sale
-from core.api.testing.contract import CallbackContract, Contract, OtherSide
+from core.api.testing.channel_contract import ChannelContract
+from core.api.testing.contract import Contract, OtherSide
 from core.api.testing.loopback import Away, Called, Fault, Loopback, Seen, in_process, serve
 from core.api.testing.machine import Machine
 from core.api.testing.notifier_contract import FakeReceiver, NotifierContract
@@ -19,7 +19,6 @@ from core.api.testing.views import a_sold_order
 
 __all__ = [
     "Away",
-    "CallbackContract",
     "Called",
     "ChannelContract",
     "Contract",
@@ -39,8 +38,6 @@ __all__ = [
     "SupplierContract",
     "a_basket",
     "a_line",
-    "a_partner",
-    "a_sale",
     "a_sold_order",
     "an_order",
     "in_process",

@@ -40,6 +40,7 @@ CODE = "CODE-4H7D-CANARY"
 
 
 def a_partner(**changes: Any) -> Partner:
+    """A partner with a key and a secret."""
     facts: dict[str, Any] = {
         "id": 1,
         "shop_id": 1,
@@ -103,6 +104,7 @@ class Counter:
 
 
 def a_sale(id: int, reference: str, quantity: int = 1) -> Sale:
+    """An order of that partner, delivered."""
     now = clock.now()
     return Sale(
         id=id,

@@ -18,6 +18,7 @@ SECONDS = 2.0
 
 
 def a_line(price: int = 1990, quantity: int = 1, **changes: Any) -> BasketLine:
+    """One line of a basket; ``price`` is of one piece, in fen."""
     unit = Money(price, "CNY")
     facts: dict[str, Any] = {
         "sku_code": "SKU-1",

@@ -1,9 +1,10 @@
-"""Tells `check-plugin` what each test was and how it ended: ``-p core.api.testing.report``, one JSON line each."""
+"""Tells `check-plugin` what each test was and how it ended, one JSON line each, with these options of pytest:
+``-p core.api.testing.report --tell FILE``.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,17 @@ import pytest
 
 from core.api.testing.contract import Contract
 
-FILE = "VOUCHSAFE_REPORT_FILE"
 KEPT = 2000
+_told = Path("/dev/null")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--tell", metavar="FILE", required=True, help="where to tell how each test ended")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    global _told
+    _told = Path(config.getoption("--tell"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -50,5 +60,5 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
 
 
 def _tell(**facts: Any) -> None:
-    with Path(os.environ[FILE]).open("a") as file:
+    with _told.open("a") as file:
         file.write(json.dumps(facts) + "\n")

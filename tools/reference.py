@@ -1,0 +1,135 @@
+"""Writes docs/plugins/reference.md from the hooks and objects themselves.
+
+python tools/reference.py           write it
+python tools/reference.py --check   change nothing; exit 1 when it is not up to date
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import core.api as door  # noqa: E402  found only after the line above
+import core.api.testing as kit  # noqa: E402
+from core.hooks import specs  # noqa: E402
+from core.hooks.manager import hooks_in  # noqa: E402
+from core.web.slots import PLACES  # noqa: E402
+
+FILE = ROOT / "docs" / "plugins" / "reference.md"
+HEAD = """# Reference for plugin authors
+
+Written by `python tools/reference.py` from the code; change the docstrings, not this file. The guide is
+[Writing a plugin](../plugins.md).
+"""
+ROLE = re.compile(r":(?:class|meth|attr|func):`~?(?:[\w.]+\.)?([\w.]+)`")
+
+
+def written() -> str:
+    parts = [HEAD, "## Hooks\n", *map(hook, hooks_in(specs)), "## Slots\n", slots()]
+    parts += ["## core.api\n", *things(door), "## core.api.testing\n", *things(kit)]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def hook(name: str) -> str:
+    function = getattr(specs, name)
+    return f"### `{name}({', '.join(inspect.signature(function).parameters)})`\n\n{prose(function)}\n"
+
+
+def slots() -> str:
+    rows = [
+        f"| `{one.name}` | {type_name(one.subject)} | {type_name(one.gives)} | {one.where} |" for one in PLACES.values()
+    ]
+    return "\n".join(
+        ["| place | what is shown to the plugin | what it gives | where |", "|---|---|---|---|", *rows, ""]
+    )
+
+
+def things(module: ModuleType) -> Iterator[str]:
+    for name in module.__all__:
+        thing = getattr(module, name)
+        if inspect.isclass(thing):
+            yield of_class(name, thing)
+        elif callable(thing):
+            yield f"### `{name}{signature(thing)}`\n\n{prose(thing)}\n"
+        else:
+            yield f"### `{name}`\n\n{alias(thing)}\n"
+
+
+def of_class(name: str, cls: type) -> str:
+    lines = [f"### `{name}{bases(cls)}`\n", prose(cls), ""]
+    lines += [f"- `{one.name}: {annotation(one.type)}`" for one in fields(cls)]
+    if issubclass(cls, Enum):
+        lines += [f"- `{one.name}` = `{one.value}`" for one in cls]
+    for each, function in functions(cls):
+        lines.append(f"- `{each}{signature(function)}`: {first(function)}")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def bases(cls: type) -> str:
+    names = [base.__name__ for base in cls.__bases__ if base.__module__.startswith("core.") or base is Exception]
+    return f"({', '.join(names)})" if names else ""
+
+
+def fields(cls: type) -> tuple[Any, ...]:
+    return (
+        tuple(one for one in dataclasses.fields(cls) if not one.name.startswith("_"))
+        if dataclasses.is_dataclass(cls)
+        else ()
+    )
+
+
+def functions(cls: type) -> Iterator[tuple[str, Any]]:
+    for name, value in vars(cls).items():
+        function = value.__func__ if isinstance(value, classmethod | staticmethod) else value
+        if not name.startswith(("_", "test_")) and inspect.isfunction(function):
+            yield name, function
+
+
+def signature(function: Any) -> str:
+    found = inspect.signature(function)
+    names = [str(one).partition(":")[0].partition("=")[0].strip() for one in found.parameters.values()]
+    return f"({', '.join(name for name in names if name not in ('self', 'cls'))})"
+
+
+def annotation(of: Any) -> str:
+    return (of if isinstance(of, str) else type_name(of)).replace("|", "or")
+
+
+def type_name(of: Any) -> str:
+    return "nothing" if of is None else getattr(of, "__name__", str(of))
+
+
+def alias(thing: Any) -> str:
+    return f"`{re.sub(r'(?:[a-z_]+[.])+', '', str(thing))[:200]}`"
+
+
+def prose(thing: Any) -> str:
+    text = ROLE.sub(r"`\1`", inspect.getdoc(thing) or "").replace("``", "`")
+    text = re.sub(r"^:param (\w+):", r"- `\1`:", text, flags=re.MULTILINE)
+    return re.sub(r"^:(returns|raises)( [\w.]+)?:", r"- \1\2:", text, flags=re.MULTILINE)
+
+
+def first(thing: Any) -> str:
+    return " ".join(prose(thing).partition("\n\n")[0].split())
+
+
+def main(arguments: list[str]) -> int:
+    text = written()
+    if "--check" in arguments:
+        return int(not FILE.is_file() or FILE.read_text("utf-8") != text)
+    FILE.write_text(text, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
