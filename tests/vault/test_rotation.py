@@ -31,6 +31,7 @@ SEALERS = {
     "core/people/console.py": "",
     "core/people/step_up.py": "",
     "core/people/totp.py": "people_staff.totp_secret",
+    "core/supply/answers.py": "supply_answer.blob",
     "core/vault/import_staging.py": "vault_import.sealed_key",
 }
 
