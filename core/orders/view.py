@@ -134,6 +134,11 @@ class OrderView:
         return self.payment_state
 
     @property
+    def is_paid(self) -> bool:
+        """Whether the money came as it should; a wrong amount leaves this step open."""
+        return self.paid_at is not None and (self.payment_state != "mismatch" or self.phase == "delivered")
+
+    @property
     def lives(self) -> bool:
         """Whether the page may still change by itself."""
         return self.phase not in ("delivered", "refunded", "cancelled")

@@ -279,6 +279,7 @@ async def test_paid_with_empty_shelves_is_told_honestly(buyer: Buyer, stock: Any
     told = (await buyer.get(order)).text
     assert heading(told) == "Your payment is here; a person is looking at it"
     assert "We have your money, but just ran out of codes." in told
+    assert '<li class="done">Paid<br>' in told
     assert "Show my code" not in told
     assert await buyer.reveal(order) == []
 
@@ -289,6 +290,7 @@ async def test_a_wrong_amount_is_told_honestly(buyer: Buyer, stock: Any) -> None
     told = (await buyer.get(order)).text
     assert heading(told) == "A part of your payment is here"
     assert "Less arrived than this order costs: CN¥7.50 are missing." in told
+    assert '<li aria-current="step">Payment</li>' in told
     assert (await facts(order))["delivered"] == 0
 
 
