@@ -93,13 +93,13 @@ class History:
         return self._counted(await self._answer(question))
 
     async def failed_payments(self, by: FoundBy, within: timedelta) -> int:
-        return (await self._answer(self._of(FAILED, by, self._now - within)))["orders"]
+        return int((await self._answer(self._of(FAILED, by, self._now - within)))["orders"])
 
     async def account(self) -> str:
         return next(iter(await contact_proof.proven(self.shop_id, self.session_hash)), "")
 
     async def is_first(self) -> bool:
-        return (await self._answer(_Question(EVER_PAID)))["orders"] == 0
+        return int((await self._answer(_Question(EVER_PAID)))["orders"]) == 0
 
     def _of(self, sql: str, by: FoundBy, since: datetime) -> _Question:
         return _Question(sql + FOUND_BY[by] + ENOUGH, since, now=self._now if by == "account" else None)
