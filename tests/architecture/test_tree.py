@@ -83,3 +83,15 @@ def test_templates_carry_their_owners_name(feature):
     owner = ".".join(feature.relative_to(ROOT).parts[1:])
     templates = feature / "templates"
     assert {path.name for path in templates.iterdir()} == {owner} if templates.exists() else True
+
+
+def test_no_two_migrations_share_an_id():
+    """Piccolo keeps what it has run by this id, and would silently leave the second one out."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for path in ROOT.glob("**/piccolo_migrations/*.py"):
+        if ".venv" in path.parts or path.name == "__init__.py":
+            continue
+        (id,) = re.findall(r'^ID = "([^"]+)"$', path.read_text(), re.MULTILINE)
+        found.setdefault((str(path.parent), id), []).append(path.name)
+    assert found
+    assert {key: names for key, names in found.items() if len(names) > 1} == {}
