@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
+import traceback
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -40,6 +41,7 @@ from core.supply.supplier import (
 )
 from core.vault import bought, keys, stock
 from core.vault.bought import Shelf, Taken, Text
+from core.vault.code_text import storable
 from core.web.i18n import _
 
 log = logging.getLogger("vouchsafe.supply")
@@ -81,6 +83,16 @@ async def go_on(purchase_id: int, lease: Lease | None = None) -> None:
     await bell.ring(f"order:{row['order_ref']}", "purchase")
 
 
+async def go_on_apart(purchase_id: int) -> None:
+    """The same for one of many: whatever goes wrong with it, the others go on. It is asked about again later."""
+    try:
+        await go_on(purchase_id)
+    except db.AWAY:
+        raise
+    except Exception as error:  # noqa: BLE001  one purchase's mistake of any kind
+        log.error("purchase %d: %s", purchase_id, type(error).__name__)
+
+
 async def _nobody_sells(row: Any, lease: Lease | None) -> None:
     """It may be back in a moment, after a restart or when settings were saved; nobody is to wait for longer."""
     text = "the plugin of this supplier is off or broken"
@@ -107,13 +119,13 @@ async def _buy(supplier: Supplier, row: Any, lease: Lease | None) -> None:
         await _failed(row, "refused", str(error))
     except (SupplierUnavailable, TimeoutError) as error:
         await _in_doubt(supplier, row, "unknown", str(error) or "it did not answer in time")
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  a plugin's mistake of any kind
         # Whatever broke in the plugin, it broke after the request may have gone out.
-        log.exception("supplier %s broke when it was to sell %s", supplier.key, row["ref"])
+        _broke(row, error)
         await _in_doubt(supplier, row, "unknown", type(error).__name__)
     else:
         crash_point("purchase.answered")
-        await take(supplier, row, answer)
+        await _take_or_doubt(supplier, row, answer)
 
 
 async def _write(lease: Lease | None, work: Any, *args: Any) -> Any:
@@ -160,27 +172,35 @@ def _view(row: Any, came_by: str) -> Any:
 
 async def _ask(supplier: Supplier, row: Any) -> None:
     asked = await db.fetchval(
-        "UPDATE supply_purchase SET queries = queries + 1 WHERE id = $1 RETURNING queries", row["id"]
+        "UPDATE supply_purchase SET queries = queries + 1, next_query_at = $2 WHERE id = $1 RETURNING queries",
+        row["id"],
+        purchases.next_question(supplier, row, row["queries"] + 1),
     )
     row = {**row, "queries": asked}
     try:
         async with asyncio.timeout(purchases.CALL_SECONDS):
             answer = await supplier.query(_view(row, "query"))
     except SupplierRefused as error:
-        await _in_doubt(supplier, row, "unknown", str(error) or "the supplier does not say", at_once=True)
+        await _in_doubt(supplier, row, _doubt(row), str(error) or "the supplier does not say", at_once=True)
     except (SupplierUnavailable, NotSent, TimeoutError) as error:
         await _in_doubt(supplier, row, _doubt(row), str(error) or "it did not answer in time")
-    except Exception as error:
-        log.exception("supplier %s broke when asked about %s", supplier.key, row["ref"])
+    except Exception as error:  # noqa: BLE001  a plugin's mistake of any kind
+        _broke(row, error)
         await _in_doubt(supplier, row, _doubt(row), type(error).__name__)
     else:
         crash_point("purchase.asked")
         if answer is not None:
-            await take(supplier, row, answer)
-        elif supplier.absent_means_unsold and row["sent_at"] + BEFORE_ABSENT_COUNTS < clock.now():
+            await _take_or_doubt(supplier, row, answer)
+        elif _is_unsold(supplier, row):
             await _failed(row, "absent", "the supplier does not know this purchase")
         else:
             await _in_doubt(supplier, row, _doubt(row), "the supplier does not know this purchase")
+
+
+def _is_unsold(supplier: Supplier, row: Any) -> bool:
+    """Whether it means that nothing was sold when the supplier does not know the purchase. Not after it took it on."""
+    never_came = row["state"] != "waiting" and row["sent_at"] + BEFORE_ABSENT_COUNTS < clock.now()
+    return supplier.absent_means_unsold and bool(never_came)
 
 
 def _doubt(row: Any) -> str:
@@ -198,8 +218,32 @@ async def _ask_later(row: Any) -> None:
 # -- the outcome ------------------------------------------------------------------------
 
 
+async def _take_or_doubt(supplier: Supplier, row: Any, answer: PurchaseAnswer) -> None:
+    """An answer that cannot be written down is none: it lies sealed, and a person will look at it."""
+    try:
+        await take(supplier, row, answer)
+    except db.AWAY:
+        raise
+    except Exception as error:  # noqa: BLE001  a plugin's mistake of any kind
+        _broke(row, error)
+        await _in_doubt(supplier, row, _doubt(row), type(error).__name__)
+
+
+def _broke(row: Any, error: Exception) -> None:
+    """Where it broke and how. Its text and its values are left out: they may quote a code."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    kind = type(error).__name__
+    log.error("supplier %s and %s: %s in %s:%s", row["supplier"], row["ref"], kind, place.filename, place.lineno)
+
+
 async def take(supplier: Supplier, row: Any, answer: PurchaseAnswer, actor: str = "") -> None:
-    """What the supplier said for certain is written down whoever asked."""
+    """What the supplier said for certain is written down whoever asked.
+
+    :raises ValueError: it cannot be.
+    """
+    if answer.cost is not None and answer.cost.amount < 0:
+        raise ValueError("it charged less than nothing")
+    answer = replace(answer, supplier_ref=storable(answer.supplier_ref), text=storable(answer.text))
     actor = actor or f"supplier:{supplier.key}"
     match answer.state:
         case PurchaseState.DONE:
@@ -214,6 +258,7 @@ async def take(supplier: Supplier, row: Any, answer: PurchaseAnswer, actor: str 
 async def _in_doubt(
     supplier: Supplier, row: Any, state: str, text: str, *, supplier_ref: str = "", at_once: bool = False
 ) -> None:
+    text = storable(text)
     next_at = purchases.next_question(supplier, row, row["queries"])
     exhausted = at_once or row["queries"] >= len(supplier.query_after)
     ask = exhausted or (state == "unknown" and row["queries"] >= ASKED_BEFORE_A_PERSON)
@@ -261,8 +306,8 @@ def _evidence(purchase: Any, text: str) -> dict[str, Any]:
 
 
 async def _failed(row: Any, why: str, text: str, actor: str = "") -> None:
-    jobs = await db.transaction(_write_failed, row["id"], why, text, actor or f"supplier:{row['supplier']}")
-    await ring(*jobs)
+    actor = actor or f"supplier:{row['supplier']}"
+    await ring(*await db.transaction(_write_failed, row["id"], why, storable(text), actor))
 
 
 async def _write_failed(tx: Tx, purchase_id: int, why: str, text: str, actor: str) -> list[int]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from core import db
 from core.audit import service as audit
+from core.catalog import service as catalog
 from core.db import Tx
 from core.fulfilment import service as fulfilment
 from core.orders import timeline
@@ -23,6 +24,12 @@ WHERE line.id = $1 AND line.order_id = $2 AND line.state IN ('preparing', 'revie
   AND o.payment_state = 'paid' AND NOT o.held FOR UPDATE OF line
 """
 
+# Where it is counted how many more there are.
+USED_UP = """
+UPDATE catalog_sku SET available = greatest(available - $2, 0)
+WHERE id = $1 AND source = 'hand' AND available IS NOT NULL
+"""
+
 
 async def hand_over(
     shop_id: int, ref: str, line_id: int, pasted: str, note: str, staff_id: int, ip: str | None = None
@@ -32,7 +39,9 @@ async def hand_over(
     :raises Refused: the line waits for nothing, a supplier may still deliver it, or a code is known already.
     """
     keys.current().check_opens_codes()
-    return await db.transaction(_hand_over, shop_id, ref, line_id, pasted, note, staff_id, ip)
+    jobs = await db.transaction(_hand_over, shop_id, ref, line_id, pasted, note, staff_id, ip)
+    await catalog.changed()
+    return jobs
 
 
 async def _hand_over(
@@ -46,6 +55,7 @@ async def _hand_over(
         raise Refused(_("A supplier may still deliver it. Decide about that purchase first."))
     masks = await _put_in(tx, order, line, bought.lines_of(pasted))
     await tx.execute("UPDATE orders_line SET state = 'delivered' WHERE id = $1", line_id)
+    await tx.execute(USED_UP, line["sku_id"], line["quantity"])
     detail = {"codes": masks, "note": note.strip()[:300]}
     await timeline.add(tx, order["id"], "handed_over", f"staff:{staff_id}", detail)
     await audit.record(tx, f"staff:{staff_id}", "order.handed_over", f"order:{ref}", detail, shop_id=shop_id, ip=ip)

@@ -44,6 +44,8 @@ async def was_sold(purchase_id: int, pasted: str, cost: Money | None, who: Who) 
 async def _was_sold(tx: Tx, purchase_id: int, pasted: str, cost: Money | None, who: Who) -> list[int]:
     order, purchase = await _in_doubt(tx, purchase_id, who)
     texts = tuple(bought.lines_of(pasted))
+    if cost is not None and cost.amount < 0:
+        raise Refused(_("Write an amount in digits, such as 19.90."), "cost")
     if purchase["delivers"] == Delivers.CODES and len(texts) != purchase["quantity"]:
         raise Refused(_("Enter %(count)d codes, one in each line.", count=purchase["quantity"]), "codes")
     await _record(tx, purchase, "purchase.was_sold", who, {"codes": len(texts)})

@@ -77,7 +77,7 @@ async def ask_suppliers(lease: Lease) -> None:
 
     async def one(purchase_id: int) -> None:
         async with at_once:
-            await buying.go_on(purchase_id)
+            await buying.go_on_apart(purchase_id)
 
     async with asyncio.TaskGroup() as asking:
         for purchase_id in await purchases.due():

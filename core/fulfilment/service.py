@@ -116,6 +116,8 @@ async def carry_on(tx: Tx, order: Any) -> Fulfilled | None:
     """Something of a locked order was brought in: deliver it when nothing is missing any more, else None."""
     if order["held"] or order["payment_state"] != "paid" or order["fulfilment_state"] not in ("preparing", "review"):
         return None
+    lines = await tx.fetch("SELECT id FROM orders_line WHERE order_id = $1", order["id"])
+    await stock.let_suspect_go(tx, [line["id"] for line in lines])
     if not await _deliver(tx, order):
         return None
     await review.resolve_of_order(tx, order["id"], None, "delivered", but=STAYS_OPEN)

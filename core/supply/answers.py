@@ -11,7 +11,8 @@ from core.supply.supplier import Keep
 from core.vault.cipher import open_secret, seal_secret
 from core.vault.code_text import DOTS
 
-SHORT = 4
+SHORT = 2
+"""A PIN may have three signs."""
 LONGEST_SHOWN = 20_000
 
 PUT = """

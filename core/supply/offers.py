@@ -12,6 +12,7 @@ from core.db import Tx
 from core.money import Money
 from core.supply import accounts
 from core.supply.supplier import Offer
+from core.vault.code_text import storable
 
 PAGE = 50
 LONGEST_TITLE = 300
@@ -104,7 +105,7 @@ def _row(offer: Offer) -> dict[str, Any]:
 
 
 def _text(text: str, most: int) -> str:
-    return text.replace("\x00", "").strip()[:most]
+    return storable(text).strip()[:most]
 
 
 async def seen(tx: Tx, supplier: str, offers: Sequence[Offer], now: datetime) -> list[int]:

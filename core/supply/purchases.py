@@ -33,7 +33,8 @@ SELECT line.*, coalesce(line.list_price, line.unit_price) AS sold_for,
        (SELECT count(*) FROM orders_line earlier WHERE earlier.order_id = line.order_id AND earlier.id <= line.id)
            AS number,
        (SELECT count(*) FROM vault_code WHERE line_id = line.id AND state IN ('reserved', 'delivered')) AS codes,
-       (SELECT coalesce(sum(got), 0) FROM supply_purchase WHERE line_id = line.id AND state = 'done') AS got,
+       (SELECT coalesce(sum(got), 0) FROM supply_purchase JOIN supply_offer offer ON offer.id = offer_id
+        WHERE line_id = line.id AND state = 'done' AND offer.delivers = 'top_up') AS topped_up,
        (SELECT count(*) FROM supply_purchase WHERE line_id = line.id) AS purchases
 FROM orders_line line WHERE line.id = $1
 """
@@ -105,7 +106,7 @@ def with_cap(row: Any, offer: Linked, line: Any, missing: int) -> Chosen | None:
 async def missing_of(tx: Tx, line: Any) -> int:
     """How many of a line are neither held nor bought yet."""
     row: Any = await tx.fetchrow(LINE, line["id"])
-    return int(row["quantity"] - max(row["codes"], row["got"]))
+    return int(row["quantity"] - max(row["codes"], row["topped_up"]))
 
 
 # -- its life ---------------------------------------------------------------------------

@@ -96,6 +96,11 @@ def mask_line(line: str) -> str:
     return "".join(sign if sign.isprintable() else "?" for sign in mask(line[:MAX_CODE].strip()))
 
 
+def storable(text: str) -> str:
+    """Text from outside without the signs that no database keeps."""
+    return text.replace("\x00", "").encode(errors="replace").decode()
+
+
 def outline(cell: str) -> str:
     """A cell of an uploaded table so that its owner knows the column, without showing what is in it."""
     shown = min(4, len(cell) // 4)
