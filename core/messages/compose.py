@@ -12,7 +12,7 @@ from core import clock, db
 from core.catalog.service import words
 from core.messages import markup, texts
 from core.messages.events import BALANCE_LINK, EVENTS, LOW_STOCK, ORDER_LINKS
-from core.messages.markup import BadTemplate
+from core.messages.markup import BadTemplate, Markdown
 from core.messages.notifier import OutgoingMessage
 from core.messages.texts import Written
 from core.money import Money
@@ -173,7 +173,7 @@ def _line(line: dict[str, Any], currency: str, locale: str) -> Context:
         "sku": words(line["sku"], locale),
         "quantity": line["quantity"],
         "total": Money(line["total"], currency).text(locale),
-        "note": words(line["note"], locale),
+        "note": Markdown(words(line["note"], locale)),
     }
 
 

@@ -1,7 +1,8 @@
 """The text of a message: a template that a merchant may write, made into mail as HTML and as plain text.
 
 A template is Markdown with ``{{ variables }}``, ``{% if %}`` and ``{% for %}``. Values are escaped before they
-meet Markdown, so that neither a code nor a product's name can become markup, and raw HTML stays text.
+meet Markdown, so that neither a code nor a product's name can become markup, and raw HTML stays text. Only what
+the merchant wrote as Markdown, such as a delivery note, keeps its form.
 """
 
 from __future__ import annotations
@@ -30,6 +31,19 @@ QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 class BadTemplate(ValueError):
     """The template cannot be used; the text says why, for the one who wrote it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Markdown:
+    """A value that is Markdown itself, for a paragraph of its own."""
+
+    source: str
+
+    def __bool__(self) -> bool:
+        return bool(self.source)
+
+    def __str__(self) -> str:
+        return self.source
 
 
 @dataclass(frozen=True)
@@ -99,12 +113,21 @@ _ALL_FILTERS = frozenset(
 
 
 def _escaped(value: Any) -> str:
+    if isinstance(value, Markdown):
+        return _closed(value.source)
     return MARKDOWN_SIGNS.sub(r"\\\1", "" if value is None else str(value)).replace("\n", "\\\n")
+
+
+def _closed(text: str) -> str:
+    """Without a fence left open, which would swallow the rest of the message."""
+    last = _MARKDOWN.parse(f"{text}\n\nend")[-1]
+    return f"{text}\n{last.markup}" if last.type == "fence" else text
 
 
 # -- Markdown ---------------------------------------------------------------------------
 
-_MARKDOWN = MarkdownIt("commonmark", {"html": False, "breaks": True}).disable(["image", "code", "html_block"])
+_MARKDOWN = MarkdownIt("commonmark", {"html": False, "breaks": True})
+_MARKDOWN.enable("strikethrough").disable(["image", "code", "html_block"])
 
 
 def _line_break(*_: Any) -> str:
@@ -124,6 +147,7 @@ LOOKS = {
     "li": f"margin:0 0 6px;color:{INK}",
     "a": f"color:{ACCENT}",
     "hr": f"border:0;border-top:1px solid {LINE};margin:24px 0",
+    "pre": "margin:0 0 16px;white-space:pre-wrap;word-break:break-word",
     "em": f"color:{QUIET};font-style:normal",
     "blockquote": f"margin:0 0 12px;padding:12px 16px;background:#f4f6f9;border:1px solid {LINE};border-radius:8px;"
     "font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:16px;word-break:break-all",
@@ -176,6 +200,8 @@ def _as_text(tokens: list[Token]) -> str:
                 blocks.append("")
             case "paragraph_close" | "heading_close" if not token.hidden:
                 blocks.append("")
+            case "fence":
+                blocks += [*_indented(token.content.rstrip("\n"), indent + "    ", ""), ""]
             case "hr":
                 blocks += ["-- ", ""]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(blocks)).strip("\n") + "\n"

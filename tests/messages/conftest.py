@@ -221,7 +221,7 @@ async def _order(tx: db.Tx, code: str, changes: dict[str, Any]) -> Any:
         {"en": "Music", "zh-CN": "音乐会员"},
         {"en": "One month", "zh-CN": "一个月"},
         ref,
-        {"en": "Redeem it in the app.", "zh-CN": "在应用中兑换。"},
+        {"en": "Redeem it **in the app**.", "zh-CN": "在应用中兑换。"},
     )
     await _code(tx, sku, line, code)
     return {**order, "token": token}

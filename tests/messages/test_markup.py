@@ -46,6 +46,20 @@ def test_the_two_forms_of_a_body():
     assert made.mail_html.count("display:inline-block") == 1  # only the link that stands alone is a button
 
 
+def test_a_note_of_the_merchant_keeps_its_form_and_to_itself():
+    note = markup.Markdown("Open the **app**:\n\n1. *Go* <b>\n2. ~~no~~\n\n```\nabc *d*\n e")
+    made = markup.body(
+        "A\n\n{% for n in notes %}{% if n %}\n{{ n }}\n\n---\n\n{% endif %}{% endfor %}*end*",
+        {"notes": [note, markup.Markdown("")]},
+    )
+    assert made.text == "A\n\nOpen the app:\n\n1. Go <b>\n2. no\n\n    abc *d*\n     e\n\n-- \n\nend\n"
+    assert made.html == (
+        "<p>A</p>\n<p>Open the <strong>app</strong>:</p>\n<ol>\n"
+        "<li><em>Go</em> &lt;b&gt;</li>\n<li><s>no</s></li>\n</ol>\n"
+        "<pre><code>abc *d*\n e\n</code></pre>\n<hr />\n<p><em>end</em></p>\n"
+    )
+
+
 def test_a_subject_is_one_line():
     assert markup.line("Hello {{ name }}", {"name": " a\r\nBcc: b "}) == "Hello a Bcc: b"
 

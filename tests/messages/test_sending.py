@@ -45,6 +45,7 @@ async def test_a_delivered_order_is_mailed_once_with_its_link(desk: Desk, server
     assert f"Open your order: {link}" in text
     assert f'href="{link}"' in html
     assert "Music · One month × 1" in text and "Redeem it in the app." in text
+    assert "Redeem it <strong>in the app</strong>." in html
     assert "CODE-AAAA-1111" not in text + html
 
     message = await desk.message()
