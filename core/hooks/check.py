@@ -118,8 +118,10 @@ class Tried(StrEnum):
     LISTED = "listed"
 
 
-def checked(paths: Sequence[Path], tests: Tried = Tried.ALL, words: bool = False) -> list[Report]:
-    """Look at plugins, one report each.
+def checked(
+    paths: Sequence[Path], tests: Tried = Tried.ALL, words: bool = False, options: Sequence[str] = ()
+) -> list[Report]:
+    """Look at plugins, one report each. ``options`` are handed to pytest.
 
     :raises Refused: at a path there is no plugin.
     """
@@ -127,7 +129,7 @@ def checked(paths: Sequence[Path], tests: Tried = Tried.ALL, words: bool = False
     if words:
         for place in places:
             catalogues.update(_domain(place), place.folder)
-    results = _results(places, tests)
+    results = _results(places, tests, options)
     return [_report(place, results.get(place.id, []), tests) for place in places]
 
 
@@ -350,7 +352,7 @@ def blocking(place: Place) -> list[str]:
 # -- tests ------------------------------------------------------------------------------
 
 
-def _results(places: Sequence[Place], tests: Tried) -> dict[str, list[dict[str, Any]]]:
+def _results(places: Sequence[Place], tests: Tried, options: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     """How the tests of each plugin ended; those of plugins in one folder are run together."""
     groups: dict[Path, list[Place]] = {}
     for place in places:
@@ -358,7 +360,7 @@ def _results(places: Sequence[Place], tests: Tried) -> dict[str, list[dict[str, 
             groups.setdefault(place.repository or place.folder.parents[2], []).append(place)
     found: dict[str, list[dict[str, Any]]] = {}
     for top, members in groups.items():
-        lines = _run(top, members, tests)
+        lines = _run(top, members, tests, options)
         for place in members:
             found[place.id] = [one for one in lines if _lies_in(one["file"], top, place.tests)]
     return found
@@ -368,9 +370,9 @@ def _lies_in(file: str, top: Path, tests: Path) -> bool:
     return any((base / file).resolve().is_relative_to(tests.resolve()) for base in (top, ROOT))
 
 
-def _run(top: Path, members: Sequence[Place], tests: Tried) -> list[dict[str, Any]]:
+def _run(top: Path, members: Sequence[Place], tests: Tried, more: Sequence[str]) -> list[dict[str, Any]]:
     is_repository = members[0].repository is not None
-    options = ["-q", "-p", "no:cacheprovider", "-p", "core.api.testing.report"]
+    options = [*more, "-q", "-p", "no:cacheprovider", "-p", "core.api.testing.report"]
     if tests is not Tried.ALL:
         options += ["-m", "contract"]
     if tests is Tried.LISTED:

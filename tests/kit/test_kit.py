@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -151,9 +152,17 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def reports(folder):
+def with_engines(engines, folder):
+    """Options that let another pytest use the engines of this one."""
+    file = folder.parent / "engines"
+    file.write_text(json.dumps(asdict(engines)))
+    return ["--engines", str(file)]
+
+
+@pytest.fixture(scope="module")
+def reports(folder, with_engines):
     paths = [scaffold.make(kind, "good", folder).folder for kind in KINDS]
-    return {report.id: report for report in check.checked(paths)}
+    return {report.id: report for report in check.checked(paths, options=with_engines)}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -164,14 +173,23 @@ def test_a_new_plugin_is_polished_before_a_line_is_written(reports, kind):
 
 
 @pytest.fixture(scope="module")
-def noticed(folder):
+def noticed(folder, with_engines):
     """The tests that failed, by plugin; of each only those are run that have to."""
     command = [sys.executable, "-m", "pytest", "-q", "-c", ROOT / "pyproject.toml", "--rootdir", ROOT]
     for (kind, name), (there, instead, tests) in MISTAKES.items():
         file = plant(folder, kind, name, there, instead) / "tests" / "test_contract.py"
         command += [f"{file}::TestContract::{test}" for test in tests]
     done = subprocess.run(
-        [*command, "-p", "no:cacheprovider", "-p", "core.api.testing.report", "--tell", folder / "report"],
+        [
+            *command,
+            *with_engines,
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "core.api.testing.report",
+            "--tell",
+            folder / "report",
+        ],
         cwd=ROOT,
         env={**os.environ, "VOUCHSAFE_HOME": str(folder.parent)},
         capture_output=True,

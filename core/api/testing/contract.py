@@ -106,7 +106,7 @@ class Contract:
     def no_secret_is_logged(self, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
         """Whatever a test does: no secret setting stands in the log afterwards."""
         self.known_secrets: list[str] = []
-        with caplog.at_level("DEBUG"):
+        with caplog.at_level("DEBUG", logger="vouchsafe"):
             yield
         for secret in self.known_secrets:
             assert secret not in caplog.text, "a secret setting stands in the log"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import shutil
 import subprocess
@@ -94,6 +95,10 @@ class _Owner:
 _OWNER = pytest.StashKey[_Owner]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--engines", metavar="FILE", help="use the engines of another run: their addresses as JSON")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_OWNER] = _Owner()
     config.addinivalue_line("markers", "contract: what every plugin of a kind must keep; `check-plugin` looks at these")
@@ -105,19 +110,27 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    node.workerinput["engines"] = asdict(node.config.stash[_OWNER].engines())
+    if not node.config.getoption("--engines"):
+        node.workerinput["engines"] = asdict(node.config.stash[_OWNER].engines())
 
 
 @pytest.fixture(scope="session")
 def engines(request: pytest.FixtureRequest) -> TestEngines:
     given = getattr(request.config, "workerinput", {}).get("engines")
+    if file := request.config.getoption("--engines"):
+        given = json.loads(Path(file).read_text())
     return TestEngines(**given) if given else request.config.stash[_OWNER].engines()
 
 
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="module")
+def _scope_of_databases(fixture_name: str, config: pytest.Config) -> Any:
+    """Whoever borrows engines wants to be quick, and tries plugins that keep out of each other's way."""
+    return "session" if config.getoption("--engines") else "module"
+
+
+@pytest.fixture(scope=_scope_of_databases)
 def database(engines: TestEngines) -> Iterator[str]:
     """The address of a database of this module's own, migrated and empty."""
     name = f"test_{os.getpid()}_{next(_numbers)}"

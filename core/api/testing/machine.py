@@ -87,7 +87,7 @@ class Machine:
         assert plugin is not None and plugin.Settings is not None, f"{self.plugin} has no settings"
         return plugin.Settings
 
-    def hurry(self, seconds: float = 0.15) -> None:
+    def hurry(self, seconds: float = 0.1) -> None:
         """Give up on calls to other servers after ``seconds``, so that a test of a silent one ends soon."""
         if self.loaded.context is not None:
             self.loaded.context.http.longest = seconds
