@@ -27,7 +27,7 @@ from core.hooks.answers import Check, CheckResult, Refusal
 from core.hooks.context import PluginContext
 from core.hooks.database import PluginDb, PluginTx
 from core.hooks.http import HttpAnswer, HttpError, NotSent, PluginHttp, Unclear
-from core.hooks.pages import plugin_context, visit_of
+from core.hooks.pages import plugin_context, record_act, visit_of
 from core.hooks.plugin import Act, Pages, Plugin, PluginJob
 from core.hooks.settings import (
     CategorySlug,
@@ -266,6 +266,7 @@ __all__ = [
     "promotion_results",
     "read_form",
     "read_json",
+    "record_act",
     "scope_choices",
     "see_other",
     "setting",

@@ -10,6 +10,7 @@ from litestar.params import FromPath
 from msgspec import Meta
 
 from core import db
+from core.audit import service
 from core.web.errors import NotFound
 from core.web.forms import Line, read_query
 from core.web.i18n import Text, _, in_language
@@ -61,7 +62,8 @@ async def log(request: Request[Any, Any, Any]) -> Response[str]:
         PAGE + 1,
         (filters.page - 1) * PAGE,
     )
-    context = {"entries": rows[:PAGE], "more": len(rows) > PAGE, "filters": filters}
+    shown = [{**row, "title": service.title(row["act"])} for row in rows[:PAGE]]
+    context = {"entries": shown, "more": len(rows) > PAGE, "filters": filters}
     return page(request, "audit/log.html", context)
 
 

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from core.db import Tx
 from core.web.i18n import Text, source
+
+_of_plugins: Mapping[str, Text | str] = {}
+
+
+def of_plugins(titles: Mapping[str, Text | str]) -> None:
+    """From now on these are the acts that plugins record, in words."""
+    global _of_plugins
+    _of_plugins = titles
+
+
+def title(act: str) -> Text | str:
+    """An act of a plugin in words; empty for the shop's own, and when the plugin is off or gone."""
+    return _of_plugins.get(act, "")
 
 
 async def record(

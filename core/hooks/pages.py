@@ -7,6 +7,7 @@ is switched off: nothing of it is ever registered with the shop's own applicatio
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -17,16 +18,21 @@ from typing import Any, cast
 from litestar import Litestar, Request, Response
 from litestar.handlers import HTTPRouteHandler
 
+from core.audit import service as audit
 from core.hooks.context import PluginContext
+from core.hooks.database import PluginTx
 from core.hooks.plugin import Act, Fill, Pages
 from core.people import entrance, rights
 from core.web import errors, routing, slots
 from core.web.errors import Unavailable
 from core.web.feature import BadRoute, Feature
+from core.web.i18n import Text
 from core.web.visit import Visit
 
 ANSWER_SECONDS = 30.0
+MOST_DETAIL = 2000
 PATH = re.compile(r"/(?:admin/|api/v1/)?x/([^/]+)(?:/|$)")
+ACT = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 App = Callable[[Any, Any, Any], Any]
 CountFailure = Callable[[str, str, BaseException], None]
@@ -40,6 +46,8 @@ class Mounted:
     app: Litestar
     feature: Feature
     acts: Mapping[str, rights.Right]
+    recorded: Mapping[str, Text | str]
+    """What it writes into the audit log, in words."""
 
 
 def mount(
@@ -55,6 +63,7 @@ def mount(
     if strange:
         raise BadRoute(f"{strange[0]!r} is no page; pages are made with get and post")
     acts = {act.name: _right(plugin, act) for act in pages.acts}
+    recorded = {_recorded(plugin, act): title for act, title in pages.recorded.items()}
     feature = Feature(
         plugin,
         buyer_routes=pages.buyer,
@@ -76,7 +85,7 @@ def mount(
         pdb_on_exception=False,
     )
     _check(plugin, app, feature, acts)
-    return Mounted(plugin, app, feature, acts)
+    return Mounted(plugin, app, feature, acts, recorded)
 
 
 def _filler(filler: Fill, context: Any, contacts: bool) -> slots.Filler:
@@ -92,6 +101,12 @@ def _right(plugin: str, act: Act) -> rights.Right:
     if unknown:
         raise BadRoute(f"the act {act.name}: there is no role called {', '.join(sorted(unknown))}")
     return rights.Right(act.name, cast("Any", act.title), frozenset({"owner", *act.roles}), act.whole_server)
+
+
+def _recorded(plugin: str, act: str) -> str:
+    if not ACT.fullmatch(act):
+        raise BadRoute(f"the recorded act {act!r} must be small letters, digits and _, starting with a letter")
+    return f"{plugin}.{act}"
 
 
 def _check(plugin: str, app: Litestar, feature: Feature, acts: Mapping[str, rights.Right]) -> None:
@@ -131,6 +146,44 @@ def visit_of(request: Request[Any, Any, Any]) -> Visit:
     return visit
 
 
+async def record_act(
+    tx: PluginTx,
+    request: Request[Any, Any, Any],
+    act: str,
+    object: str,
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    """Write into the audit log what a member of staff does on a console page, in the transaction that does it.
+
+    ``act`` is a name out of ``Pages.recorded`` and stands there as ``<id>.<act>``; ``object`` names the thing in the
+    plugin's own words (``coupon:12``) and stands there as ``x:<id>:coupon:12``. Who, where from, in which shop and in
+    which request is added. ``detail`` are a few plain facts that fit into JSON. What is written can never be changed or
+    erased: no secrets, no codes, no contacts of buyers.
+
+    :raises LookupError: the plugin does not name this act, or it is no page of the console.
+    :raises ValueError: ``detail`` is longer than 2000 characters.
+    """
+    plugin, visit = plugin_context(request).plugin, visit_of(request)
+    name = f"{plugin}.{act}"
+    if name not in request.scope["state"]["recorded"]:
+        raise LookupError(f"{plugin} does not say that it records {act}")
+    if detail and len(json.dumps(detail)) > MOST_DETAIL:
+        raise ValueError(f"{name}: the detail is longer than {MOST_DETAIL} characters")
+    staff_id = visit.session and visit.session.staff_id
+    if staff_id is None:
+        raise LookupError(f"{name}: nobody of the staff asks for this page")
+    await audit.record(
+        tx._tx,
+        f"staff:{staff_id}",
+        name,
+        f"x:{plugin}:{object}",
+        dict(detail or {}),
+        shop_id=visit.shop.id,
+        ip=visit.ip,
+        request_id=visit.id,
+    )
+
+
 async def serve(
     mounted: Mounted, context: PluginContext[Any], shop: Litestar, scope: Any, receive: Any, send: Any
 ) -> None:
@@ -138,6 +191,7 @@ async def serve(
     mounted.app.state = shop.state
     scope["app"] = scope["litestar_app"] = mounted.app
     scope["state"]["plugin"] = context
+    scope["state"]["recorded"] = mounted.recorded
     await mounted.app.asgi_handler(scope, receive, send)
 
 

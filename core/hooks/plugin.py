@@ -41,6 +41,9 @@ class Pages:
     the routes begin after that. Every route says who may use it. ``acts`` are the plugin's own rights of staff, ``nav``
     its entries in the console's menu with whole paths (``/admin/x/<id>``).
 
+    ``recorded`` are the acts its console routes write into the audit log with :func:`core.api.record_act`: short names
+    (``stopped``) with what the log says of them.
+
     ``slots`` is what it shows on the shop's pages: by the name of the place, ``def`` or ``async def
     filler(ctx, visit, subject)`` that gives what the place takes, a list of it, or None. It is asked after the page was
     drawn, side by side with all others, and has a fifth of a second: who is late or breaks is left out. The places,
@@ -52,6 +55,7 @@ class Pages:
     rest: Sequence[Any] = ()
     acts: Sequence[Act] = ()
     nav: Sequence[Nav] = ()
+    recorded: Mapping[str, Text | str] = field(default_factory=dict)
     slots: Mapping[str, Fill] = field(default_factory=dict)
 
 

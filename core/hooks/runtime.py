@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from core import VERSION, clock, db, tasks
+from core.audit import service as audit
 from core.config import Config
 from core.hooks import discovery, migrations, store
 from core.hooks import specs as the_specs
@@ -181,7 +182,9 @@ class Runtime:
         found = self._now.manager.plugins.keys()
         self._now = new
         active = [one for one in new.manager.active() if one.plugin]
-        rights.of_plugins({name: act for one in active if one.mounted for name, act in one.mounted.acts.items()})
+        mounted = [one.mounted for one in active if one.mounted]
+        rights.of_plugins({name: act for one in mounted for name, act in one.acts.items()})
+        audit.of_plugins({act: title for one in mounted for act, title in one.recorded.items()})
         registry.of_plugins(
             job
             for one in active

@@ -9,6 +9,7 @@ import pytest
 
 from core import db
 from core.app import create_app
+from core.audit import service as audit
 from core.config import Config
 from core.hooks import runtime as runtimes
 from core.hooks import store
@@ -110,6 +111,33 @@ async def test_acts_of_a_plugin_are_rights_like_all_others(notebook, browser):
     assert (await browser.post(DESK, headers=owner, data={"text": "yes"})).status_code == 303
     assert await notes() == ["yes"]
     assert 'href="/admin/x/apps.notebook"' in (await browser.get(DESK, headers=support)).text
+
+
+async def recorded():
+    return [
+        (row["act"], row["object"], row["detail"], row["ip"] is not None, len(row["request_id"]) > 8, row["shop_id"])
+        for row in await db.fetch("SELECT * FROM audit_entry WHERE act LIKE 'apps.notebook.%' ORDER BY id")
+    ]
+
+
+async def test_what_staff_does_on_its_pages_is_in_the_audit_log_or_did_not_happen(notebook, browser, caplog):
+    caplog.set_level(logging.CRITICAL)
+    owner = await as_staff(browser, "owner")
+    before = await recorded()
+    for text in ("breaks off", "undeclared", "x" * 3000):
+        assert (await browser.post(DESK, headers=owner, data={"text": text})).status_code == 500
+    assert (await notes(), await recorded()) == ([], before)
+    assert (
+        notebook.failures["page write"].last
+        == "ValueError: apps.notebook.wrote: the detail is longer than 2000 characters"
+    )
+    assert (await browser.post(DESK, headers=owner, data={"text": "kept"})).status_code == 303
+    shop = (await shops.main_shop()).id
+    assert (await notes(), (await recorded())[len(before) :]) == (
+        ["kept"],
+        [("apps.notebook.wrote", "x:apps.notebook:note", {"length": 4, "starts": "kept"}, True, True, shop)],
+    )
+    assert str(audit.title("apps.notebook.wrote")) == "Wrote a note"
 
 
 async def test_a_page_that_breaks_is_counted_and_hurts_nobody(notebook, browser, caplog):

@@ -44,6 +44,16 @@ class WebhookPlugin(Plugin):
             Act("notifiers.webhook.read", _("See webhooks and what was sent"), ("manager",)),
             Act("notifiers.webhook.edit", _("Add, change and replay webhooks; see a new secret"), ("manager",)),
         ],
+        recorded={
+            "added": _("Added a webhook"),
+            "changed": _("Changed a webhook"),
+            "switched_on": _("Switched a webhook on"),
+            "switched_off": _("Switched a webhook off"),
+            "secret_renewed": _("Made a new secret of a webhook"),
+            "deleted": _("Deleted a webhook"),
+            "tested": _("Sent a test message"),
+            "replayed": _("Sent a message of a webhook again"),
+        },
         nav=[Nav(_("Webhooks"), HERE, "webhook", group="system", right="notifiers.webhook.read", order=830)],
         slots={"admin.health": health},
     )
@@ -88,7 +98,8 @@ async def _tell(
     ctx: PluginContext[None], shop: str, event: str, subject: str, at: datetime | None, data: dict[str, Any]
 ) -> None:
     body = events.body(event, at or ctx.clock.now(), data)
-    await endpoints.queue(ctx, shop, event, events.message_id(event, subject), body)
+    message = events.message_id(event, subject)
+    await ctx.db.transaction(endpoints.queue, ctx.clock.now(), shop, event, message, body)
 
 
 plugin = WebhookPlugin()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 from litestar import Request, Response, get, post
@@ -13,11 +15,13 @@ from core.api import (
     FormError,
     NotFound,
     PluginContext,
+    PluginTx,
     _,
     flash,
     page,
     plugin_context,
     read_form,
+    record_act,
     see_other,
     visit_of,
 )
@@ -27,6 +31,8 @@ from .endpoints import Draft, TooMany
 from .signing import secret_of
 
 AnyRequest = Request[Any, Any, Any]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 HERE = "/admin/x/notifiers.webhook"
 READ = "staff:notifiers.webhook.read"
@@ -148,13 +154,44 @@ async def add(request: AnyRequest) -> Response[Any]:
     try:
         form = await read_form(request, EndpointForm)
         kept = msgspec.structs.asdict(form)
-        endpoint = await endpoints.add(ctx.db, shop_of(request), _draft(ctx, form))
+        endpoint = await ctx.db.transaction(_added, request, _draft(ctx, form))
     except FormError as error:
         return await _list(request, error.kept or kept, dict(error.fields), 422)
     except TooMany:
         wrong = {"url": _("There are %(most)s already. Take one out first.", most=endpoints.MOST)}
         return await _list(request, kept, wrong, 422)
     return await _one(request, endpoint, secret=_secret(ctx, endpoint))
+
+
+async def _added(tx: PluginTx, request: AnyRequest, draft: Draft) -> Any:
+    endpoint = await endpoints.add(tx, shop_of(request), draft)
+    await record_act(tx, request, "added", f"webhook:{endpoint['id']}", _facts(draft))
+    return endpoint
+
+
+def _facts(draft: Draft) -> dict[str, Any]:
+    """Without the whole address: many carry a key in it."""
+    return {"server": urlsplit(draft.url).hostname, "events": list(draft.events)}
+
+
+async def _do(
+    request: AnyRequest,
+    act: str,
+    object: str,
+    detail: dict[str, Any] | None,
+    work: Callable[Concatenate[PluginTx, P], Awaitable[T]],
+    *args: P.args,
+    **named: P.kwargs,
+) -> T:
+    """Do it and write it down, both or neither; what turns out to be nothing is not written down."""
+
+    async def both(tx: PluginTx) -> T:
+        done = await work(tx, *args, **named)
+        if done is not False:
+            await record_act(tx, request, act, object, detail)
+        return done
+
+    return await plugin_context(request).db.transaction(both)
 
 
 def _secret(ctx: PluginContext[None], endpoint: Any) -> str:
@@ -182,7 +219,8 @@ async def change(request: AnyRequest, endpoint_id: FromPath[int]) -> Response[An
     try:
         form = await read_form(request, EndpointForm)
         kept = msgspec.structs.asdict(form)
-        await endpoints.change(ctx.db, endpoint_id, _draft(ctx, form))
+        draft = _draft(ctx, form)
+        await _do(request, "changed", f"webhook:{endpoint_id}", _facts(draft), endpoints.change, endpoint_id, draft)
     except FormError as error:
         kept = error.kept or kept
         return await _one(request, endpoint, kept={"events": [], **kept}, errors=dict(error.fields), status=422)
@@ -202,7 +240,8 @@ async def switch_off(request: AnyRequest, endpoint_id: FromPath[int]) -> Respons
 async def _switch(request: AnyRequest, endpoint_id: int, on: bool, said: Any) -> Response[Any]:
     await read_form(request, NoForm)
     await _endpoint(request, endpoint_id)
-    await endpoints.switch(plugin_context(request).db, endpoint_id, on)
+    act = "switched_on" if on else "switched_off"
+    await _do(request, act, f"webhook:{endpoint_id}", None, endpoints.switch, endpoint_id, on)
     return flash(see_other(f"{HERE}/{endpoint_id}"), said)
 
 
@@ -211,15 +250,17 @@ async def new_secret(request: AnyRequest, endpoint_id: FromPath[int]) -> Respons
     await read_form(request, NoForm)
     await _endpoint(request, endpoint_id)
     ctx = plugin_context(request)
-    endpoint = await endpoints.new_secret(ctx.db, endpoint_id, ctx.clock.now())
+    it = f"webhook:{endpoint_id}"
+    endpoint = await _do(request, "secret_renewed", it, None, endpoints.new_secret, endpoint_id, ctx.clock.now())
     return await _one(request, endpoint, secret=_secret(ctx, endpoint))
 
 
 @post("/{endpoint_id:int}/delete", opt={"who": EDIT, "fresh": True, "max_body": 4096})
 async def delete(request: AnyRequest, endpoint_id: FromPath[int]) -> Response[Any]:
     await read_form(request, NoForm)
-    await _endpoint(request, endpoint_id)
-    await endpoints.delete(plugin_context(request).db, endpoint_id)
+    endpoint = await _endpoint(request, endpoint_id)
+    facts = {"server": urlsplit(endpoint["url"]).hostname}
+    await _do(request, "deleted", f"webhook:{endpoint_id}", facts, endpoints.delete, endpoint_id)
     return flash(see_other(HERE), _("The webhook and its log are gone."))
 
 
@@ -236,7 +277,8 @@ async def send_test(request: AnyRequest, endpoint_id: FromPath[int]) -> Response
     now = ctx.clock.now()
     body = events.body(events.TEST, now, {"shop": shop_of(request)})
     message = events.message_id(events.TEST, f"{endpoint_id}:{now.isoformat()}")
-    await endpoints.queue(ctx, shop_of(request), events.TEST, message, body, only=endpoint_id)
+    told = (now, shop_of(request), events.TEST, message, body, endpoint_id)
+    await _do(request, "tested", f"webhook:{endpoint_id}", None, endpoints.queue, *told)
     return flash(see_other(f"{HERE}/{endpoint_id}"), _("A test message is on its way. Look again in a moment."))
 
 
@@ -247,7 +289,10 @@ async def replay(request: AnyRequest, delivery_id: FromPath[int]) -> Response[An
     here = f"{HERE}/delivery/{delivery_id}"
     if delivery["endpoint_state"] != "on":
         return flash(see_other(here), _("Switch the webhook on first."), "error")
-    if not await endpoints.replay(plugin_context(request), delivery_id):
+    now = plugin_context(request).clock.now()
+    facts = {"message": delivery["message"], "event": delivery["event"]}
+    it = f"delivery:{delivery_id}"
+    if not await _do(request, "replayed", it, facts, endpoints.replay, now, delivery_id):
         return flash(see_other(here), _("It waits to be sent already."), "info")
     return flash(see_other(here), _("It is sent once more, with the same id."))
 

@@ -62,28 +62,24 @@ async def one(db: PluginDb, shop: str, endpoint_id: int) -> Any:
     return await db.fetchrow("SELECT * FROM notifiers_webhook_endpoint WHERE shop = $1 AND id = $2", shop, endpoint_id)
 
 
-async def add(db: PluginDb, shop: str, draft: Draft) -> Any:
+async def add(tx: PluginTx, shop: str, draft: Draft) -> Any:
     """:raises TooMany: there are twenty already."""
-
-    async def work(tx: PluginTx) -> Any:
-        await tx.execute("SELECT pg_advisory_xact_lock(hashtext($1))", f"notifiers_webhook:{shop}")
-        if await tx.fetchval("SELECT count(*) FROM notifiers_webhook_endpoint WHERE shop = $1", shop) >= MOST:
-            raise TooMany
-        return await tx.fetchrow(
-            "INSERT INTO notifiers_webhook_endpoint (shop, url, note, events, salt) VALUES ($1, $2, $3, $4, $5)"
-            " RETURNING *",
-            shop,
-            draft.url,
-            draft.note,
-            list(draft.events),
-            os.urandom(SALT_BYTES),
-        )
-
-    return await db.transaction(work)
+    await tx.execute("SELECT pg_advisory_xact_lock(hashtext($1))", f"notifiers_webhook:{shop}")
+    if await tx.fetchval("SELECT count(*) FROM notifiers_webhook_endpoint WHERE shop = $1", shop) >= MOST:
+        raise TooMany
+    return await tx.fetchrow(
+        "INSERT INTO notifiers_webhook_endpoint (shop, url, note, events, salt) VALUES ($1, $2, $3, $4, $5)"
+        " RETURNING *",
+        shop,
+        draft.url,
+        draft.note,
+        list(draft.events),
+        os.urandom(SALT_BYTES),
+    )
 
 
-async def change(db: PluginDb, endpoint_id: int, draft: Draft) -> None:
-    await db.execute(
+async def change(tx: PluginTx, endpoint_id: int, draft: Draft) -> None:
+    await tx.execute(
         "UPDATE notifiers_webhook_endpoint SET url = $2, note = $3, events = $4 WHERE id = $1",
         endpoint_id,
         draft.url,
@@ -92,18 +88,18 @@ async def change(db: PluginDb, endpoint_id: int, draft: Draft) -> None:
     )
 
 
-async def switch(db: PluginDb, endpoint_id: int, on: bool) -> None:
+async def switch(tx: PluginTx, endpoint_id: int, on: bool) -> None:
     """What it was not told while it was off is not told later; what waited goes on when it is on again."""
-    await db.execute(
+    await tx.execute(
         "UPDATE notifiers_webhook_endpoint SET state = $2, failing_since = NULL WHERE id = $1",
         endpoint_id,
         "on" if on else "off",
     )
 
 
-async def new_secret(db: PluginDb, endpoint_id: int, now: datetime) -> Any:
+async def new_secret(tx: PluginTx, endpoint_id: int, now: datetime) -> Any:
     """The secret of before stays good for a day."""
-    return await db.fetchrow(
+    return await tx.fetchrow(
         "UPDATE notifiers_webhook_endpoint SET old_salt = salt, old_until = $2, salt = $3 WHERE id = $1 RETURNING *",
         endpoint_id,
         now + KEEP_OLD_SECRET,
@@ -111,8 +107,8 @@ async def new_secret(db: PluginDb, endpoint_id: int, now: datetime) -> Any:
     )
 
 
-async def delete(db: PluginDb, endpoint_id: int) -> None:
-    await db.execute("DELETE FROM notifiers_webhook_endpoint WHERE id = $1", endpoint_id)
+async def delete(tx: PluginTx, endpoint_id: int) -> None:
+    await tx.execute("DELETE FROM notifiers_webhook_endpoint WHERE id = $1", endpoint_id)
 
 
 def secrets_of(ctx: PluginContext[Any], endpoint: Any, now: datetime) -> list[str]:
@@ -127,33 +123,25 @@ def secrets_of(ctx: PluginContext[Any], endpoint: Any, now: datetime) -> list[st
 
 
 async def queue(
-    ctx: PluginContext[Any], shop: str, event: str, message: str, body: str, only: int | None = None
+    tx: PluginTx, now: datetime, shop: str, event: str, message: str, body: str, only: int | None = None
 ) -> None:
     """Write the message for every endpoint that wants it; ``only`` names one that gets it whatever it wants."""
-
-    async def work(tx: PluginTx) -> None:
-        for row in await tx.fetch(QUEUE, shop, event, message, body, ctx.clock.now(), only):
-            await tx.enqueue(SEND, {"delivery": row["id"]}, key=f"{row['id']}:1:0")
-
-    await ctx.db.transaction(work)
+    for row in await tx.fetch(QUEUE, shop, event, message, body, now, only):
+        await tx.enqueue(SEND, {"delivery": row["id"]}, key=f"{row['id']}:1:0")
 
 
-async def replay(ctx: PluginContext[Any], delivery_id: int) -> bool:
+async def replay(tx: PluginTx, now: datetime, delivery_id: int) -> bool:
     """Send it once more from the beginning, with the same id. False while it waits to be sent anyway."""
-
-    async def work(tx: PluginTx) -> bool:
-        row = await tx.fetchrow(
-            "UPDATE notifiers_webhook_delivery SET state = 'queued', tries = 0, round = round + 1, next_at = $2"
-            " WHERE id = $1 AND state <> 'queued' RETURNING round",
-            delivery_id,
-            ctx.clock.now(),
-        )
-        if row is None:
-            return False
-        await tx.enqueue(SEND, {"delivery": delivery_id}, key=f"{delivery_id}:{row['round']}:0")
-        return True
-
-    return await ctx.db.transaction(work)
+    row = await tx.fetchrow(
+        "UPDATE notifiers_webhook_delivery SET state = 'queued', tries = 0, round = round + 1, next_at = $2"
+        " WHERE id = $1 AND state <> 'queued' RETURNING round",
+        delivery_id,
+        now,
+    )
+    if row is None:
+        return False
+    await tx.enqueue(SEND, {"delivery": delivery_id}, key=f"{delivery_id}:{row['round']}:0")
+    return True
 
 
 async def log(db: PluginDb, endpoint_id: int, state: str, limit: int, offset: int) -> Sequence[Any]:

@@ -13,6 +13,13 @@ class CouponPlugin(Plugin):
             Act("promotions.coupon.read", _("See coupons and what they bring"), ("manager", "support", "finance")),
             Act("promotions.coupon.edit", _("Make and stop coupons, download their codes"), ("manager",)),
         ],
+        recorded={
+            "made": _("Made a coupon"),
+            "codes_added": _("Made more codes of a coupon"),
+            "stopped": _("Stopped a coupon"),
+            "resumed": _("Let a coupon run again"),
+            "codes_taken": _("Downloaded the codes of a coupon"),
+        },
         nav=[Nav(_("Coupons"), "/admin/x/promotions.coupon", "ticket", group="sales", right="promotions.coupon.read")],
     )
 

@@ -29,6 +29,7 @@ from core.api import (
     promotion_code_uses,
     promotion_results,
     read_form,
+    record_act,
     scope_choices,
     see_other,
     visit_of,
@@ -212,6 +213,8 @@ async def _make(request: AnyRequest, form: CouponForm) -> int:
             await coupons.add_code(tx, shop, coupon_id, form.code)
         else:
             await coupons.add_random(tx, shop, coupon_id, form.prefix.upper(), form.number)
+        number = 1 if form.how == "one" else form.number
+        await record_act(tx, request, "made", f"coupon:{coupon_id}", {"name": draft.name, "codes": number})
         return coupon_id
 
     try:
@@ -309,6 +312,7 @@ async def more_codes(request: AnyRequest, coupon_id: FromPath[int]) -> Response[
 
     async def work(tx: PluginTx) -> None:
         await coupons.add_random(tx, shop, coupon.id, form.prefix.upper(), form.number)
+        await record_act(tx, request, "codes_added", f"coupon:{coupon.id}", {"codes": form.number})
 
     await plugin_context(request).db.transaction(work)
     return flash(see_other(f"{HERE}/{coupon_id}"), _("The new codes are there."))
@@ -327,7 +331,12 @@ async def resume_coupon(request: AnyRequest, coupon_id: FromPath[int]) -> Respon
 async def _stop(request: AnyRequest, coupon_id: int, at: datetime | None, said: Any) -> Response[Any]:
     await read_form(request, NoForm)
     coupon = await _coupon(request, coupon_id)
-    await coupons.stop(plugin_context(request).db, shop_of(request), coupon.id, at)
+
+    async def work(tx: PluginTx) -> None:
+        await coupons.stop(tx, shop_of(request), coupon.id, at)
+        await record_act(tx, request, "stopped" if at else "resumed", f"coupon:{coupon.id}")
+
+    await plugin_context(request).db.transaction(work)
     return flash(see_other(f"{HERE}/{coupon_id}"), said)
 
 
@@ -337,6 +346,9 @@ async def download_codes(request: AnyRequest, coupon_id: FromPath[int]) -> Respo
     await read_form(request, NoForm)
     coupon = await _coupon(request, coupon_id)
     every = await coupons.codes_of(plugin_context(request).db, coupon, coupon.codes)
+    await plugin_context(request).db.transaction(
+        record_act, request, "codes_taken", f"coupon:{coupon.id}", {"codes": len(every)}
+    )
     uses: dict[str, int] = {}
     for typed, orders in (await promotion_code_uses(shop_of(request), Coupons.key, coupon.key)).items():
         uses[codes.matched(typed)] = uses.get(codes.matched(typed), 0) + orders

@@ -162,7 +162,7 @@ async def add_random(tx: PluginTx, shop: str, coupon_id: int, prefix: str, numbe
         number -= len(await tx.fetch(ADD, coupon_id, shop, made, [codes.matched(code) for code in made]))
 
 
-async def stop(db: PluginDb, shop: str, coupon_id: int, at: datetime | None) -> None:
+async def stop(db: PluginDb | PluginTx, shop: str, coupon_id: int, at: datetime | None) -> None:
     """``at`` None lets it run again."""
     await db.execute("UPDATE promotions_coupon SET stopped_at = $3 WHERE shop = $1 AND id = $2", shop, coupon_id, at)
 

@@ -38,6 +38,14 @@ class NetworkPlugin(Plugin):
             Act("risk.network.read", _("See the block list"), ("manager", "support"), whole_server=True),
             Act("risk.network.edit", _("Block and allow buyers"), ("manager", "support"), whole_server=True),
         ],
+        recorded={
+            "blocked": _("Blocked somebody"),
+            "allowed": _("Trusted somebody"),
+            "removed": _("Took an entry off the block list"),
+            "list_added": _("Added a list of networks"),
+            "list_removed": _("Removed a list of networks"),
+            "list_fetched": _("Had a list of networks fetched"),
+        },
         slots={"admin.order.action": _block_or_trust},
         nav=[Nav(_("Block list"), console.HERE, "ban", group="sales", right="risk.network.read", order=115)],
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from core.api import FormError, HttpError, PluginContext, PluginTx, _
@@ -27,7 +27,7 @@ SELECT 'list', '', list.kind, list.name, '' FROM risk_network_list list CROSS JO
 """
 ADD = """
 INSERT INTO risk_network_entry (act, kind, value, first, last, note, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
-ON CONFLICT (kind, value) DO UPDATE SET act = $1, note = $6, created_at = $7
+ON CONFLICT (kind, value) DO UPDATE SET act = $1, note = $6, created_at = $7 RETURNING id, kind
 """
 STALE = """
 SELECT id FROM risk_network_list WHERE url <> '' AND (tried_at IS NULL OR tried_at < $1) ORDER BY id
@@ -73,15 +73,16 @@ def understood(text: str) -> tuple[str, str]:
     raise FormError({"value": _("Write an e-mail address, a phone number, a domain, an address or a network.")})
 
 
-async def add(ctx: Context, act: str, text: str, note: str) -> None:
-    """Block or allow something; the newest word counts."""
+async def add(tx: PluginTx, now: datetime, act: str, text: str, note: str) -> Any:
+    """Block or allow something; the newest word counts. Gives the row, ``id`` and ``kind``."""
     kind, value = understood(text)
     first, last = ends(value) if kind == "network" else (None, None)
-    await ctx.db.execute(ADD, act, kind, value, first, last, note.strip()[:300], ctx.clock.now())
+    return await tx.fetchrow(ADD, act, kind, value, first, last, note.strip()[:300], now)
 
 
-async def remove(ctx: Context, entry_id: int) -> None:
-    await ctx.db.execute("DELETE FROM risk_network_entry WHERE id = $1", entry_id)
+async def remove(tx: PluginTx, entry_id: int) -> Any:
+    """Gives the row that is gone, None when there was none."""
+    return await tx.fetchrow("DELETE FROM risk_network_entry WHERE id = $1 RETURNING act, kind", entry_id)
 
 
 async def entries(ctx: Context) -> list[Mapping[str, Any]]:
@@ -95,40 +96,32 @@ async def lists(ctx: Context) -> list[Mapping[str, Any]]:
     return list(await ctx.db.fetch("SELECT * FROM risk_network_list ORDER BY name"))
 
 
-async def add_by_address(ctx: Context, name: str, kind: str, url: str) -> None:
-    """A list that is fetched, now and again and again."""
-
-    async def write(tx: PluginTx) -> None:
-        list_id = await tx.fetchval(
-            "INSERT INTO risk_network_list (name, kind, url) VALUES ($1, $2, $3)"
-            " ON CONFLICT (name) DO UPDATE SET kind = $2, url = $3, error = '' RETURNING id",
-            name,
-            kind,
-            url,
-        )
-        await tx.enqueue("fetch", {"list": list_id})
-
-    await ctx.db.transaction(write)
+async def add_by_address(tx: PluginTx, name: str, kind: str, url: str) -> int:
+    """A list that is fetched, now and again and again. Gives its number."""
+    list_id = await tx.fetchval(
+        "INSERT INTO risk_network_list (name, kind, url) VALUES ($1, $2, $3)"
+        " ON CONFLICT (name) DO UPDATE SET kind = $2, url = $3, error = '' RETURNING id",
+        name,
+        kind,
+        url,
+    )
+    await tx.enqueue("fetch", {"list": list_id})
+    return int(list_id)
 
 
-async def add_file(ctx: Context, name: str, kind: str, text: str) -> Read:
-    """A list as it is; the same name again replaces it."""
-    found = await asyncio.to_thread(read, text)
-
-    async def write(tx: PluginTx) -> None:
-        list_id = await tx.fetchval(
-            "INSERT INTO risk_network_list (name, kind) VALUES ($1, $2)"
-            " ON CONFLICT (name) DO UPDATE SET kind = $2, url = '' RETURNING id",
-            name,
-            kind,
-        )
-        await _fill(tx, ctx, list_id, found)
-
-    await ctx.db.transaction(write)
-    return found
+async def add_file(tx: PluginTx, now: datetime, name: str, kind: str, found: Read) -> int:
+    """A list as it is; the same name again replaces it. Gives its number."""
+    list_id = await tx.fetchval(
+        "INSERT INTO risk_network_list (name, kind) VALUES ($1, $2)"
+        " ON CONFLICT (name) DO UPDATE SET kind = $2, url = '' RETURNING id",
+        name,
+        kind,
+    )
+    await _fill(tx, now, list_id, found)
+    return int(list_id)
 
 
-async def _fill(tx: PluginTx, ctx: Context, list_id: int, found: Read) -> None:
+async def _fill(tx: PluginTx, now: datetime, list_id: int, found: Read) -> None:
     await tx.execute("DELETE FROM risk_network_range WHERE list_id = $1", list_id)
     await tx.execute(FILL, list_id, [first for first, _last in found.ranges], [last for _first, last in found.ranges])
     await tx.execute(
@@ -137,21 +130,21 @@ async def _fill(tx: PluginTx, ctx: Context, list_id: int, found: Read) -> None:
         list_id,
         len(found.ranges),
         found.left_out,
-        ctx.clock.now(),
+        now,
     )
 
 
-async def drop(ctx: Context, list_id: int) -> None:
-    await ctx.db.execute("DELETE FROM risk_network_list WHERE id = $1", list_id)
+async def drop(tx: PluginTx, list_id: int) -> Any:
+    """Gives the row that is gone, None when there was none."""
+    return await tx.fetchrow("DELETE FROM risk_network_list WHERE id = $1 RETURNING name", list_id)
 
 
-async def fetch_again(ctx: Context, list_id: int) -> None:
-    """Have it fetched soon."""
-
-    async def write(tx: PluginTx) -> None:
+async def fetch_again(tx: PluginTx, list_id: int) -> Any:
+    """Have it fetched soon. Gives its row, None when there is none."""
+    row = await tx.fetchrow("SELECT name FROM risk_network_list WHERE id = $1", list_id)
+    if row is not None:
         await tx.enqueue("fetch", {"list": list_id})
-
-    await ctx.db.transaction(write)
+    return row
 
 
 # -- in the background ------------------------------------------------------------------
@@ -183,7 +176,7 @@ async def fetch(ctx: Context, args: Mapping[str, Any]) -> None:
 
     async def write(tx: PluginTx) -> None:
         if await tx.fetchval("SELECT id FROM risk_network_list WHERE id = $1 FOR UPDATE", args["list"]):
-            await _fill(tx, ctx, args["list"], found)
+            await _fill(tx, ctx.clock.now(), args["list"], found)
 
     await ctx.db.transaction(write)
 

@@ -94,7 +94,7 @@ class TestWebhook(Contract):
     @pytest.fixture
     async def endpoint(self, ctx, other_side):
         draft = Draft(f"{other_side.address}/hooks", "", tuple(events.EVENTS))
-        made = await endpoints.add(ctx.db, "main", draft)
+        made = await ctx.db.transaction(endpoints.add, "main", draft)
         other_side.secrets = endpoints.secrets_of(ctx, made, NOW)
         return made
 
@@ -156,14 +156,14 @@ class TestWebhook(Contract):
         assert set(await self.deliveries(ctx)) == {(event, "sent", 1) for event in events.EVENTS}
 
     async def test_only_what_was_chosen_by_that_shop_is_sent(self, machine, ctx, endpoint, other_side):
-        await endpoints.change(ctx.db, endpoint["id"], Draft(endpoint["url"], "", ("order.delivered",)))
+        await ctx.db.transaction(endpoints.change, endpoint["id"], Draft(endpoint["url"], "", ("order.delivered",)))
         await machine.tell("order_paid", order=ORDER)
         await machine.tell("order_delivered", order=replace(ORDER, shop="other"))
         assert await self.deliveries(ctx) == []
 
     async def test_for_a_day_both_secrets_are_good_and_then_only_the_new_one(self, machine, ctx, endpoint, other_side):
         old = other_side.secrets
-        renewed = await endpoints.new_secret(ctx.db, endpoint["id"], ctx.clock.now())
+        renewed = await ctx.db.transaction(endpoints.new_secret, endpoint["id"], ctx.clock.now())
         new = endpoints.secrets_of(ctx, renewed, ctx.clock.now())
         assert new[1:] == old and new[0] != old[0]
         for number, secrets in enumerate((old, new[:1])):
@@ -176,10 +176,10 @@ class TestWebhook(Contract):
     async def test_a_shop_has_twenty_at_most(self, ctx, endpoint):
         draft = Draft("https://a.example/", "", ("order.paid",))
         for _more in range(endpoints.MOST - 1):
-            await endpoints.add(ctx.db, "main", draft)
+            await ctx.db.transaction(endpoints.add, "main", draft)
         with pytest.raises(TooMany):
-            await endpoints.add(ctx.db, "main", draft)
-        await endpoints.add(ctx.db, "other", draft)
+            await ctx.db.transaction(endpoints.add, "main", draft)
+        await ctx.db.transaction(endpoints.add, "other", draft)
 
     # -- what goes wrong ----------------------------------------------------------------
 
@@ -266,15 +266,15 @@ class TestWebhook(Contract):
     async def test_what_has_ended_is_sent_again_by_hand_and_what_waits_is_not(self, machine, ctx, endpoint, other_side):
         await machine.tell("order_paid", order=ORDER)
         delivery = await ctx.db.fetchval("SELECT id FROM notifiers_webhook_delivery")
-        assert not await endpoints.replay(ctx, delivery)
+        assert not await ctx.db.transaction(endpoints.replay, ctx.clock.now(), delivery)
         await self.work(ctx)
-        assert await endpoints.replay(ctx, delivery)
+        assert await ctx.db.transaction(endpoints.replay, ctx.clock.now(), delivery)
         await self.work(ctx)
         assert [one for one, _body in other_side.taken] == [other_side.taken[0][0]] * 2
         assert await self.deliveries(ctx) == [("order.paid", "sent", 1)]
 
     async def test_private_addresses_are_not_called_when_nobody_allowed_them(self, machine, ctx, endpoint):
-        await endpoints.change(ctx.db, endpoint["id"], Draft("http://10.0.0.1/hooks", "", ("order.paid",)))
+        await ctx.db.transaction(endpoints.change, endpoint["id"], Draft("http://10.0.0.1/hooks", "", ("order.paid",)))
         await machine.tell("order_paid", order=ORDER)
         await self.work(ctx)
         ((status, answer, error),) = await self.tries(ctx)

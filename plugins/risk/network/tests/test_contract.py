@@ -32,8 +32,8 @@ class TestContract(RiskRuleContract):
         ctx = machine.loaded.context
         await ctx.db.execute("DELETE FROM risk_network_entry")
         await ctx.db.execute("DELETE FROM risk_network_list")
-        await lists.add_file(ctx, "machines", "hosting", HOSTING)
-        await lists.add_file(ctx, "proxies", "proxy", "198.51.100.7\n")
+        await ctx.db.transaction(lists.add_file, ctx.clock.now(), "machines", "hosting", read(HOSTING))
+        await ctx.db.transaction(lists.add_file, ctx.clock.now(), "proxies", "proxy", read("198.51.100.7\n"))
         for act, value in (
             ("block", "thief@example.com"),
             ("block", "@evil.example"),
@@ -41,7 +41,7 @@ class TestContract(RiskRuleContract):
             ("allow", "192.0.2.200"),
             ("allow", "friend@evil.example"),
         ):
-            await lists.add(ctx, act, value, "seen before")
+            await ctx.db.transaction(lists.add, ctx.clock.now(), act, value, "seen before")
 
     def harmless(self):
         return (an_order(ip="192.0.2.99"), an_order(ip="198.51.100.30"), an_order(ip=""), an_order(ip="2001:db9::"))
@@ -85,17 +85,17 @@ class TestContract(RiskRuleContract):
     async def test_the_newest_word_about_somebody_counts(self, machine):
         await self.prepare(machine)
         ctx = machine.loaded.context
-        await lists.add(ctx, "allow", "THIEF@example.com ", "it was his brother")
+        await ctx.db.transaction(lists.add, ctx.clock.now(), "allow", "THIEF@example.com ", "it was his brother")
         assert [one[1] for one in await self.judged(machine, contact="thief@example.com", ip="")] == [Action.ALLOW]
         [entry] = [one for one in await lists.entries(ctx) if one["value"] == "thief@example.com"]
-        await lists.remove(ctx, entry["id"])
+        await ctx.db.transaction(lists.remove, entry["id"])
         assert await self.judged(machine, contact="thief@example.com", ip="") == []
 
     async def test_a_list_is_fetched_and_what_was_there_stays_when_it_cannot_be_had(self, machine):
         await self.prepare(machine)
         ctx = machine.loaded.context
         async with Publisher() as publisher:
-            await lists.add_by_address(ctx, "fetched", "bad", f"{publisher.address}/list.txt")
+            await ctx.db.transaction(lists.add_by_address, "fetched", "bad", f"{publisher.address}/list.txt")
             await lists.refresh(ctx, {})
             listed = [(100, Action.SCORE, "The address is of bad repute: fetched")]
             assert await self.judged(machine, ip="192.0.2.99") == listed
@@ -108,7 +108,7 @@ class TestContract(RiskRuleContract):
                 await lists.fetch(ctx, {"list": one["id"]})
                 assert await ctx.db.fetchval("SELECT error <> '' FROM risk_network_list WHERE id = $1", one["id"])
                 assert await self.judged(machine, ip="192.0.2.99") == listed
-            await lists.drop(ctx, one["id"])
+            await ctx.db.transaction(lists.drop, one["id"])
             assert await self.judged(machine, ip="192.0.2.99") == []
 
 

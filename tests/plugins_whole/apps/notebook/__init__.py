@@ -19,6 +19,7 @@ from core.api import (
     plugin_context,
     read_form,
     read_json,
+    record_act,
     see_other,
     visit_of,
 )
@@ -65,6 +66,10 @@ async def write(request: Request) -> Response:
     async def work(tx) -> None:
         await tx.execute("INSERT INTO apps_notebook_note (text) VALUES ($1)", form.text)
         await tx.enqueue("shout", {"text": form.text}, key=form.text)
+        act = "undeclared" if form.text == "undeclared" else "wrote"
+        await record_act(tx, request, act, "note", {"length": len(form.text), "starts": form.text[:3000]})
+        if form.text == "breaks off":
+            raise ZeroDivisionError(form.text)
 
     await plugin_context(request).db.transaction(work)
     return flash(see_other("/admin/x/apps.notebook"), "Written")
@@ -91,6 +96,7 @@ class Notebook(Plugin):
         console=[desk, write],
         rest=[program],
         acts=[Act("apps.notebook.read", "See notes", ("support",)), Act("apps.notebook.write", "Write notes")],
+        recorded={"wrote": "Wrote a note"},
         nav=[Nav("Notes", "/admin/x/apps.notebook", "message", right="apps.notebook.read")],
     )
     jobs = (PluginJob("shout", shout, tries=2, backoff_seconds=60), PluginJob("tick", tick, every=3600))
