@@ -10,12 +10,14 @@ from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
+import httpx
 import pytest
 
 from core.api import Answer, CallbackRequest, Check, CheckResult, Forged
 from core.api.testing.forgery import GARBAGE_CALLS, altered
 from core.api.testing.loopback import Fault, Loopback
-from core.api.testing.machine import OTHER_SHOPS_KEY, Machine, of_another
+from core.api.testing.machine import OTHER_SHOPS_KEY, SHOP_KEY, Machine, of_another
+from core.api.testing.shop import running
 from core.hooks.http import LONGEST_SECONDS
 from core.hooks.settings import fields_of
 
@@ -87,6 +89,12 @@ class Contract:
             yield machine
         finally:
             await machine.close()
+
+    @pytest.fixture
+    async def shop(self, machine: Machine, database: str, redis_url: str) -> AsyncIterator[httpx.AsyncClient]:
+        """The whole shop as a program of its own, with only this plugin on: ``await shop.get("/x/apps.tickets/")``."""
+        async with running(database, redis_url, SHOP_KEY) as browser:
+            yield browser
 
     @asynccontextmanager
     async def in_another_shop(self, other_side: OtherSide) -> AsyncIterator[Machine]:

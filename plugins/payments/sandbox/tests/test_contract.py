@@ -46,3 +46,11 @@ class TestContract(PaymentMethodContract):
         method = self.the_one(machine.runtime.payment_methods)
         other_side.door = method.parse_callback
         return method
+
+    async def test_its_page_stands_behind_the_door_of_the_whole_shop(self, method, shop):
+        started = await method.start(self.attempt(method))
+        parts = urlsplit(started.step.url)
+        page = await shop.get(f"{parts.path}?{parts.query}")
+        assert (page.status_code, 'id="paid"' in page.text) == (200, True)
+        forged = await shop.get(f"{parts.path}?{parts.query.replace('amount=1990', 'amount=1')}")
+        assert forged.status_code == 400
