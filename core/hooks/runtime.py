@@ -42,6 +42,7 @@ from core.hooks.settings import (
 from core.hooks.store import Facts, Row
 from core.jobs import Retry, registry
 from core.jobs.runner import DATABASE_AWAY
+from core.ledger import chart
 from core.people import rights
 from core.refused import Refused
 from core.vault import keys
@@ -191,6 +192,7 @@ class Runtime:
             if one.plugin
             for job in as_jobs(one.id, one.plugin.jobs, self._context_of, self.count_failure)
         )
+        chart.of_methods({key: getattr(method, "title", {}) for key, method in self.payment_methods.items()})
         if found != new.manager.plugins.keys():
             self.on_new_folders()
 

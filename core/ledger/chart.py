@@ -5,10 +5,12 @@ A code is a heading's own (``revenue``), or a heading and a name (``gateway:epay
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from core.web.i18n import Text, _
+from core.web.words import in_words
 
 GATEWAY = "gateway:{}"
 CUSTOMER = "customer:{}"
@@ -123,6 +125,22 @@ def heading(code: str) -> Heading:
 
 def title(code: str) -> str:
     """What an account is called: the heading, and behind it the name of this one of its kind."""
-    name = code.partition(":")[2]
+    kind, _colon, name = code.partition(":")
     text = str(heading(code).title)
-    return f"{text}: {name}" if name else text
+    if not name:
+        return text
+    return f"{text}: {method_title(name) if kind == 'gateway' else name}"
+
+
+_titles: Mapping[str, Mapping[str, str]] = {}
+
+
+def of_methods(titles: Mapping[str, Mapping[str, str]]) -> None:
+    """From now on payment methods are called so, each in several languages."""
+    global _titles
+    _titles = titles
+
+
+def method_title(key: str) -> str:
+    """What a payment method is called; its key when its plugin is off or gone."""
+    return in_words(_titles.get(key)) or key

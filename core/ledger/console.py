@@ -206,7 +206,12 @@ async def _fee_page(
     request: AnyRequest, kept: dict[str, Any] | None = None, errors: dict[str, Any] | None = None, status: int = 200
 ) -> Response[str]:
     shop = shop_of(request)
-    context = {"fees": await fees.of_shop(shop.id, shop.currency), "kept": kept or {}, "errors": errors or {}}
+    context = {
+        "fees": await fees.of_shop(shop.id, shop.currency),
+        "method_title": chart.method_title,
+        "kept": kept or {},
+        "errors": errors or {},
+    }
     return page(request, "ledger/fees.html", context, status=status)
 
 

@@ -14,6 +14,7 @@ from msgspec import Meta
 from core import db
 from core.hooks import runtime
 from core.jobs import bell, ring
+from core.ledger import chart
 from core.ledger import service as ledger
 from core.money import Money
 from core.orders import words
@@ -99,7 +100,8 @@ async def payment_list(request: Request[Any, Any, Any]) -> Response[str]:
         "filters": filters,
         "given": {name: value for name, value in msgspec.to_builtins(filters).items() if value not in ("", 1)},
         "methods": [{**row, "balance": await _balance(shop, row["method"])} for row in methods],
-        "known_methods": [(row["method"], row["method"]) for row in methods],
+        "known_methods": [(row["method"], chart.method_title(row["method"])) for row in methods],
+        "method_title": chart.method_title,
         "offered": sorted(runtime.current().payment_methods),
         "states": words.ATTEMPT,
     }
@@ -131,6 +133,7 @@ async def _refund_page(
         "kinds": words.REVIEW,
         "states": words.REFUND,
         "ways": words.WAYS,
+        "method_title": chart.method_title,
         "problem": problem,
         "back": back,
     }
@@ -301,6 +304,7 @@ async def _statement_page(
         "ours": await reconciliation.only_ours(shop_id, shown.method, shown.day) if shown else [],
         "kinds": words.LINES,
         "results": words.RESULTS,
+        "method_title": chart.method_title,
         "with_statements": sorted(statements.with_statements()),
         "problem": problem,
     }

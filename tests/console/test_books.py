@@ -101,6 +101,22 @@ async def test_what_is_not_there_is_not_found(staff, sold, path):
     await staff.get(path, 404)
 
 
+async def test_payment_methods_are_called_by_their_titles(sign_in, sold):
+    row = "INSERT INTO ledger_fee (shop_id, method, currency, percent, fixed) VALUES (1, 'sandbox', 'CNY', 0, 0)"
+    await db.execute(row)
+    try:
+        for language, title in (("en", "Test payment"), ("zh-CN", "测试支付")):
+            staff = await sign_in("owner", language)
+            assert headings(await staff.get("/admin/books/fees")) == ["epay", title]
+            assert f": {title}</h1>" in await staff.get("/admin/books/account?account=gateway%3Asandbox")
+    finally:
+        await db.execute("DELETE FROM ledger_fee WHERE method = 'sandbox'")
+
+
+def headings(page: str) -> list[str]:
+    return re.findall(r"<h2[^>]*>(.*?)</h2>", page)
+
+
 async def test_a_fee_is_changed_and_audited(staff, sold):
     after = await newest_audit()
     assert "counts for payments from now on" in words(
