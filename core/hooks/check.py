@@ -174,7 +174,7 @@ def _report(place: Place, results: list[dict[str, Any]], tests: Tried) -> Report
     if place.repository is not None:
         point(Level.RUNS, "a shop finds it among the installed packages", _found(place))
     if _found(place):
-        results = [_not_run(place, "its tests are run when a shop finds it")]
+        results = [_not_run(place, "they are run when a shop finds the plugin")]
     plugin: Plugin | None = None
     if not installed.problem:
         plugin, faults = _loaded(place, installed)
@@ -196,7 +196,10 @@ def _found(place: Place) -> list[str]:
         return []
     there = {one.id: one.folder for one in discovery.packages()}
     if place.id not in there:
-        return [f'pyproject.toml needs the entry point "{place.id}" in vouchsafe.plugins; then `pip install -e .`']
+        project = tomllib.loads((place.repository / "pyproject.toml").read_text("utf-8")).get("project", {})
+        if place.id not in project.get("entry-points", {}).get(discovery.GROUP, {}):
+            return [f'pyproject.toml needs the entry point "{place.id}" in {discovery.GROUP}']
+        return ["it is not installed: `pip install -e .`"]
     if there[place.id].resolve() != place.folder.resolve():
         return [f"what is installed lies in {there[place.id]}; `pip install -e .` here"]
     return []
@@ -225,8 +228,9 @@ def _contracts(plugin: Plugin | None, results: list[dict[str, Any]]) -> list[str
     kept = [one for one in results if one["contracts"]]
     tried = {name for one in kept for name in one["contracts"]}
     wanted = {name for hook, name in CONTRACTS.items() if plugin is not None and hasattr(plugin, hook)} or {"Contract"}
-    faults = [f"there is no test of it: class TestContract({name})" for name in sorted(wanted - tried)]
     broken = [one for one in results if not one["test"]]
+    missing = sorted(wanted - tried) if not broken else []
+    faults = [f"there is no test of it: class TestContract({name})" for name in missing]
     return faults + [_told(one) for one in [*broken, *kept] if not one["passed"]]
 
 
