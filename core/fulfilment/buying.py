@@ -50,8 +50,9 @@ SENDS = 3
 """How often a request that certainly did not arrive is sent before the next offer is tried."""
 SEND_PAUSE = 5
 PLUGIN_PAUSE = 20
-BEFORE_ABSENT_COUNTS = timedelta(seconds=purchases.CALL_SECONDS + 10)
-"""A request that is still on its way is not known to the supplier yet: the call itself must be over for certain."""
+BEFORE_ABSENT_COUNTS = timedelta(seconds=purchases.CALL_SECONDS + 120)
+"""A request that is still on its way is not known to the supplier yet: the call itself must be over for certain, and
+what was signed for a minute is taken for two where the other clock is a minute behind."""
 ASKED_BEFORE_A_PERSON = 3
 
 LOST = """

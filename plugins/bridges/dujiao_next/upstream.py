@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from core.api import (
@@ -282,7 +283,16 @@ class Upstream(Supplier):
         ref = told.get("downstream_order_no")
         if not isinstance(ref, str) or not 0 < len(ref) <= 32:
             return None
-        return PurchaseNews(ref, _told(told))
+        answer = _told(told)
+        return PurchaseNews(ref, await self._with_cost(answer) if answer else None)
+
+    async def _with_cost(self, answer: PurchaseAnswer) -> PurchaseAnswer:
+        """A call does not say what the order came to. Goods do not wait for that when it cannot be asked."""
+        try:
+            order = await self._look(f"/orders/{answer.supplier_ref}")
+            return replace(answer, cost=Money.parse(str(order["amount"]), str(order["currency"])))
+        except (SupplierUnavailable, SupplierRefused, _No, KeyError, ValueError):
+            return answer
 
 
 # -- reading ----------------------------------------------------------------------------
@@ -294,7 +304,8 @@ def _told(told: dict[str, Any]) -> PurchaseAnswer | None:
     if told.get("status") not in DELIVERED or not isinstance(fulfillment, dict) or fulfillment.get("type") != "auto":
         return None
     goods, number = _goods(fulfillment), told.get("order_id")
-    return PurchaseAnswer(PurchaseState.DONE, str(number), goods=goods) if goods and number else None
+    is_number = isinstance(number, int) and not isinstance(number, bool)
+    return PurchaseAnswer(PurchaseState.DONE, str(number), goods=goods) if goods and is_number else None
 
 
 def _outcome(told: dict[str, Any], top_up: bool) -> PurchaseAnswer:

@@ -81,6 +81,10 @@ class TestContract(SupplierContract):
         news = await supplier.parse_callback(await other_side.callback(purchase))
         assert isinstance(news, PurchaseNews) and news.answer is not None
         assert (news.ref, news.answer.state, len(news.answer.goods)) == (purchase.ref, PurchaseState.DONE, 1)
+        assert news.answer.cost == other_side.price
+        other_side.fails(f"{ROOT}/orders/101", Fault.ERROR)
+        news = await supplier.parse_callback(await other_side.callback(purchase))
+        assert (len(news.answer.goods), news.answer.cost) == (1, None)
         other_side.order_of(purchase.ref).status = "canceled"
         gone = await supplier.query(replace(purchase, supplier_ref="101"))
         assert gone is not None and gone.state is PurchaseState.FAILED

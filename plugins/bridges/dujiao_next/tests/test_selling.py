@@ -7,9 +7,10 @@ import time
 import pytest
 from aiohttp import web
 
-from core.api import ChannelCall, PartnerUnavailable, Wish
+from core.api import ChannelCall, ForgedCall, PartnerUnavailable, Wish
 from core.api.testing import ChannelContract, OtherSide
 
+from ..upstream import NOTHING_SOLD
 from .fake import ROOT, signed
 
 _seconds = itertools.cycle(range(50))
@@ -87,5 +88,9 @@ class TestContract(ChannelContract):
         order = self.order(seller.known, "A-2", 7, 1)
         assert (await channel.answer(order, seller)).status == 200
         await self._sells_nothing(channel, seller, "replayed", order)
+        with pytest.raises(ForgedCall) as again:
+            await channel.answer(order, seller)
+        # a proxy may have sent it twice: who bought must not take this for a no
+        assert json.loads(again.value.answer.body)["error_code"] not in NOTHING_SOLD
         questions = [self.listing(seller.known)] * 2
         assert [(await channel.answer(one, seller)).status for one in questions] == [200, 200]
