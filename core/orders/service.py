@@ -26,8 +26,9 @@ SELECT o.*, happened.last_event, happened.to_codes,
         'id', line.id, 'sku_code', line.sku_code, 'product_title', line.product_title, 'sku_title', line.sku_title,
         'quantity', line.quantity, 'unit_price', line.unit_price, 'total', line.total, 'fields', line.fields,
         'delivery_note', line.delivery_note, 'state', line.state, 'source', line.source,
-        'labels', CASE WHEN line.fields <> '{}' THEN (
-            SELECT json_object_agg(field ->> 'key', field -> 'label')
+        'asked', CASE WHEN line.fields <> '{}' THEN (
+            SELECT json_object_agg(field ->> 'key', json_build_object(
+                'label', field -> 'label', 'choices', field -> 'option_titles'))
             FROM catalog_product product JOIN catalog_sku sku ON sku.id = line.sku_id,
             jsonb_array_elements(product.buyer_fields || sku.account_fields) AS field
             WHERE product.id = line.product_id) END,

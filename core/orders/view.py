@@ -72,7 +72,7 @@ class LineView:
     quantity: int
     unit_price: Money
     total: Money
-    answers: list[tuple[Words, str]]
+    answers: list[tuple[Words, Words]]
     """What the buyer was asked, and said."""
     delivery_note: Words
     burn_hours: int | None
@@ -80,7 +80,7 @@ class LineView:
     codes: list[MaskedCode]
     source: str = "codes"
     """``codes`` lay in the vault; a ``supplier`` delivers after payment, or a person makes them by ``hand``."""
-    account: tuple[tuple[Words, str], ...] = ()
+    account: tuple[tuple[Words, Words], ...] = ()
     """Of the answers, those that say where a top-up goes: it cannot be taken back."""
 
 
@@ -148,7 +148,7 @@ class OrderView:
         return [code for line in self.lines for code in line.codes]
 
     @property
-    def account(self) -> list[tuple[Words, str]]:
+    def account(self) -> list[tuple[Words, Words]]:
         """Where its top-ups go."""
         return [answer for line in self.lines for answer in line.account]
 
@@ -231,12 +231,12 @@ def _line(line: dict[str, Any], currency: str) -> LineView:
         quantity=line["quantity"],
         unit_price=Money(line["unit_price"], currency),
         total=Money(line["total"], currency),
-        answers=_answers(line["fields"], line["labels"] or {}),
+        answers=_answers(line["fields"], line["asked"] or {}),
         delivery_note=line["delivery_note"],
         burn_hours=line["burn_hours"],
         codes=[_code(code) for code in line["codes"] or []],
         source=line["source"],
-        account=tuple(_answers(_of_account(line["fields"]), line["labels"] or {})),
+        account=tuple(_answers(_of_account(line["fields"]), line["asked"] or {})),
     )
 
 
@@ -253,6 +253,10 @@ def _of_account(answers: dict[str, str]) -> dict[str, str]:
     return {key: answer for key, answer in answers.items() if key.startswith(ACCOUNT)}
 
 
-def _answers(answers: dict[str, str], labels: dict[str, Words]) -> list[tuple[Words, str]]:
-    """A question that the product asks no more still has its key."""
-    return [(labels.get(key) or {"en": key}, answer) for key, answer in answers.items() if answer]
+def _answers(answers: dict[str, str], asked: dict[str, Any]) -> list[tuple[Words, Words]]:
+    """In the words of the question. One that the product asks no more still has its key."""
+    found = [(key, asked.get(key) or {}, answer) for key, answer in answers.items() if answer]
+    return [
+        (field.get("label") or {"en": key}, (field.get("choices") or {}).get(answer) or {"en": answer})
+        for key, field, answer in found
+    ]
