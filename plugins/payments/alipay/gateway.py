@@ -117,12 +117,13 @@ class Gateway:
     def _read(self, node: str, raw: bytes) -> dict[str, Any]:
         try:
             text = raw.decode()
-            answer = json.loads(text, parse_float=str)
-            said = answer.get(node, answer.get("error_response"))
+            answer, content = json.loads(text, parse_float=str), _as_it_came(text, node)
+            # What is read is the very text the signature covers, whatever else the answer holds.
+            said = json.loads(content, parse_float=str) if content else answer.get("error_response")
             code = said["code"]
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise GatewayUnavailable("Alipay's answer cannot be read") from None
-        is_theirs = node in answer and fits(_as_it_came(text, node), str(answer.get("sign", "")), self._theirs)
+        is_theirs = bool(content) and fits(content, str(answer.get("sign", "")), self._theirs)
         if str(code) in (OK, FAILED):
             self._check(answer, is_theirs)
         if str(code) != OK:

@@ -39,6 +39,8 @@ def ends(text: str) -> tuple[Address, Address]:
 
     :raises ValueError: it is none.
     """
+    if "%" in text:
+        raise ValueError(f"{text} is of one machine alone")
     if "-" in text:
         first, last = (ip_address(part.strip()) for part in text.split("-", 1))
         if first.version != last.version or int(first) > int(last):

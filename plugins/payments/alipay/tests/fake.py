@@ -94,6 +94,8 @@ class AlipayGateway(FakeGateway):
         self.ours, self.merchant = key_pair("alipay"), key_pair("merchant")
         self.sign_with = self.ours
         self.certificate_number = ""
+        self.slipped_in = ""
+        """What somebody on the way adds to its answers."""
         self.asked: list[dict[str, Any]] = []
         self.codes: dict[str, dict[str, str]] = {}
         self.trades: dict[str, Trade] = {}
@@ -149,7 +151,7 @@ class AlipayGateway(FakeGateway):
         # Written by hand: the signature covers these very signs, with a slash escaped as PHP does it.
         text = json.dumps({"code": "10000", "msg": "Success", **facts}, ensure_ascii=False).replace("/", "\\/")
         more = f',"alipay_cert_sn":"{self.certificate_number}"' if self.certificate_number else ""
-        whole = f'{{"{node}":{text}{more},"sign":"{sign(text, self.sign_with)}"}}'
+        whole = f'{{"{node}":{text}{more}{self.slipped_in},"sign":"{sign(text, self.sign_with)}"}}'
         return web.Response(text=whole, content_type="text/html")
 
     def _failed(self, sub_code: str) -> dict[str, str]:

@@ -23,6 +23,7 @@ from core.api import (
 )
 from core.api.testing import PaymentMethodContract
 from plugins.payments.alipay import bill, certificates
+from plugins.payments.alipay.bill import our_number
 from plugins.payments.alipay.settings import SERVERS, AlipaySettings
 from plugins.payments.alipay.signature import notice_fits, notice_text, request_text
 from plugins.payments.alipay.tests import fake
@@ -93,6 +94,15 @@ class TestContract(PaymentMethodContract):
                 await call
         other_side.sign_with = other_side.ours
         assert (await method.query(attempt)).state is ClaimState.PAID
+
+    async def test_what_is_read_is_what_was_signed(self, method, other_side):
+        """A true answer, and behind it another one of the same name, which is the one that readers of JSON keep."""
+        attempt = self.attempt(method)
+        await method.start(attempt)
+        forged = {"code": "10000", "out_trade_no": our_number(attempt.ref), "trade_status": "TRADE_SUCCESS"}
+        forged |= {"trade_no": "2026112222001", "total_amount": attempt.amount.plain()}
+        other_side.slipped_in = f',"alipay_trade_query_response":{json.dumps(forged)}'
+        assert await method.query(attempt) is None
 
     async def test_certificates_name_themselves_and_a_new_one_is_noticed(self, machine, other_side):
         await machine.save(other_side.certificate_settings())

@@ -131,6 +131,8 @@ def test_ranges_are_sorted_and_never_overlap():
         ("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
     ]
     assert ranges("10.0.0.9-10.0.0.1\n10.0.0.1-::1") == []
+    # the zone of an address is of one machine; no database keeps it
+    assert ranges("fe80::1%eth0-fe80::2%eth0\nfe80::1%1") == []
 
 
 @pytest.mark.parametrize(
