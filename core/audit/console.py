@@ -11,9 +11,10 @@ from msgspec import Meta
 
 from core import db
 from core.audit import service
+from core.money import Money
 from core.web.errors import NotFound
 from core.web.forms import Line, read_query
-from core.web.i18n import Text, _, in_language
+from core.web.i18n import Text, _, in_language, locale
 from core.web.render import page, see_other
 
 PAGE = 100
@@ -34,7 +35,12 @@ KINDS: dict[str, Text] = {
     "order.foreign_reveal": _("Codes of another's order asked for"),
     "order.second_reveal": _("Codes asked for in a second browser"),
     "staff.too_many_codes": _("Staff asked for too many codes"),
+    "passkey.copied": _("A passkey may have been copied"),
+    "redemption.guessing": _("Codes were guessed"),
 }
+
+AMOUNTS = ("amount", "asked", "came", "balance", "floor", "price", "cost", "list_price", "face_value")
+"""What details give in minor units, in the currency beside it."""
 
 
 class Filters(msgspec.Struct):
@@ -46,6 +52,26 @@ def mine(request: Request[Any, Any, Any]) -> tuple[int, bool]:
     """Whose rows to show; what belongs to no shop is for the staff of the main one."""
     session = request.state.session
     return session.shop_id, session.whole_server
+
+
+def readable(detail: dict[str, Any]) -> dict[str, Any]:
+    """Details with money in place of minor units and their currencies."""
+    shown, said = dict(detail), set()
+    for key in AMOUNTS:
+        currency = f"{key}_currency" if f"{key}_currency" in detail else "currency"
+        money = _money(detail.get(key), detail.get(currency))
+        if money:
+            shown[key] = money.text(locale())
+            said.add(currency)
+    return {key: value for key, value in shown.items() if key not in said}
+
+
+def _money(amount: Any, currency: Any) -> Money | None:
+    """None when it is none: plugins write details too."""
+    try:
+        return Money(amount, currency.strip()) if isinstance(currency, str) else None
+    except ValueError:
+        return None
 
 
 @get("/audit", opt={"who": "staff:audit.read"})
@@ -62,7 +88,7 @@ async def log(request: Request[Any, Any, Any]) -> Response[str]:
         PAGE + 1,
         (filters.page - 1) * PAGE,
     )
-    shown = [{**row, "title": service.title(row["act"])} for row in rows[:PAGE]]
+    shown = [{**row, "title": service.title(row["act"]), "detail": readable(row["detail"])} for row in rows[:PAGE]]
     context = {"entries": shown, "more": len(rows) > PAGE, "filters": filters}
     return page(request, "audit/log.html", context)
 
@@ -74,7 +100,7 @@ async def alarms(request: Request[Any, Any, Any]) -> Response[str]:
         " ORDER BY seen_at IS NOT NULL, id DESC LIMIT 200",
         *mine(request),
     )
-    shown = [{**row, "reason": in_language(row["reason"])} for row in rows]
+    shown = [{**row, "reason": in_language(row["reason"]), "detail": readable(row["detail"])} for row in rows]
     return page(request, "audit/alarms.html", {"alarms": shown, "kinds": KINDS})
 
 

@@ -16,6 +16,7 @@ from core.hooks import runtime
 from core.payments.method import Answer
 from core.web import limits
 from core.web.errors import NotFound
+from core.web.i18n import source
 from core.web.visit import Visit
 
 AnyRequest = Request[Any, Any, Any]
@@ -47,7 +48,7 @@ async def call(request: AnyRequest, key: FromPath[str], path: FromPath[str]) -> 
         return _answer(await channel.answer(asked, counter))
     except ForgedCall as forged:
         if await limits.below("forged", visit.ip):
-            await db.transaction(_alarm, key, str(forged), visit)
+            await db.transaction(_alarm, key, source(forged), visit)
         return _answer(forged.answer)
 
 

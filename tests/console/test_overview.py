@@ -143,10 +143,32 @@ async def test_payments_audit_alarms_and_review_show_what_is_there(what, staff):
     await db.execute("UPDATE review_item SET state = 'open', reason = '<b>bold</b>'")
     assert "&lt;b&gt;bold&lt;/b&gt;" in await staff.get("/admin/review")
     await db.execute("UPDATE review_item SET state = 'done'")
-    page = words(await staff.get("/admin/review"))
-    assert "Nothing waits for you" in page and "Decided lately" in page and "delivered" in page
+    assert "Nothing waits for you" in words(await staff.get("/admin/review"))
+    assert placed.ref in words(await staff.get("/admin/review?state=done"))
     for query in (placed.ref, "order.delivered_anyway"):
         assert "order.delivered_anyway" in words(await staff.get(f"/admin/audit?q={query}"))
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", ("amount or currency differ", "Wrong amount", "asked: CN¥19.90", "came: CN¥0.05")),
+        ("zh-CN", ("金额或货币不一致", "金额不对", "asked: ¥19.90", "came: ¥0.05")),
+    ],
+)
+async def test_alarms_and_the_audit_log_speak_to_their_reader(what, sign_in, language, said):
+    staff = await sign_in("owner", language)
+    await settle("epay", stocked.paid(await stocked.order(what), 5), "callback")
+    page = words(await staff.get("/admin/alarms"))
+    assert [text for text in said if text not in page] == []
+    assert "currency:" not in page
+    odd = {"amount": 5, "currency": "five", "price": "x", "total_currency": 7, "cost": 250, "cost_currency": "USD"}
+    row = "INSERT INTO audit_entry (shop_id, actor, act, object, detail) VALUES (1, 'system', 'odd.details', 'x', $1)"
+    await db.execute(row, odd)
+    page = words(await staff.get("/admin/audit?q=odd.details"))
+    assert "amount: 5" in page and "currency: five" in page and "price: x" in page and "cost: " in page
+    assert "2.50" in page and "cost_currency" not in page
+    await staff.post("/admin/alarms/seen")
 
 
 async def test_alarms_are_seen_once_and_by_whom(what, staff):
