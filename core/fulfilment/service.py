@@ -98,9 +98,10 @@ async def fulfil(tx: Tx, order: Any, reason_if_short: str) -> Fulfilled:
     its job; those that a person makes become questions. The buyer is told how the order stands. ``order`` is its row
     as it was before it was paid.
     """
+    has_its_discount = order["payment_state"] not in ENDED or await uses.take_again(tx, order["id"])
     if order["held"]:
         return await _review(tx, order, "risk", _("paid, but risk rules ask for a person"))
-    if order["payment_state"] in ENDED and not await uses.take_again(tx, order["id"]):
+    if not has_its_discount:
         return await _review(tx, order, reason_if_short, _("paid late, and its discount has gone to others"))
     if await _deliver(tx, order):
         return await _delivered(tx, order)

@@ -36,7 +36,11 @@ ON CONFLICT (key) DO UPDATE SET title = excluded.title WHERE supply_supplier.tit
 """
 DUE = """
 UPDATE supply_supplier SET next_sync_at = $2::timestamptz + make_interval(secs => $3)
-WHERE key = $1 AND (next_sync_at IS NULL OR next_sync_at <= $2) RETURNING key
+WHERE key = $1 AND (next_sync_at IS NULL OR next_sync_at <= $2)
+  -- a supplier that takes longer than its turn is not looked at twice at once
+  AND NOT EXISTS (SELECT 1 FROM jobs_job WHERE name = $4 AND state IN ('queued', 'running')
+                  AND args ->> 'supplier' = $1 AND args -> 'items' = '[]')
+RETURNING key
 """
 ENDED = """
 UPDATE supply_supplier SET synced_at = $2, catalogue_at = CASE WHEN $3 THEN $2 ELSE catalogue_at END,
@@ -61,7 +65,7 @@ async def begin_due() -> list[int]:
 
 
 async def _begin_if_due(tx: Tx, key: str, seconds: int) -> int | None:
-    if await tx.fetchval(DUE, key, clock.now(), seconds) is None:
+    if await tx.fetchval(DUE, key, clock.now(), seconds, SYNC) is None:
         return None
     return await begin(tx, key)
 

@@ -18,6 +18,7 @@ from core.payments.refunds import Who, Wish
 from core.pricing.promote import CodeWrong, promote
 from core.pricing.quote import Item, quote
 from core.pricing.results import promotion_code_uses, promotion_results
+from core.refused import Refused
 from core.shops import service as shops
 from plugins.promotions.coupon import coupons
 from plugins.promotions.coupon.tests.test_coupons import draft, off
@@ -243,6 +244,19 @@ async def test_paid_after_its_end_it_takes_its_use_again_or_waits_for_a_person(c
 
 
 # -- nothing to pay ---------------------------------------------------------------------
+
+
+async def test_an_order_that_is_held_takes_its_use_again_too(coupon):
+    sku = await stocked.sku(9)
+    key = await coupon("HELD", uses=1)
+    late = await order(sku, "HELD")
+    await db.execute("UPDATE orders_order SET held = true WHERE id = $1", late.order_id)
+    await expire(late)
+    assert await used(key) == 0
+    assert (await settle("epay", stocked.paid(late, 1490), "callback")).outcome is Outcome.NEEDS_REVIEW
+    assert await used(key) == 1
+    with pytest.raises(Refused):
+        await order(sku, "HELD")
 
 
 async def test_what_costs_nothing_is_paid_and_delivered_at_once(coupon):

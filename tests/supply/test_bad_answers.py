@@ -1,10 +1,11 @@
 """Suppliers that say what cannot be: nothing is lost, nothing is bought twice, and nobody else waits for it."""
 
 import logging
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from core import db
+from core import clock, db
 from core.api.testing import Fault
 from core.catalog.editing import Editor
 from core.checkout.place import Placed, SoldOut
@@ -14,7 +15,7 @@ from core.hooks import runtime
 from core.jobs import Lease
 from core.money import Money
 from core.refused import Refused
-from core.supply import answers, skus
+from core.supply import answers, skus, sync
 from core.supply.skus import Draft
 from core.vault import quarantine
 from tests import stocked
@@ -136,6 +137,18 @@ async def test_a_person_cannot_write_down_less_than_nothing_as_the_cost(world: W
         await deciding.was_sold(await world.newest(placed), "TYPED-CODE-1", Money(-1, "CNY"), who)
     assert await world.purchases(placed) == [("-1-1", "unknown")]
     assert await world.masks(placed) == []
+
+
+async def test_a_slow_supplier_is_not_looked_at_twice_at_once(world: World):
+    await db.execute("DELETE FROM jobs_job WHERE name = $1", sync.SYNC)
+    later = [datetime.now(UTC) + timedelta(hours=hours) for hours in (1, 2, 3)]
+    with clock.use(lambda: later[0]):
+        first = await sync.begin_due()
+    with clock.use(lambda: later[1]):
+        assert (len(first), await sync.begin_due()) == (2, [])
+    await db.execute("UPDATE jobs_job SET state = 'done' WHERE id = ANY($1)", first)
+    with clock.use(lambda: later[2]):
+        assert len(await sync.begin_due()) == 2
 
 
 async def test_goods_that_a_person_makes_are_used_up(world: World):
