@@ -37,7 +37,13 @@ async def ask_gateways(lease: Lease) -> None:
 
     async def one(attempt: payments.StoredAttempt) -> None:
         async with at_once:
-            await ask_about(attempt)
+            try:
+                await ask_about(attempt)
+            except db.AWAY:
+                raise
+            except Exception:
+                # What one gateway says must not keep the payments of all others from being found.
+                log.exception("what is known of attempt %s cannot be taken", attempt.view.ref)
 
     async with asyncio.TaskGroup() as asking:
         for attempt in await payments.attempts_to_query(Config.from_env().base_url):

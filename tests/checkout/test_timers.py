@@ -7,6 +7,7 @@ import pytest
 
 from core import clock, db
 from core.checkout import jobs
+from core.hooks import runtime
 from core.payments import service as payments
 from core.payments.method import Attempt, Claim, PaymentMethod, Started
 from tests import stocked
@@ -45,6 +46,58 @@ async def test_a_method_that_breaks_at_the_start_is_said_not_raised():
     placed = await stocked.order(await stocked.sku(1))
     attempt = await due(placed)
     assert await payments.try_start(Broken(), attempt.view) == "broke: ZeroDivisionError"
+
+
+ODD = """
+from core.api import Claim, ClaimState, PaymentMethod, Plugin, hookimpl
+
+class Odd(PaymentMethod):
+    key, title, query_after = "epay", {"en": "Odd"}, (10, 20)
+
+    async def query(self, attempt):
+        odd = "\\x00" if attempt.title == "odd" else ""
+        return Claim(attempt.ref, ClaimState.PAID, attempt.amount, f"T{odd}", f"{attempt.ref}:paid")
+
+class OddPlugin(Plugin):
+    @hookimpl
+    def register_payment_methods(self, ctx):
+        return [Odd()]
+
+plugin = OddPlugin()
+"""
+MANIFEST = """
+id = "payments.odd"
+kind = "payments"
+version = "1.0.0"
+api = 1
+core = ">=0"
+default_enabled = true
+title = { en = "Odd" }
+summary = { en = "Says what no database keeps" }
+"""
+
+
+async def test_what_a_gateway_says_that_cannot_be_kept_stops_no_other(tmp_path):
+    folder = tmp_path / "odd" / "payments" / "odd"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text(ODD)
+    (folder / "plugin.toml").write_text(MANIFEST)
+    before = runtime.current()
+    plugins = runtime.Runtime(folder=tmp_path / "odd", package="odd_gateways")
+    await plugins.start()
+    assert "epay" in plugins.payment_methods, [(one.state, one.reason) for one in plugins.plugins]
+    runtime.use(plugins)
+    try:
+        odd, good = await stocked.order(await stocked.sku(1)), await stocked.order(await stocked.sku(1))
+        await db.execute('UPDATE orders_line SET product_title = \'{"en": "odd"}\' WHERE order_id = $1', odd.order_id)
+        for placed in (odd, good):
+            await due(placed)
+        await jobs.ask_gateways(None)
+    finally:
+        runtime.use(before)
+        await plugins.close()
+    assert (await stocked.states(odd))[0] == "unpaid"
+    assert await stocked.states(good) == ("paid", "delivered")
 
 
 async def test_while_its_plugin_is_off_an_attempt_is_not_forgotten():
