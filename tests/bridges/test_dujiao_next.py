@@ -4,9 +4,10 @@ import hashlib
 import hmac
 import json
 import re
+import signal
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -268,3 +269,17 @@ def test_addresses_that_can_be_called():
     ):
         assert not out.may_reach(url), url
     assert PluginHttp("x", allowed=AllowedHosts(["127.0.0.0/8"])).may_reach("http://127.0.0.1:8000/x")
+
+
+async def test_a_sale_killed_before_its_answer_is_the_same_order_when_asked_again(shop, start):
+    doomed = start("web", "--no-demo", VOUCHSAFE_CRASH_AT="selling.sold", VOUCHSAFE_MASTER_KEY="00" * 32)
+    program, sku = await partner(shop, "Killed", money="50"), await stocked.sku(2, price=1990)
+    async with httpx.AsyncClient(base_url=doomed.url, timeout=30) as http:
+        with pytest.raises(httpx.TransportError):
+            await buy(replace(program, http=http), sku, "K-1")
+    assert doomed.process.wait(10) == -signal.SIGKILL
+    program.stamp += 1
+    answers = [(await buy(program, sku, "K-1")).json() for _ in range(2)]
+    assert answers[0] == answers[1]
+    assert await stocked.codes_by_state(sku) == {"free": 1, "delivered": 1}
+    assert (await program.ask("POST", "/ping")).json()["balance"] == "30.10"

@@ -18,7 +18,7 @@ CHECKOUT = ("checkout.reserved", "checkout.placed", "checkout.started")
 CALLBACK = ("settle.committed", "notify.before_answer")
 REVEAL = ("reveal.noted",)
 FULFILMENT = ("settle.money_written", "fulfilment.delivered")
-ELSEWHERE = {"refund.marked", "refund.answered", "refund.booked", "purse.taken"} | {
+ELSEWHERE = {"selling.sold", "refund.marked", "refund.answered", "refund.booked", "purse.taken"} | {
     "fulfilment.preparing",
     "purchase.sent",
     "purchase.answered",
