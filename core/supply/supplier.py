@@ -167,8 +167,8 @@ class Supplier:
 
     ``key`` is part of the address suppliers call (``/supply/<key>/notify``) and of stored offers: never change it.
     ``title`` is by locale. ``query_after`` are the seconds after which core asks :meth:`query` about a purchase whose
-    outcome is not known, one number for each try. ``absent_means_unsold`` says that when :meth:`query` gives None some
-    seconds after :meth:`purchase` failed, nothing was sold and nothing will be; leave it False unless the supplier's
+    outcome is not known, one number for each try. ``absent_means_unsold`` says that when :meth:`query` gives None three
+    minutes after :meth:`purchase` failed, nothing was sold and nothing will be; leave it False unless the supplier's
     documents promise that. ``sync_seconds`` is how often prices and stock are looked at.
 
     No method is ever called inside a database transaction. Amounts are integer minor units.
