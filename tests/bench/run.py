@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench import driver
 from tests.bench.driver import WrongShop
-from tests.bench.shops import ROOT, Floor, Ours, Shop
+from tests.bench.shops import ROOT, Floor, Ours, Shop, Tree
 
 MS = 1000.0
 
@@ -176,6 +176,8 @@ def main(words: list[str] | None = None) -> int:
     options.add_argument("out", type=Path, nargs="?", default=ROOT / "build" / "bench.json")
     given = options.parse_args(words)
     sizes = SMOKE if given.smoke else Sizes(rounds=given.rounds)
+    if given.smoke:
+        Tree.patience = 0.0
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     results = Results()

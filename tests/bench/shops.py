@@ -28,6 +28,9 @@ STOP = ((signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0))
 class Tree:
     """Some processes and all their children."""
 
+    patience = 30.0
+    """The longest that is waited for them to become quiet, in seconds."""
+
     def __init__(self, pids: list[int]) -> None:
         self.roots = [psutil.Process(pid) for pid in pids]
 
@@ -57,9 +60,9 @@ class Tree:
                 held[role] = held.get(role, 0.0) + kilobytes / 1024
         return held
 
-    async def quiet(self, seconds: float = 30) -> None:
+    async def quiet(self) -> None:
         """Wait until the work left over is done: jobs, vacuum, write-back."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + self.patience
         before = sum(self.cpu().values())
         while time.monotonic() < end:
             await asyncio.sleep(0.4)

@@ -2,7 +2,10 @@
 
 import asyncio
 import os
+import shutil
 import signal
+import tempfile
+from pathlib import Path
 
 import pytest
 import redis.asyncio
@@ -14,16 +17,15 @@ from tests.jobs.work import TABLES
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory):
-    """Engines that may be hurt, for this module alone."""
-    home = tmp_path_factory.mktemp("engines")
-    for folder in (home, *home.parents):
-        if folder.stat().st_mode & 0o001 == 0 and folder.owner() == home.owner() and folder != folder.parent:
-            folder.chmod(folder.stat().st_mode | 0o011)
+def own():
+    """Engines that may be hurt, for this module alone, in a folder that their user may enter."""
+    home = Path(tempfile.mkdtemp(prefix="vouchsafe-jobs-"))
+    home.chmod(0o755)
     engines = embedded.Engines(home)
     engines.start()
     yield engines
     engines.stop()
+    shutil.rmtree(home)
 
 
 @pytest.fixture(scope="module")
