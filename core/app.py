@@ -179,7 +179,8 @@ async def _draw_anew(pages: PageCache) -> None:
 
 def dress(app: Litestar, config: Config, features: Sequence[Feature]) -> None:
     """Themes, words and slots for these features."""
-    i18n.load([i18n.FOLDER, *(folder for feature in features if (folder := feature.part("locales")))])
+    own = [folder for one in features if not one.plugin and (folder := one.part("locales"))]
+    i18n.load([i18n.FOLDER, *own], {one.name: one.folder for one in features if one.plugin and one.folder})
     more = partial(_of_plugins, app)
     slots = Slots(features, more, partial(_slot_failed, app))
     app.state.features = list(features)

@@ -108,7 +108,7 @@ from core.web.feature import Nav
 from core.web.flash import flash
 from core.web.forms import Upload, read_form, read_json
 from core.web.hx import hx_response, toast, wants_fragment
-from core.web.i18n import _
+from core.web.i18n import plugin_text as _
 from core.web.render import fragment, fragment_text, page, see_other
 from core.web.slots import (
     CheckoutShown,

@@ -48,7 +48,7 @@ from core.refused import Refused
 from core.vault import keys
 from core.vault.cipher import DecryptError, VaultLocked
 from core.web.feature import Feature
-from core.web.i18n import Text, _
+from core.web.i18n import Text, _, text_of
 
 log = logging.getLogger("vouchsafe.hooks")
 
@@ -341,7 +341,7 @@ class Runtime:
             base_url=self.base_url,
             currency=facts.currency,
             test_mode=facts.test_mode,
-            translate=_,
+            translate=partial(text_of, id),
         )
 
     def _client(self, id: str, manifest: Manifest) -> PluginHttp:

@@ -2,13 +2,17 @@
 
 Message ids are English. ``_("…")`` in Python is lazy: it becomes text in the language of the request (or of
 ``speaking(locale)`` in a job) when it is shown.
+
+Every plugin has catalogues of its own. What it says is looked for there, then in the shop's; what the shop says is
+never looked for in a plugin's.
 """
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from gettext import GNUTranslations, NullTranslations
@@ -26,20 +30,29 @@ LOCALES = ("zh_CN", "en")
 NAMES = {"zh_CN": "简体中文", "en": "English"}
 FOLDER = Path(__file__).parent / "locales"
 
-_catalogues: dict[str, NullTranslations] = {locale: NullTranslations() for locale in LOCALES}
+Catalogues = Mapping[str, NullTranslations]
+"""By locale."""
+
+_catalogues: Catalogues = {locale: NullTranslations() for locale in LOCALES}
+_of_plugins: dict[str, Catalogues] = {}
+_folders: dict[Path, str] = {}
 _spoken: ContextVar[str | None] = ContextVar("spoken", default=None)
 
 
 class Text:
     """Text that waits for its language. ``str()`` of it gives the words."""
 
-    __slots__ = ("_make", "message", "values")
+    __slots__ = ("_make", "message", "owner", "values")
 
-    def __init__(self, make: Callable[[], str], message: str = "", values: Mapping[str, Any] | None = None) -> None:
-        """``message`` and ``values`` are what it is made of, where it can be kept so."""
+    def __init__(
+        self, make: Callable[[], str], message: str = "", values: Mapping[str, Any] | None = None, owner: str = ""
+    ) -> None:
+        """``message`` and ``values`` are what it is made of, where it can be kept so. ``owner`` is the plugin, or the
+        file, that says it; empty when it is the shop."""
         self._make = make
         self.message = message
         self.values = values or {}
+        self.owner = owner
 
     def __str__(self) -> str:
         return self._make()
@@ -66,26 +79,65 @@ class Text:
         return True
 
 
-def load(folders: list[Path]) -> None:
-    """Read every catalogue anew; the first folder that knows a message wins."""
+class _Catalogue(GNUTranslations):
+    _catalog: dict[Any, str]
+    _fallback: NullTranslations | None
+
+    def gettext(self, message: str) -> str:
+        # its parent would also give a plural of the same name, which wants a number
+        found = self._catalog.get(message)
+        if found is not None:
+            return found
+        return self._fallback.gettext(message) if self._fallback else message
+
+
+def load(folders: Sequence[Path], plugins: Mapping[str, Path] | None = None) -> None:
+    """Read every catalogue anew. ``folders`` hold catalogues; the first that knows a message wins. ``plugins`` are the
+    whole folders of plugins, by id."""
+    global _catalogues
+    plugins = plugins or {}
+    ours: Catalogues = {locale: NullTranslations() for locale in LOCALES}
+    for folder in reversed(folders):
+        ours = _read(folder, ours)
+    of_plugins = {plugin: _read(folder / "locales", ours) for plugin, folder in plugins.items()}
+    _catalogues = ours
+    _of_plugins.clear()
+    _of_plugins.update(of_plugins)
+    _folders.clear()
+    _folders.update({folder.resolve(): plugin for plugin, folder in plugins.items()})
+    _owner.cache_clear()
+
+
+def _read(folder: Path, behind: Catalogues) -> Catalogues:
+    found = {}
     for locale in LOCALES:
-        merged = NullTranslations()
-        for folder in reversed(folders):
-            source = folder / locale / "LC_MESSAGES" / "messages.po"
-            if source.is_file():
-                one = _compiled(source, locale)
-                one.add_fallback(merged)
-                merged = one
-        _catalogues[locale] = merged
+        source = folder / locale / "LC_MESSAGES" / "messages.po"
+        found[locale] = _compiled(source, locale, behind[locale]) if source.is_file() else behind[locale]
+    return found
 
 
-def _compiled(source: Path, locale: str) -> GNUTranslations:
+def _compiled(source: Path, locale: str, behind: NullTranslations) -> NullTranslations:
     with source.open("rb") as file:
         catalogue = read_po(file, locale=locale)
     binary = BytesIO()
     write_mo(binary, catalogue)
     binary.seek(0)
-    return GNUTranslations(binary)
+    compiled = _Catalogue(binary)
+    compiled.add_fallback(behind)
+    return compiled
+
+
+@functools.lru_cache(maxsize=4096)
+def _owner(owner: str) -> str:
+    """The plugin that a file belongs to; empty when it is none's. A plugin's id stays itself."""
+    if owner in _of_plugins:
+        return owner
+    return next((_folders[folder] for folder in Path(owner).resolve().parents if folder in _folders), "")
+
+
+def of_plugin(owner: str) -> NullTranslations:
+    """The catalogue for what a plugin says, in the language of this moment; the shop's when there is no such plugin."""
+    return _of_plugins.get(_owner(owner), _catalogues)[locale()]
 
 
 def locale() -> str:
@@ -113,8 +165,15 @@ def speaking(chosen: str) -> Iterator[None]:
 
 
 def in_language(stored: str) -> str:
-    """A text kept in English, as the reader knows it. Templates must not do this: ``_()`` there trusts its text."""
-    return gettext(stored) if stored else ""
+    """A text kept in English, as the reader knows it. Templates must not do this: ``_()`` there trusts its text.
+
+    Nobody knows any more who said it: it is looked for at the shop first, then at the plugins.
+    """
+    if not stored:
+        return ""
+    now = locale()
+    known = (catalogues[now].gettext(stored) for catalogues in (_catalogues, *_of_plugins.values()))
+    return next((said for said in known if said != stored), stored)
 
 
 def gettext(message: str) -> str:
@@ -137,6 +196,24 @@ def _(message: str, **values: Any) -> Text:
     return Text(lambda: gettext(message) % values if values else gettext(message), message, values)
 
 
+def plugin_text(message: str, **values: Any) -> Text:
+    """A text of the plugin whose code calls this, in the language of whoever reads it: ``_("Pay %(sum)s", sum=text)``.
+
+    ``str()`` of it gives the words, out of the plugin's own ``locales``, else of the shop's.
+    """
+    return text_of(str(sys._getframe(1).f_globals.get("__file__", "")), message, **values)
+
+
+def text_of(owner: str, message: str, /, **values: Any) -> Text:
+    """The same for a plugin, or the file of one, that is named."""
+
+    def make() -> str:
+        said = of_plugin(owner).gettext(message)
+        return said % values if values else said
+
+    return Text(make, message, values, owner)
+
+
 def source(text: object) -> str:
     """A text as the code writes it: what is stored, to be said in the language of whoever reads it later."""
     with speaking("en"):
@@ -148,7 +225,9 @@ def kept(text: Text | str) -> dict[str, Any]:
     if not isinstance(text, Text) or not text.message:
         return {"text": source(text)}
     values = {name: _kept_value(value) for name, value in text.values.items()}
-    stored = {"text": text.message, "values": values}
+    stored: dict[str, Any] = {"text": text.message, "values": values}
+    if text.owner and (plugin := _owner(text.owner)):
+        stored["plugin"] = plugin
     try:
         told(stored)
     except (TypeError, ValueError):
@@ -164,11 +243,11 @@ def _kept_value(value: object) -> Any:
 
 def told(stored: Mapping[str, Any]) -> str:
     """What :func:`kept` stored, as the reader knows it."""
-    values = stored.get("values")
+    plugin, text, values = stored.get("plugin"), stored["text"], stored.get("values")
+    words = of_plugin(plugin).gettext(text) if plugin in _of_plugins else in_language(text)
     if not values:
-        return in_language(stored["text"])
-    said = {name: told(value) if isinstance(value, dict) else value for name, value in values.items()}
-    return in_language(stored["text"]) % said
+        return words
+    return words % {name: told(value) if isinstance(value, dict) else value for name, value in values.items()}
 
 
 def ngettext(one: str, many: str, number: int, **values: Any) -> Text:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import BaseLoader, FileSystemBytecodeCache, StrictUndefined, TemplateNotFound
+from jinja2 import BaseLoader, FileSystemBytecodeCache, StrictUndefined, TemplateNotFound, nodes
 from jinja2.environment import Environment, Template, TemplateModule
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -25,6 +25,8 @@ log = logging.getLogger("vouchsafe.web")
 MAX_DEPTH = 5
 MOST_JUDGED = 4096
 API = "1"
+COMPILED = "2-%s.cache"
+"""Another number when templates are compiled in another way: those in the cache are not used any more."""
 
 
 class BadTheme(Exception):
@@ -134,12 +136,21 @@ def _split(name: str) -> tuple[int, str]:
     return int(start), plain
 
 
+def plugin_of(name: str) -> str:
+    """The plugin that a template belongs to: it lies in a folder with the plugin's id; no other folder has a dot."""
+    folder, slash, _rest = _split(name)[1].partition("/")
+    return folder if slash and "." in folder else ""
+
+
 class ThemeTemplate(Template):
     def _get_default_module(self, ctx: Context | None = None) -> TemplateModule:
         # Jinja compares the globals of both templates at every import; here all templates have the same.
         if self._module is None:
             self._module = self.make_module()
         return self._module
+
+
+WORDS = {"_": "plugin_gettext", **{name: f"plugin_{name}" for name in ("gettext", "ngettext", "pgettext", "npgettext")}}
 
 
 class ThemeEnvironment(ImmutableSandboxedEnvironment):
@@ -159,6 +170,16 @@ class ThemeEnvironment(ImmutableSandboxedEnvironment):
             known = self._judged[type(obj), attr] = super().is_safe_attribute(obj, attr, value)
         return known
 
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        """What a plugin's template says itself is the plugin's; what it takes from other templates is theirs."""
+        tree = super()._parse(source, name, filename)
+        plugin = plugin_of(name or "")
+        for call in tree.find_all(nodes.Call) if plugin else ():
+            if isinstance(call.node, nodes.Name) and call.node.name in WORDS:
+                call.node.name = WORDS[call.node.name]
+                call.args.insert(0, nodes.Const(plugin))
+        return tree
+
     def join_path(self, template: str, parent: str) -> str:
         if not template.startswith("!"):
             return template
@@ -170,7 +191,7 @@ def make_environment(folders: Sequence[Path], cache_folder: Path | None, reload:
     bytecode = None
     if cache_folder:
         cache_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        bytecode = FileSystemBytecodeCache(str(cache_folder))
+        bytecode = FileSystemBytecodeCache(str(cache_folder), COMPILED)
     return ThemeEnvironment(
         ChainLoader(folders),
         autoescape=True,

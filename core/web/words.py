@@ -9,6 +9,8 @@ from typing import Any, cast
 from urllib.parse import urlencode
 
 from babel import dates, numbers
+from jinja2 import pass_context
+from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
 from core import clock
@@ -159,12 +161,43 @@ def attributes(values: Mapping[str, Any]) -> Markup:
     return Markup("".join(written))  # noqa: S704  every part is escaped
 
 
+def _shown(context: Context, text: str, values: dict[str, Any]) -> str:
+    return (Markup(text) if context.eval_ctx.autoescape else text) % values  # noqa: S704  catalogues are trusted
+
+
+@pass_context
+def plugin_gettext(context: Context, plugin: str, message: str, **values: Any) -> str:
+    return _shown(context, i18n.of_plugin(plugin).gettext(message), values)
+
+
+@pass_context
+def plugin_ngettext(context: Context, plugin: str, one: str, many: str, num: int, **values: Any) -> str:
+    return _shown(context, i18n.of_plugin(plugin).ngettext(one, many, num), {"num": num, **values})
+
+
+@pass_context
+def plugin_pgettext(context: Context, plugin: str, meaning: str, message: str, **values: Any) -> str:
+    return _shown(context, i18n.of_plugin(plugin).pgettext(meaning, message), {"context": meaning, **values})
+
+
+@pass_context
+def plugin_npgettext(context: Context, plugin: str, meaning: str, one: str, many: str, num: int, **values: Any) -> str:
+    said = i18n.of_plugin(plugin).npgettext(meaning, one, many, num)
+    return _shown(context, said, {"context": meaning, "num": num, **values})
+
+
 def prepare(
     environment: ThemeEnvironment, features: Sequence[Feature], slots: render.Slots, more: render.More = tuple
 ) -> None:
     """``more`` are the features that come and go while the shop runs."""
     environment.install_gettext_callables(  # type: ignore[attr-defined]
         i18n.gettext, i18n.ngettext_now, newstyle=True, pgettext=i18n.pgettext_now, npgettext=i18n.npgettext_now
+    )
+    environment.globals.update(
+        plugin_gettext=plugin_gettext,
+        plugin_ngettext=plugin_ngettext,
+        plugin_pgettext=plugin_pgettext,
+        plugin_npgettext=plugin_npgettext,
     )
     environment.filters.update(
         in_words=in_words,
