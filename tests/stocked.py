@@ -24,6 +24,7 @@ class Sku:
     id: int
     code: str
     codes: list[str]
+    shop_id: int = 1
 
 
 async def staff_member() -> int:
@@ -35,42 +36,45 @@ async def staff_member() -> int:
     )
 
 
-async def sku(codes: int, price: int = 1990, most: int = 100, most_per_buyer: int | None = None) -> Sku:
+async def sku(
+    codes: int, price: int = 1990, most: int = 100, most_per_buyer: int | None = None, shop_id: int = 1
+) -> Sku:
     number = next(_numbers)
-    editor = Editor(1, await staff_member())
+    editor = Editor(shop_id, await staff_member())
     product = ProductDraft(f"p{number}", {"en": f"Product {number}"}, {}, {}, {}, [], None, "listed", 0)
     product_id = await editing.add_product(editor, product)
     draft = SkuDraft(f"SKU-{number}", {"en": "One"}, price, "CNY", None, "none", 1, most, most_per_buyer, 2, True, 0)
     sku_id = await editing.add_sku(editor, product_id, draft)
     made = [f"CODE-{number}-{new_token()}" for _ in range(codes)]
-    await stock_up(sku_id, made)
-    return Sku(sku_id, draft.code, made)
+    await stock_up(sku_id, made, shop_id)
+    return Sku(sku_id, draft.code, made, shop_id)
 
 
-async def stock_up(sku_id: int, codes: list[str]) -> None:
-    await db.transaction(_stock_up, sku_id, codes)
+async def stock_up(sku_id: int, codes: list[str], shop_id: int = 1) -> None:
+    await db.transaction(_stock_up, sku_id, codes, shop_id)
 
 
-async def _stock_up(tx: db.Tx, sku_id: int, codes: list[str]) -> None:
+async def _stock_up(tx: db.Tx, sku_id: int, codes: list[str], shop_id: int) -> None:
     batch_id = await tx.fetchval(
         "INSERT INTO vault_batch (shop_id, sku_id, name, state, wrapped_key, key_version)"
-        " VALUES (1, $1, 'stocked', 'ready', '', 0) RETURNING id",
+        " VALUES ($1, $2, 'stocked', 'ready', '', 0) RETURNING id",
+        shop_id,
         sku_id,
     )
-    wrapped, version = cipher.new_batch_key(1, sku_id, batch_id)
+    wrapped, version = cipher.new_batch_key(shop_id, sku_id, batch_id)
     await tx.execute(
         "UPDATE vault_batch SET wrapped_key = $2, key_version = $3 WHERE id = $1", batch_id, wrapped, version
     )
-    batch = cipher.open_batch(wrapped, version, 1, sku_id, batch_id)
+    batch = cipher.open_batch(wrapped, version, shop_id, sku_id, batch_id)
     ids = [
         row[0] for row in await tx.fetch("SELECT nextval('vault_code_id_seq') FROM generate_series(1, $1)", len(codes))
     ]
-    blobs, prints = batch.seal_many(ids, codes), cipher.fingerprints(1, codes)
+    blobs, prints = batch.seal_many(ids, codes), cipher.fingerprints(shop_id, codes)
     await tx.copy(
         "vault_code",
         ["id", "shop_id", "sku_id", "batch_id", "slot", "blob", "fingerprint", "mask"],
         [
-            (code_id, 1, sku_id, batch_id, number * 7919, blob, fingerprint, cipher.mask(code))
+            (code_id, shop_id, sku_id, batch_id, number * 7919, blob, fingerprint, cipher.mask(code))
             for number, (code_id, blob, fingerprint, code) in enumerate(zip(ids, blobs, prints, codes, strict=True))
         ],
     )

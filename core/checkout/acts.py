@@ -12,6 +12,7 @@ from core.fulfilment import service as fulfilment
 from core.fulfilment.service import Standing
 from core.hooks import telling
 from core.ledger import service as ledger
+from core.ledger.chart import BALANCE_METHOD
 from core.money import Money
 from core.orders import service as orders
 from core.payments import money
@@ -26,7 +27,8 @@ SEPARATE = ("paid_twice", "overpaid", "chargeback", "codes_out", "refund_unknown
 TO_CONFIRM = """
 SELECT o.payment_state, attempt.ref, attempt.method, attempt.amount, attempt.currency
 FROM orders_order o LEFT JOIN LATERAL (
-    SELECT * FROM payments_attempt WHERE order_id = o.id AND state <> 'paid' AND ($3 = '' OR payments_attempt.ref = $3)
+    SELECT * FROM payments_attempt WHERE order_id = o.id AND state <> 'paid' AND method <> $4
+        AND ($3 = '' OR payments_attempt.ref = $3)
     ORDER BY id DESC LIMIT 1) AS attempt ON true
 WHERE o.ref = $1 AND o.shop_id = $2
 """
@@ -35,11 +37,12 @@ WHERE o.ref = $1 AND o.shop_id = $2
 async def confirm_paid(shop_id: int, ref: str, staff_id: int, note: str, ip: str | None, attempt: str = "") -> Settled:
     """Staff saw the money arrive: settle the newest attempt, or the one named, as if the gateway had said so.
 
-    When the gateway tells of the same money later, that is no second payment.
+    Never one from a balance: only our own books say whether that was taken. When the gateway tells of the same money
+    later, that is no second payment.
 
     :raises Refused: the order has no open attempt, or is paid already.
     """
-    row = await db.fetchrow(TO_CONFIRM, ref, shop_id, attempt)
+    row = await db.fetchrow(TO_CONFIRM, ref, shop_id, attempt, BALANCE_METHOD)
     if row is not None and row["payment_state"] not in OPEN:
         raise Refused(_("This order is paid already, or its payment waits in the review queue."))
     if row is None or row["ref"] is None:

@@ -17,6 +17,7 @@ from core.checkout.settle import OPEN, Outcome
 from core.fulfilment import deciding
 from core.fulfilment.console import PURCHASE
 from core.jobs import bell, ring
+from core.ledger.chart import BALANCE_METHOD
 from core.messages import service as messages
 from core.messages.console import STATES as MESSAGE_STATES
 from core.messages.events import EVENTS
@@ -158,7 +159,7 @@ async def _payment_events(order_id: int) -> list[dict[str, Any]]:
 
 def _to_confirm(order: dict[str, Any]) -> dict[str, Any]:
     """What staff may say came: the sum of the newest try that is not paid, and all such tries."""
-    tries = [one for one in order["attempts"] or [] if one["state"] != "paid"]
+    tries = [one for one in order["attempts"] or [] if one["state"] != "paid" and one["method"] != BALANCE_METHOD]
     if not tries or order["payment_state"] not in OPEN:
         return {"to_confirm": None, "to_confirm_options": []}
     options = [(one["ref"], f"{one['ref']} · {one['method']}") for one in reversed(tries)]

@@ -14,6 +14,7 @@ from core.messages import service as messages
 from core.messages.events import CODE_REPLACED
 from core.money import Money
 from core.orders import timeline, words
+from core.redemption import redeem
 from core.refused import Refused
 from core.review import service as review
 from core.vault import replace
@@ -96,7 +97,7 @@ async def give_another(
 ) -> Replaced:
     """Give a new code of the same SKU for a bad one; without stock the question goes to the review queue.
 
-    :raises Refused: not a delivered code of a paid order, or it was replaced before.
+    :raises Refused: not a delivered code of a paid order, it was replaced before, or is our own and was redeemed.
     """
     return await db.transaction(_give_another, shop_id, ref, code_id, reason, staff_id, ip)
 
@@ -112,6 +113,8 @@ async def _give_another(
         await _ask(tx, order, old, {"why": "other", "note": reason.strip()[:500], "by_staff": staff_id})
         await timeline.add(tx, order["id"], "code_waits", f"staff:{staff_id}", {"code": old.mask})
         return Replaced()
+    if not await redeem.replaced(tx, old.id):
+        raise Refused(_("This code was redeemed, so it works: there is nothing to replace."))
     await _book(tx, order, new)
     detail = {"old": old.mask, "new": new.mask, "reason": reason.strip()[:300]}
     await timeline.add(tx, order["id"], "code_replaced", f"staff:{staff_id}", detail)

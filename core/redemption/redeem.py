@@ -335,6 +335,27 @@ async def void_codes(tx: db.Tx, code_ids: list[int], reason: str) -> set[int]:
     return {row["code_id"] for row in rows}
 
 
+async def replaced(tx: db.Tx, code_id: int) -> bool:
+    """Another code is given for this one, which is worth nothing from now on. False: it is our own and was used.
+
+    The voucher itself is voided, so that a till at the same moment waits for this and finds nothing to take.
+    """
+    voucher = await tx.fetchrow(
+        "SELECT first_used_at IS NOT NULL AS used FROM redemption_voucher WHERE code_id = $1 FOR UPDATE", code_id
+    )
+    if voucher is None:
+        return True
+    if voucher["used"]:
+        return False
+    await tx.execute(
+        "UPDATE redemption_voucher SET voided_at = $2, void_reason = 'replaced'"
+        " WHERE code_id = $1 AND voided_at IS NULL",
+        code_id,
+        clock.now(),
+    )
+    return True
+
+
 def _card(facts: Any) -> Card:
     return Card(
         kind="single" if facts["face_value"] is None else "value",

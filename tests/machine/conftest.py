@@ -1,3 +1,4 @@
 import pytest
 
-pytest.register_assert_rewrite("tests.machine.world")
+for module in ("base", "gateways", "goods", "balances", "vouchers", "offers", "staff", "world"):
+    pytest.register_assert_rewrite(f"tests.machine.{module}")

@@ -10,17 +10,23 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from core.payments.method import ClaimState
-from tests.machine.world import PRICE, Order, World, new_world
+from tests.machine.base import PRICE, Order
+from tests.machine.vouchers import FACE_VALUE
+from tests.machine.world import Shop, World
 
-which = st.integers(0, 1)
+which = st.sampled_from((0, 0, 1, 1, 2))
+"""Of three SKUs: plain, copy-and-burn, and the other shop's."""
 number = st.integers(0, 40)
 some = st.sampled_from((1, 1, 1, 2, 3))
 ways = st.sampled_from(("hand", "balance"))
 with_orders = precondition(lambda self: self.world and self.world.orders)
+with_own = precondition(lambda self: self.world and self.world.own)
+CLICKS = (("approve",), ("refuse",), ("approve", "approve"), ("approve", "refuse"))
 
 
 class ShopMachine(RuleBasedStateMachine):
     runner: asyncio.Runner
+    shop: Shop
     world: World | None = None
     damage: ClassVar[list[str]]
     """What was found, kept apart: a race need not end alike when hypothesis runs the same example again."""
@@ -40,10 +46,16 @@ class ShopMachine(RuleBasedStateMachine):
         paid = [order for order in self.world.orders if order.placed.attempt_ref in told]
         return paid[-1 - number % len(paid)] if paid else self.order(number)
 
+    def held(self, number: int) -> Order:
+        """One that risk rules held, if there is one."""
+        assert self.world is not None
+        held = [order for order in self.world.orders if order.held]
+        return held[-1 - number % len(held)] if held else self.order(number)
+
     @initialize(more=st.sampled_from((0, 0, -990, 510)), extra=st.booleans())
     def open(self, more, extra):
-        """Never from nothing: one order is paid somehow, one waits, and both SKUs have a few codes."""
-        self.world = self.do(new_world())
+        """Never from nothing: one order is paid somehow, one waits, and all SKUs have a few codes."""
+        self.world = self.do(self.shop.world())
         self.do(self.world.place(0, 2))
         self.do(self.world.pay(self.order(0), 2 * PRICE + more, "CNY", 1))
         if extra:
@@ -87,6 +99,47 @@ class ShopMachine(RuleBasedStateMachine):
     @rule(number=number)
     def cancel(self, number):
         self.do(self.world.cancel(self.order(number)))
+
+    @rule(which=which, buyers=st.integers(1, 4))
+    def discounted(self, which, buyers):
+        self.do(self.world.discounted(which, buyers))
+
+    # -- own codes ----------------------------------------------------------------------
+
+    @rule(face_value=st.sampled_from((None, FACE_VALUE)), pay=st.sampled_from((True, True, True, False)))
+    def sell_own(self, face_value, pay):
+        self.do(self.world.sell_own(face_value, pay))
+
+    @with_own
+    @rule(number=number, tills=st.integers(1, 4), one_request=st.booleans())
+    def redeem(self, number, tills, one_request):
+        self.do(self.world.redeem(self.world.code_of_ours(number), tills, one_request=one_request))
+
+    @with_own
+    @rule(number=number)
+    def void(self, number):
+        self.do(self.world.void(self.world.code_of_ours(number)))
+
+    @with_own
+    @rule(number=number)
+    def replace_own(self, number):
+        self.do(self.world.replace_own(self.world.code_of_ours(number)))
+
+    # -- balances -----------------------------------------------------------------------
+
+    @with_orders
+    @rule(number=number, amount=st.sampled_from((1, PRICE, 2 * PRICE, -1, -PRICE)), clicks=some)
+    def put_in(self, number, amount, clicks):
+        self.do(self.world.put_in(self.order(number), amount, clicks))
+
+    @with_orders
+    @rule(number=number, top_up=st.sampled_from((0, PRICE - 1, PRICE, 3 * PRICE)), windows=st.integers(1, 3))
+    def pay_from_balance(self, number, top_up, windows):
+        self.do(self.world.pay_from_balance(self.order(number), top_up, windows))
+
+    @rule(which=which, enough=st.integers(1, 2))
+    def spend_at_once(self, which, enough):
+        self.do(self.world.spend_at_once(which, enough))
 
     # -- gateways -----------------------------------------------------------------------
 
@@ -139,6 +192,10 @@ class ShopMachine(RuleBasedStateMachine):
     def burn_due(self):
         self.do(self.world.burn_due())
 
+    @rule(which=which, buyers=st.integers(1, 3))
+    def rotate_keys(self, which, buyers):
+        self.do(self.world.rotate_keys(which, buyers))
+
     # -- staff --------------------------------------------------------------------------
 
     @with_orders
@@ -181,6 +238,20 @@ class ShopMachine(RuleBasedStateMachine):
     @rule(number=number, end=st.sampled_from(("good", "bad", "open")))
     def set_aside(self, number, end):
         self.do(self.world.set_aside(self.order(number), end))
+
+    @rule(which=which, pay=st.sampled_from((True, True, False)))
+    def hold(self, which, pay):
+        self.do(self.world.hold(which, pay))
+
+    @with_orders
+    @rule(number=number, clicks=st.sampled_from(CLICKS), way=ways)
+    def decide_held(self, number, clicks, way):
+        self.do(self.world.decide_held(self.held(number), clicks, way))
+
+    @with_orders
+    @rule(number=number)
+    def trespass(self, number):
+        self.do(self.world.trespass(self.order(number)))
 
     # -- what must hold -----------------------------------------------------------------
 

@@ -8,7 +8,9 @@ import httpx
 import pytest
 
 from core import clock, db
+from core.checkout import acts
 from core.checkout.ask import ask_about
+from core.checkout.settle import Outcome
 from core.hooks import runtime, store
 from core.ids import token_hash
 from core.ledger import customers
@@ -18,6 +20,7 @@ from core.payments import service as payments
 from core.payments.method import GatewayRefused
 from core.payments.purse import AttemptPurse
 from core.people import contact_proof, sessions
+from core.refused import Refused
 from core.shops import service as shops
 from core.web import csrf
 from tests import console, stocked
@@ -231,6 +234,21 @@ async def test_an_order_that_is_over_takes_nothing(new_buyer, what):
         await AttemptPurse(placed.attempt_ref, buyer.session_hash).take()
     assert await written() == before
     assert await held(buyer) == 5000
+
+
+async def test_staff_cannot_say_that_it_was_taken(new_buyer, what):
+    buyer, staff_id = await new_buyer(PRICE - 1), await stocked.staff_member()
+    placed = await buyer.unpaid(what)
+    balance = runtime.current().payment_methods["balance"]
+    ref = await db.transaction(payments.begin, placed.order_id, balance, "")
+    before = await written()
+    with pytest.raises(Refused, match="no payment to confirm"):
+        await acts.confirm_paid(1, placed.ref, staff_id, "", None, ref)
+    assert await written() == before
+    settled = await acts.confirm_paid(1, placed.ref, staff_id, "seen in the bank", None)
+    assert settled.outcome is Outcome.DELIVERED
+    assert await db.fetchval("SELECT method FROM payments_event WHERE order_id = $1", placed.order_id) == "epay"
+    assert await ledger.balance(1, "gateway:balance", "CNY") == 0
 
 
 async def test_its_door_takes_no_reports(address):

@@ -5,9 +5,13 @@ import asyncio
 import pytest
 
 from core import clock, db
+from core.checkout.settle import settle
+from core.fulfilment import replacement
 from core.redemption import redeem
 from core.redemption.redeem import Outcome
-from tests.redemption.own import a_code, new_id, till, tries, voucher
+from core.refused import Refused
+from tests import stocked
+from tests.redemption.own import a_code, new_id, own_batch, texts, till, tries, voucher
 
 pytestmark = pytest.mark.usefixtures("vault")
 AT_ONCE = 50
@@ -57,6 +61,44 @@ async def test_voiding_and_redeeming_at_once_gives_one_of_both():
     assert voided.ok
     assert redeemed.outcome in (Outcome.OK, Outcome.VOID)
     assert (await voucher(code))["balance"] == (0 if redeemed.ok else 1)
+
+
+async def delivered_voucher() -> tuple[stocked.Placed, int, str]:
+    """One of two codes is sold, the other is in stock."""
+    what = await stocked.sku(0)
+    await own_batch(2, what=what, on_paper=False)
+    placed = await stocked.order(what)
+    await settle("epay", stocked.paid(placed), "callback")
+    row = await db.fetchrow("SELECT id, batch_id FROM vault_code WHERE sku_id = $1 AND state = 'delivered'", what.id)
+    first = await db.fetchval("SELECT min(id) FROM vault_code WHERE batch_id = $1", row["batch_id"])
+    return placed, row["id"], (await texts(row["batch_id"]))[row["id"] - first]
+
+
+async def replace_it(placed: stocked.Placed, code_id: int) -> replacement.Replaced:
+    return await replacement.give_another(1, placed.ref, code_id, "bad", await stocked.staff_member())
+
+
+async def test_a_redeemed_code_is_not_replaced_and_a_replaced_one_is_worthless():
+    placed, code_id, code = await delivered_voucher()
+    assert (await redeem.redeem(till(), new_id(), code)).ok
+    with pytest.raises(Refused, match="redeemed"):
+        await replace_it(placed, code_id)
+    assert await db.fetchval("SELECT count(*) FROM vault_code WHERE replaced_by IS NOT NULL AND id = $1", code_id) == 0
+
+    placed, code_id, code = await delivered_voucher()
+    assert (await replace_it(placed, code_id)).mask
+    assert (await redeem.redeem(till(), new_id(), code)).outcome is Outcome.VOID
+    assert await voucher(code) == {"balance": 1, "first_used_place": None, "void_reason": "replaced",
+                                   "state": "delivered"}  # fmt: skip
+
+
+async def test_replacing_and_redeeming_at_once_gives_one_of_both():
+    for _round in range(5):
+        placed, code_id, code = await delivered_voucher()
+        replaced, redeemed = await asyncio.gather(
+            replace_it(placed, code_id), redeem.redeem(till(), new_id(), code), return_exceptions=True
+        )
+        assert isinstance(replaced, Refused) is redeemed.ok
 
 
 # -- controls: our own statement without what guards it ---------------------------------
