@@ -132,8 +132,13 @@ async def test_questions_to_the_buyer_come_back_as_they_were_saved(staff):
     product_id = await add(staff, slug="asks", **asked)
     wanted = [
         {"key": "account", "label": {"zh-CN": "账号", "en": "Account"}, "kind": "email", "required": True}
-        | {"help": {"en": "The one you play with"}, "pattern": "", "options": [], "max_length": 120}
-        | {"option_titles": {}},
+        | {
+            "help": {"en": "The one you play with"},
+            "pattern": "",
+            "options": [],
+            "max_length": 120,
+            "option_titles": {},
+        },
         {"key": "q3", "label": {"en": "Server"}, "kind": "select", "required": False}
         | {"help": {}, "pattern": "", "options": ["EU", "Asia"], "max_length": 120, "option_titles": {}},
     ]

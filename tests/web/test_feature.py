@@ -74,5 +74,5 @@ def test_a_broken_filler_leaves_its_place_empty_and_a_line_in_the_log(tmp_path: 
         "four could not fill order.pay",
     ]
     assert slots.fill(environment, "order.codes") == ""
-    with pytest.raises(LookupError, match="no slot called page.end"):
+    with pytest.raises(LookupError, match=r"no slot called page.end"):
         slots.fill(environment, "page.end")
