@@ -27,16 +27,16 @@ CHECKS = {
         SELECT count(*) FROM orders_line line JOIN orders_order o ON o.id = line.order_id WHERE {MINE}
         AND line.state = 'delivered' AND line.quantity <> (SELECT count(*) FROM vault_code
             WHERE line_id = line.id AND state = 'delivered' AND replaced_by IS NULL)""",
-    "a code was handed over for an order that nobody paid": f"""
+    "a code was handed over for an order that nobody paid": """
         SELECT count(*) FROM vault_code code JOIN orders_line line ON line.id = code.line_id
-        JOIN orders_order o ON o.id = line.order_id WHERE {MINE} AND code.state = 'delivered'
+        JOIN orders_order o ON o.id = line.order_id WHERE code.sku_id = ANY($1) AND code.state = 'delivered'
         AND NOT EXISTS (SELECT 1 FROM payments_event WHERE order_id = o.id AND state = 'paid')""",
     "a code is held by an order that waits for neither its payment nor a person": f"""
-        SELECT count(*) FROM vault_code code LEFT JOIN orders_line line ON line.id = code.line_id
-        LEFT JOIN orders_order o ON o.id = line.order_id AND {MINE} WHERE code.sku_id = ANY($1)
-        AND code.state = 'reserved'
-        AND (o.payment_state, o.fulfilment_state) IS DISTINCT FROM ('unpaid', 'reserved')
-        AND (o.payment_state, o.fulfilment_state, o.held) IS DISTINCT FROM ('paid', 'review', true)""",
+        SELECT count(*) FROM vault_code code WHERE code.sku_id = ANY($1) AND code.state = 'reserved'
+        AND NOT EXISTS (SELECT 1 FROM orders_line line JOIN orders_order o ON o.id = line.order_id
+            WHERE line.id = code.line_id AND {MINE}
+            AND ((o.payment_state, o.fulfilment_state) = ('unpaid', 'reserved')
+                OR (o.payment_state, o.fulfilment_state, o.held) = ('paid', 'review', true)))""",
     "a code is of another SKU than its line": f"""
         SELECT count(*) FROM vault_code code JOIN orders_line line ON line.id = code.line_id
         JOIN orders_order o ON o.id = line.order_id WHERE {MINE} AND code.sku_id <> line.sku_id""",

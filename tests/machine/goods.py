@@ -90,6 +90,10 @@ class Goods(Base):
         """Under a crowd of buyers; what could be read before can be read after, and the old key opens nothing new."""
         # of earlier examples nothing has to be wrapped anew
         await db.execute("UPDATE orders_order SET token_sealed = '' WHERE id <= $1", self.scope.order)
+        await db.execute(
+            "UPDATE vault_batch SET wrapped_key = '', key_version = 0 WHERE key_version > 0 AND sku_id <> ALL($1)",
+            list(self.imported),
+        )
         before = [await self.reveal(order, by_owner=True) for order in self.orders]
         old, known = keys.current(), list(self.orders)
         facts, _crowd = await asyncio.gather(self._rotate(), self.crowd(which, buyers))
@@ -106,9 +110,9 @@ class Goods(Base):
         assert [await self.reveal(order, by_owner=True) for order in known] == before
 
     async def _rotate(self) -> rotate.Facts:
-        """As ``rotate-keys`` does it, in a process that follows the keyring."""
-        follower = keyring.Follower(CONFIG, shown=False)
-        rotation = asyncio.create_task(rotate.rotate(CONFIG, lambda _words: None))
-        while not (await asyncio.wait({rotation}, timeout=0.01))[0]:
-            await follower.look()
-        return rotation.result()
+        """Step by step as ``rotate-keys`` does it, without its pauses for other processes."""
+        follower, version = keyring.Follower(CONFIG, shown=False), (await rotate._begin(CONFIG))["to_version"]
+        await follower.look()
+        await db.transaction(rotate._activate, version)
+        await follower.look()
+        return await rotate.finish(version, lambda _words: None)

@@ -52,8 +52,12 @@ class ShopMachine(RuleBasedStateMachine):
         held = [order for order in self.world.orders if order.held]
         return held[-1 - number % len(held)] if held else self.order(number)
 
-    @initialize(more=st.sampled_from((0, 0, -990, 510)), extra=st.booleans())
-    def open(self, more, extra):
+    @initialize(
+        more=st.sampled_from((0, 0, -990, 510)),
+        extra=st.booleans(),
+        also=st.sampled_from(("", "", "", "", "held", "single", "card", "discounted")),
+    )
+    def open(self, more, extra, also):
         """Never from nothing: one order is paid somehow, one waits, and all SKUs have a few codes."""
         self.world = self.do(self.shop.world())
         self.do(self.world.place(0, 2))
@@ -61,6 +65,12 @@ class ShopMachine(RuleBasedStateMachine):
         if extra:
             self.do(self.world.pay(self.order(0), 2 * PRICE, "CNY", 1))
         self.do(self.world.place(1, 1))
+        if also == "held":
+            self.do(self.world.hold(0, pay=True))
+        if also == "discounted":
+            self.do(self.world.discounted(0, 1))
+        if also in ("single", "card"):
+            self.do(self.world.sell_own(FACE_VALUE if also == "card" else None, pay=True))
 
     # -- buyers -------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ def machine(engines):
     """The machine on a shop of its own, in an event loop of its own."""
     name = f"machine_{os.getpid()}_{next(numbers)}"
     engines.sql(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    engines.sql(f"ALTER DATABASE {name} SET synchronous_commit = off")  # nothing is killed here
     with asyncio.Runner() as runner:
         shop = runner.run(open_shop(engines.url_of(name)))
         yield type("Machine", (ShopMachine,), {"runner": runner, "shop": shop, "damage": []})

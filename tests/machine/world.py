@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import asyncpg
@@ -49,7 +50,7 @@ class Shop:
         self.plugins, self.staff, self.eye = plugins, staff, eye
 
     async def world(self) -> World:
-        skus = [await stocked.sku(4), await stocked.sku(3), await stocked.sku(2, shop_id=OTHER_SHOP)]
+        skus = await asyncio.gather(stocked.sku(4), stocked.sku(3), stocked.sku(2, shop_id=OTHER_SHOP))
         begins = await self.eye.fetchrow(BEGINS)
         assert begins is not None
         return World(self.staff, skus, Scope(*begins), self.eye)
