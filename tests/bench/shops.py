@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -22,6 +23,7 @@ from tests.bench import bare, seed
 from tests.bench.driver import Till
 
 ROOT = Path(__file__).resolve().parents[2]
+STOREFRONT = re.compile(r"Storefront +(http://[0-9.:]+)/")
 STOP = ((signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0))
 
 
@@ -175,17 +177,15 @@ class Ours(Shop):
     def __init__(self, web_processes: int, codes: list[str]) -> None:
         super().__init__(web_processes, codes)
         self.program: subprocess.Popen[bytes] | None = None
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
         self.environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("VOUCHSAFE_")},
             "VOUCHSAFE_HOME": str(self.home),
-            "VOUCHSAFE_PORT": str(port),
+            "VOUCHSAFE_PORT": "0",
             "VOUCHSAFE_WEB_PROCESSES": str(web_processes),
         }
         for name in ("DATABASE_URL", "REDIS_URL"):
             self.environment.pop(name, None)
-        self.till = Till(self.name, f"http://127.0.0.1:{port}", seed.SKU, set(codes), seed.PAYEE, seed.PAYEE_KEY)
+        self.till = Till(self.name, "", seed.SKU, set(codes), seed.PAYEE, seed.PAYEE_KEY)
 
     def prepare(self) -> None:
         self.open()
@@ -207,6 +207,7 @@ class Ours(Shop):
 
     def start(self) -> float:
         began = time.perf_counter()
+        before = self.log.seek(0, os.SEEK_END)
         self.program = processes.spawn(
             [sys.executable, "server.py", "run"],
             on_parent_death=signal.SIGTERM,
@@ -215,8 +216,21 @@ class Ours(Shop):
             stdout=self.log,
             stderr=self.log,
         )
+        self.till.url = self._address(self.program, before)
         self.wait_for_page("/", self.program)
         return time.perf_counter() - began
+
+    def _address(self, program: subprocess.Popen[bytes], before: int) -> str:
+        """Where it says that it is: a port chosen for it could be somebody else's by the time it starts."""
+
+        def told() -> re.Match[str] | None:
+            return STOREFRONT.search((self.home / "bench.log").read_bytes()[before:].decode(errors="replace"))
+
+        processes.wait_until(lambda: program.poll() is not None or told() is not None, 60, every=0.005)
+        found = told()
+        if found is None:
+            raise RuntimeError(f"{self.name} did not start. It says:\n{self.last_words()}")
+        return found[1]
 
     def stop(self) -> None:
         if self.program:
