@@ -94,6 +94,10 @@ class OfferForm(msgspec.Struct):
     offer: Id
 
 
+LONGEST_NUMBER = 10
+"""More signs fit no place, and no offer's number here."""
+
+
 class OrderForm(msgspec.Struct):
     places: dict[str, str] = {}
 
@@ -335,7 +339,10 @@ async def unlink_offer(request: AnyRequest, sku_id: FromPath[int]) -> Response[A
 @post("/supply/skus/{sku_id:int}/order", opt={"who": "staff:supply.edit"})
 async def order_offers(request: AnyRequest, sku_id: FromPath[int]) -> Response[Any]:
     form = await read_form(request, OrderForm, gather={"places": "place_"})
-    places = {int(name): int(text) for name, text in form.places.items() if name.isdigit() and text.isdigit()}
+    numbers = [*form.places, *form.places.values()]
+    if not all(text.isascii() and text.isdigit() and len(text) < LONGEST_NUMBER for text in numbers):
+        return flash(see_other(f"/admin/supply/skus/{sku_id}"), _("Please enter a whole number."), "error")
+    places = {int(name): int(text) for name, text in form.places.items()}
     return await _act(request, sku_id, skus.reorder, places, said=_("Saved."))
 
 

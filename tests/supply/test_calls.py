@@ -207,6 +207,12 @@ async def test_the_pages_of_suppliers(shop: World, staff: Staff):
     path = f"/admin/supply/skus/{sku_id}"
     form = {"source": "supplier", "routing": "order", "below_margin": "alarm", "price_follows": "on", "markup": "100"}
     await staff.post(path, **form, jump="30", fixed="0.50")
+    before = await db.fetch("SELECT offer_id, position FROM supply_link WHERE sku_id = $1 ORDER BY 1", sku_id)
+    for odd in ("²", "-1", "1.5", "", "99999999999999999999"):
+        page = await staff.post(f"{path}/order", **{f"place_{offer}": odd, f"place_{plain}": "1"})
+        assert "Please enter a whole number." in words(page)
+    now = await db.fetch("SELECT offer_id, position FROM supply_link WHERE sku_id = $1 ORDER BY 1", sku_id)
+    assert now == before
     await staff.post(f"{path}/order", **{f"place_{offer}": "2", f"place_{plain}": "1"})
     assert await db.fetchval("SELECT price FROM catalog_sku WHERE id = $1", sku_id) == 2050
     assert "percentage" in words(await staff.post(path, 422, **{**form, "markup": "much"}))
