@@ -24,8 +24,8 @@ async def static_file(request: Request[Any, Any, Any], look: FromPath[str], path
     themes: Themes = request.app.state.themes
     theme_id, _dash, hash_ = look.rpartition("-")
     ready = themes.ready(theme_id)
-    found = ready.static.files.get(path.lstrip("/")) if ready else None
-    if ready is None or found is None:
+    found = ready.static.content(path.lstrip("/")) if ready else ()
+    if ready is None or not found:
         raise NotFound()
     # After an update, pages made before it still ask for the old address: they get the new file, uncached.
     cache = FOREVER if hash_ == ready.static.hash else "no-cache"
@@ -38,9 +38,10 @@ async def static_file(request: Request[Any, Any, Any], look: FromPath[str], path
 
 
 @functools.lru_cache(maxsize=512)
-def _loaded(path: Path) -> tuple[str, bytes, bytes | None]:
-    media_type = TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    plain = path.read_bytes()
+def _loaded(paths: tuple[Path, ...]) -> tuple[str, bytes, bytes | None]:
+    first = paths[0]
+    media_type = TYPES.get(first.suffix) or mimetypes.guess_type(first.name)[0] or "application/octet-stream"
+    plain = b"\n".join(path.read_bytes() for path in paths)
     if not media_type.startswith(COMPRESSIBLE):
         return media_type, plain, None
     small = gzip.compress(plain, 9, mtime=0)

@@ -10,8 +10,8 @@ import hashlib
 import logging
 import posixpath
 import tomllib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ class Theme:
     inherits: str | None
     kind: str
     folder: Path
+    bundles: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Files that are handed out as one, by its name."""
 
 
 def read_theme(folder: Path) -> Theme:
@@ -62,6 +64,7 @@ def read_theme(folder: Path) -> Theme:
         inherits=facts.get("inherits"),
         kind=str(facts.get("kind", "storefront")),
         folder=folder,
+        bundles=facts.get("bundles", {}),
     )
 
 
@@ -252,7 +255,9 @@ class Themes:
         chain = chain_of(self._root, theme_id)
         templates = [theme.folder / "templates" for theme in chain] + self._template_folders
         environment = make_environment(templates, self._cache_folder, self._reload)
-        static = StaticFiles(theme_id, [("", theme.folder / "static") for theme in chain] + self._static_folders)
+        bundles = {name: parts for theme in reversed(chain) for name, parts in theme.bundles.items()}
+        folders = [("", theme.folder / "static") for theme in chain] + self._static_folders
+        static = StaticFiles(theme_id, folders, bundles)
         environment.globals["static"] = static.url
         self._prepare(environment)
         return Look(chain, environment, static)
@@ -265,12 +270,15 @@ class StaticFiles:
     """Files of a theme chain under one hashed address, so that they may be cached for ever and still find
     each other by relative paths."""
 
-    def __init__(self, theme_id: str, folders: Sequence[tuple[str, Path]]) -> None:
+    def __init__(
+        self, theme_id: str, folders: Sequence[tuple[str, Path]], bundles: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
         self.files: dict[str, Path] = {}
         for prefix, folder in reversed(folders):
             for path in sorted(folder.rglob("*")):
                 if path.is_file() and path.resolve().is_relative_to(folder.resolve()):
                     self.files[posixpath.join(prefix, path.relative_to(folder).as_posix())] = path
+        self.bundles = {name: tuple(map(self._part, parts)) for name, parts in (bundles or {}).items()}
         self.hash = self._digest()
         self.base = f"/static/{theme_id}-{self.hash}/"
 
@@ -278,10 +286,22 @@ class StaticFiles:
         digest = hashlib.sha256()
         for name in sorted(self.files):
             digest.update(name.encode() + b"\0" + self.files[name].read_bytes() + b"\0")
+        for name in sorted(self.bundles):
+            digest.update(repr((name, [path.name for path in self.bundles[name]])).encode())
         return digest.hexdigest()[:16]
 
-    def url(self, name: str) -> str:
+    def _part(self, name: str) -> Path:
         if name not in self.files:
+            raise BadTheme(f"there is no static file {name}")
+        return self.files[name]
+
+    def content(self, name: str) -> tuple[Path, ...]:
+        """The files that are sent under this name, one after the other; none when there is nothing of this name."""
+        path = self.files.get(name)
+        return (path,) if path else self.bundles.get(name, ())
+
+    def url(self, name: str) -> str:
+        if not self.content(name):
             raise BadTheme(f"there is no static file {name}")
         return self.base + name
 
