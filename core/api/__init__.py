@@ -22,6 +22,19 @@ from core.checkout.channel import (
     Wish,
     WrongWish,
 )
+from core.checkout.support import (
+    CaseCode,
+    CaseLine,
+    CaseMail,
+    CasePayment,
+    OrderCase,
+    ask_gateway,
+    hide_codes,
+    order_case,
+    replace_code,
+    report_code,
+    send_mail_again,
+)
 from core.db import ddl_migration
 from core.hooks.answers import Check, CheckResult, Refusal
 from core.hooks.context import PluginContext
@@ -53,6 +66,7 @@ from core.hooks.views import (
 )
 from core.jobs.service import FailedJob, failed_jobs
 from core.ledger.sheet import csv_text
+from core.messages.news import mail_buyer, mail_staff
 from core.messages.notifier import Notifier, NotifierRefused, NotifierUnavailable, OutgoingMessage, Receipt
 from core.money import Money
 from core.orders.mine import orders_of_visitor
@@ -81,6 +95,7 @@ from core.payments.method import (
     StatementLine,
     Step,
 )
+from core.people.colleagues import Colleague, colleagues
 from core.pricing.promotion import Adjustment, Basket, BasketLine, Cap, CodeRefused, Promotion
 from core.pricing.results import PromotionResult, promotion_code_uses, promotion_results
 from core.pricing.scope import Scope, ScopeChoice, scope_choices
@@ -114,6 +129,7 @@ from core.web.slots import (
     CheckoutShown,
     Column,
     Fragment,
+    HelpShown,
     Link,
     OrderShown,
     PluginShown,
@@ -139,6 +155,10 @@ __all__ = [
     "BasketLine",
     "CallbackRequest",
     "Cap",
+    "CaseCode",
+    "CaseLine",
+    "CaseMail",
+    "CasePayment",
     "CategorySlug",
     "Channel",
     "ChannelCall",
@@ -149,6 +169,7 @@ __all__ = [
     "Claim",
     "ClaimState",
     "CodeRefused",
+    "Colleague",
     "Column",
     "Conflict",
     "Counted",
@@ -164,6 +185,7 @@ __all__ = [
     "GatewayRefused",
     "GatewayUnavailable",
     "Good",
+    "HelpShown",
     "HttpAnswer",
     "HttpError",
     "Instructions",
@@ -183,6 +205,7 @@ __all__ = [
     "Offer",
     "OfferNews",
     "OfferPage",
+    "OrderCase",
     "OrderHistory",
     "OrderShown",
     "OrderToCheck",
@@ -251,14 +274,20 @@ __all__ = [
     "Wish",
     "WrongWish",
     "_",
+    "ask_gateway",
+    "colleagues",
     "csv_text",
     "ddl_migration",
     "failed_jobs",
     "flash",
     "fragment",
     "fragment_text",
+    "hide_codes",
     "hookimpl",
     "hx_response",
+    "mail_buyer",
+    "mail_staff",
+    "order_case",
     "orders_of_visitor",
     "page",
     "plugin_context",
@@ -267,8 +296,11 @@ __all__ = [
     "read_form",
     "read_json",
     "record_act",
+    "replace_code",
+    "report_code",
     "scope_choices",
     "see_other",
+    "send_mail_again",
     "setting",
     "toast",
     "visit_of",

@@ -33,7 +33,7 @@ from core.web import limits
 from core.web.errors import FormError, TooMany, UnknownDevice
 from core.web.flash import flash
 from core.web.forms import Line, read_form
-from core.web.hx import wants_fragment
+from core.web.hx import safe_next, wants_fragment
 from core.web.i18n import _, html_lang
 from core.web.render import fragment, page, see_other
 from core.web.sessions import begin
@@ -94,6 +94,7 @@ def _context(visit: Visit, order: OrderView, revealed: list[RevealedCode] | None
         "elsewhere": revealed is not None and len(revealed) < len(order.kept_codes),
         "burn_at": min((code.burn_at for code in revealed or [] if code.burn_at), default=order.burn_at),
         "seconds": REVEALED_SECONDS,
+        "help": {"order": order, "line": None, "sku_code": "", "reason": "", "device": ""},
         "burn_hours": order.burn_hours(visit.shop.settings.burn_hours),
         "words": lambda texts: words(texts, visit.locale),
         "markdown": to_html,
@@ -113,7 +114,7 @@ async def _by_link(request: AnyRequest, ref: str, token: str) -> Response[Any]:
         fresh = await db.transaction(_new_session, visit.ip, agent)
     session_hash = visit.session.id_hash if fresh is None else token_hash(fresh)
     await orders.let_in(ref, token, session_hash)
-    response = see_other(f"/o/{ref}")
+    response = see_other(safe_next(request.query_params.get("to"), f"/o/{ref}"))
     return begin(response, fresh, max_age=sessions.BUYER_SECONDS) if fresh else response
 
 

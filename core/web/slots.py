@@ -66,6 +66,20 @@ class OrderShown:
 
 
 @dataclass(frozen=True, slots=True)
+class HelpShown(OrderShown):
+    """The order somebody may want help with, and what they said before they came to it: nothing unless they did.
+
+    ``line`` is the line they mean, ``sku_code`` what was sold on it, ``reason`` is ``did_not_work`` or empty, and
+    ``device`` the one they tried it on: ``ios``, ``android``, ``pc``, ``tv`` or empty.
+    """
+
+    line: int | None = None
+    sku_code: str = ""
+    reason: str = ""
+    device: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PluginShown:
     """The plugin whose page this is: only this plugin itself is asked."""
 
@@ -173,12 +187,19 @@ def without_contacts(subject: Any) -> Any:
     return replace(subject, contact="", ip="") if isinstance(subject, OrderShown) else subject
 
 
+def _help(given: Any) -> HelpShown:
+    of = _order(given["order"])
+    said = (given["line"], given["sku_code"], given["reason"], given["device"])
+    return HelpShown(of.ref, of.payment_state, of.fulfilment_state, of.total, "", "", *said)
+
+
 _SHOWS: dict[type, Show] = {
     ProductShown: lambda given: ProductShown(_part(given, "slug"), _part(given, "title")),
     CheckoutShown: lambda given: CheckoutShown(
         given["sku"].code, given["sku"].product_slug, given["quantity"], given["total"]
     ),
     OrderShown: _order,
+    HelpShown: _help,
     PluginShown: lambda given: PluginShown(given.id),
     tuple: lambda given: tuple(_order(one) for one in given),
 }
@@ -195,6 +216,7 @@ PLACES: dict[str, Place] = {
         Place("product.more", ProductShown, Fragment, "a product's page, below its description", everyone=True),
         Place("checkout.before_pay", CheckoutShown, Fragment, "the order form, above the ways to pay"),
         Place("order.top", OrderShown, Fragment, "a buyer's order, above everything"),
+        Place("order.help", HelpShown, Fragment, "a buyer's order in every state, under Help"),
         Place("order.bottom", OrderShown, Fragment, "a buyer's order, below everything"),
         Place("orders.nav", None, Link, "My orders, beside the title"),
         Place("orders.more", None, Fragment, "My orders, below the orders of this device"),

@@ -39,6 +39,7 @@ class Fills(Plugin):
                     "product.more",
                     "checkout.before_pay",
                     "order.top",
+                    "order.help",
                     "order.bottom",
                     "orders.more",
                     "admin.dashboard",
