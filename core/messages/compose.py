@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 from babel import dates
 
 from core import clock, db
 from core.catalog.service import words
 from core.messages import markup, texts
-from core.messages.events import BALANCE_LINK, EVENTS, LOW_STOCK, ORDER_LINKS
+from core.messages.events import BALANCE_LINK, EVENTS, LOW_STOCK, ORDER_LINKS, STAFF_NEWS
 from core.messages.markup import BadTemplate, Markdown
 from core.messages.notifier import OutgoingMessage
 from core.messages.texts import Written
@@ -103,11 +104,24 @@ async def _context(message: Any, shop: Shop, base_url: str, *, secret: bool) -> 
         return await _balance_context(message, shop, base_url, secret)
     if message["event"] == LOW_STOCK.key:
         return await _stock_context(shop, base_url, locale)
+    if message["event"] == STAFF_NEWS.key:
+        return {"shop": _shop(shop), "news": _news(message), "link": f"{base_url}{message['data']['path']}"}
     row = await db.fetchrow(f"{ORDER} WHERE o.id = $1", message["order_id"])
     if row is None:
         raise LookupError("the order of this message is gone")
     codes = await _codes(message, shop, secret)
-    return order_context(shop, row, locale, _link(row, base_url, secret), codes)
+    context = order_context(shop, row, locale, _link(row, base_url, secret) + _further(message), codes)
+    return {**context, "news": _news(message)}
+
+
+def _news(message: Any) -> Context:
+    return {"title": message["data"].get("title", ""), "text": message["data"].get("text", "")}
+
+
+def _further(message: Any) -> str:
+    """Where the link leads once it has let its reader in, when not to the order itself."""
+    path = message["data"].get("path", "")
+    return f"&to={quote(path, safe='/')}" if path else ""
 
 
 async def _codes(message: Any, shop: Shop, secret: bool) -> list[tuple[int, str]]:
@@ -242,6 +256,7 @@ def sample(shop: Shop, locale: str, base_url: str) -> Context:
     """An order that never was, for previews and tests of a text."""
     with speaking(locale):
         product, sku = str(_("A month of music")), str(_("One month"))
+        news = {"title": str(_("There is an answer")), "text": str(_("We have looked at it: here is a new code."))}
         note = str(_("Enter the code on the service's page under Redeem."))
         off = str(_("For your first order"))
     line = {"id": 1, "product": {"": product}, "sku": {"": sku}, "quantity": 2, "total": 3980, "note": {"": note}}
@@ -256,7 +271,8 @@ def sample(shop: Shop, locale: str, base_url: str) -> Context:
         "refunds": [{"amount": 1990, "currency": shop.currency, "way": "source"}],
     }
     codes = [(1, "SAMPLE-CODE-0001"), (1, "SAMPLE-CODE-0002")] if shop.settings.mail_codes else []
-    return _with_itself(order_context(shop, row, locale, f"{base_url}/o/{row['ref']}?k={HIDDEN}", codes))
+    context = order_context(shop, row, locale, f"{base_url}/o/{row['ref']}?k={HIDDEN}", codes)
+    return {**_with_itself(context), "news": news}
 
 
 async def of_order(shop: Shop, ref: str, locale: str, base_url: str) -> Context | None:
@@ -266,7 +282,8 @@ async def of_order(shop: Shop, ref: str, locale: str, base_url: str) -> Context 
         return None
     message = {"event": "order_delivered", "order_id": row["id"], "locale": locale}
     link = _link(row, base_url, secret=False)
-    return _with_itself(order_context(shop, row, locale, link, await _codes(message, shop, secret=False)))
+    context = order_context(shop, row, locale, link, await _codes(message, shop, secret=False))
+    return {**_with_itself(context), "news": {"title": row["ref"], "text": ""}}
 
 
 def _with_itself(context: Context) -> Context:

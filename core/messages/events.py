@@ -44,6 +44,10 @@ CODE_REPLACED = Event(
 LOW_STOCK = Event(
     "low_stock", _("Running low"), _("Sent to staff who look after the stock, once until the SKU is refilled.")
 )
+ORDER_NEWS = Event(
+    "order_news", _("News about an order"), _("Sent when a plugin has something to tell a buyer, such as an answer.")
+)
+STAFF_NEWS = Event("staff_news", _("News for staff"), _("Sent when a plugin has something that waits for staff."))
 
 EVENTS = {
     event.key: event
@@ -57,6 +61,8 @@ EVENTS = {
         BALANCE_LINK,
         CODE_REPLACED,
         LOW_STOCK,
+        ORDER_NEWS,
+        STAFF_NEWS,
     )
 }
 
@@ -74,5 +80,6 @@ VARIABLES: dict[str, Text] = {
     "codes": _("The codes, if the shop mails them: each has product, sku and text; else empty"),
     "refunds": _("What was given back so far: each has amount and way (source, balance or hand)"),
     "skus": _("For low stock: each has product, sku, code and free"),
+    "news": _("For news: title and text, what it is about"),
     "orders": _("For links to orders: each has ref, product, placed and link"),
 }

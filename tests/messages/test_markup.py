@@ -101,6 +101,7 @@ def test_every_default_works_with_everything_and_with_little(event, locale, code
         "codes": [{"product": "P", "sku": "S", "text": f"C-{n}"} for n in range(codes)],
         "orders": [{"ref": "V1", "product": "P", "placed": "today", "link": "https://shop.example/o/V1?k=t"}],
         "skus": [{"product": "P", "sku": "S", "code": "P-1", "free": 2}],
+        "news": {"title": "T", "text": "X"},
         "refunds": [{"amount": "¥1", "way": way} for way in ("source", "balance", "hand")],
         "discounts": [{"title": "D", "amount": "-¥1", "code": "C"}] * codes,
     }
