@@ -15,6 +15,7 @@ from core.ids import new_token, token_hash
 from core.people import passwords, recovery, rights, sessions, totp
 from core.people.email import read_email
 from core.refused import Refused
+from core.shops import service as shops
 from core.web.i18n import _
 
 Purpose = Literal["setup", "invite", "reset"]
@@ -374,7 +375,9 @@ async def _make_first_admin(tx: Tx, token: str, address: str, stored: str, name:
     )
     if taken or not await _use_link(tx, token, "setup"):
         raise Refused(_("This set-up link was used already or is over. Restart the server to get a new one."))
-    staff_id = await _insert(tx, await _main_shop(tx), address, name.strip(), "owner", stored)
+    shop_id = await _main_shop(tx)
+    staff_id = await _insert(tx, shop_id, address, name.strip(), "owner", stored)
+    await shops.set_settings(tx, shop_id, coming_soon=True, setup_step=2)
     await audit.record(tx, "system", "staff.owner_created", f"staff:{staff_id}", ip=caller.ip)
     return await sessions.create(tx, "staff", staff_id=staff_id, ip=caller.ip, agent=caller.agent)
 

@@ -56,6 +56,10 @@ class OpeningForm(msgspec.Struct):
     test_mode: Literal["on", "off"]
 
 
+class VisitorsForm(msgspec.Struct):
+    coming_soon: Literal["on", "off"]
+
+
 def both(zh: str, en: str) -> dict[str, str]:
     return {locale: text for locale, text in (("zh-CN", zh.strip()), ("en", en.strip())) if text}
 
@@ -127,7 +131,7 @@ async def save_shop(request: Request[Any, Any, Any]) -> Response[Any]:
     if form.theme not in dict(_themes(request)):
         mistakes["theme"] = _("Choose a theme from the list.")
     shop = await _shop(request)
-    if form.currency != shop.currency and await _has_prices(shop.id):
+    if form.currency != shop.currency and await shops.has_prices(shop.id):
         mistakes["currency"] = _("There are prices in the present currency. Delete those SKUs first.")
     if mistakes:
         return await _settings(request, mistakes, msgspec.to_builtins(form), 422)
@@ -139,10 +143,6 @@ async def save_shop(request: Request[Any, Any, Any]) -> Response[Any]:
     )
     columns = {name: getattr(form, name) for name in ("name", "currency", "locale", "timezone", "theme")}
     return await _save(request, shop, "shop.saved", new, **columns)
-
-
-async def _has_prices(shop_id: int) -> bool:
-    return await db.fetchval("SELECT EXISTS (SELECT 1 FROM catalog_sku WHERE shop_id = $1 AND NOT demo)", shop_id)
 
 
 @post("/settings/selling", opt={"who": "staff:settings.edit", "fresh": True})
@@ -180,6 +180,16 @@ async def open_or_close(request: Request[Any, Any, Any]) -> Response[Any]:
     )
 
 
+@post("/settings/visitors", opt={"who": "staff:settings.edit"})
+async def let_visitors_in(request: Request[Any, Any, Any]) -> Response[Any]:
+    """Whether visitors see the shop, or that it opens soon."""
+    form = await read_form(request, VisitorsForm)
+    shop = await _shop(request)
+    act = "shop.closed" if form.coming_soon == "on" else "shop.shown"
+    new = msgspec.structs.replace(shop.settings, coming_soon=form.coming_soon == "on")
+    return await _save(request, shop, act, new)
+
+
 async def _save(
     request: Request[Any, Any, Any], shop: Shop, act: str, new: ShopSettings, **columns: Any
 ) -> Response[Any]:
@@ -200,4 +210,4 @@ async def _save(
     return flash(see_other("/admin/settings"), _("Saved."))
 
 
-ROUTES = (settings, save_shop, save_selling, open_or_close)
+ROUTES = (settings, save_shop, save_selling, open_or_close, let_visitors_in)

@@ -34,6 +34,13 @@ class ShopSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     support_contact: str = ""
     announcement: dict[str, str] = {}
     footer: dict[str, str] = {}
+    coming_soon: bool = False
+    """Visitors see that the shop opens soon; staff, and whoever holds a link to an order, see it all."""
+    setup_step: int = 0
+    """The step of the set-up that waits, from 2 on; 0 when it was never begun or is done."""
+    checklist_hidden: bool = False
+    key_kept: bool = False
+    """Somebody said that a copy of the master key lies in another place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +103,21 @@ def _shop(row: Any) -> Shop:
         test_mode=row["test_mode"],
         revision=row["revision"],
         settings=msgspec.convert(row["settings"], ShopSettings),
+    )
+
+
+async def has_prices(shop_id: int) -> bool:
+    """Whether anything of the merchant's own has a price, which holds the currency."""
+    return await db.fetchval("SELECT EXISTS (SELECT 1 FROM catalog_sku WHERE shop_id = $1 AND NOT demo)", shop_id)
+
+
+async def set_settings(tx: db.Tx, shop_id: int, **changes: Any) -> None:
+    """Change these settings and leave the others as they are in this moment."""
+    unknown = changes.keys() - set(ShopSettings.__struct_fields__)
+    if unknown:
+        raise ValueError(f"not settings of a shop: {sorted(unknown)}")
+    await tx.execute(
+        "UPDATE shops_shop SET settings = settings || $2, revision = revision + 1 WHERE id = $1", shop_id, changes
     )
 
 

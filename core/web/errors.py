@@ -64,6 +64,20 @@ class Forbidden(WebError):
     status = 403
 
 
+class ComingSoon(WebError):
+    """The shop is not open yet. Those who look get a page like any other; those who send something are refused."""
+
+    def __init__(self, *, looks: bool) -> None:
+        super().__init__(
+            _("Coming soon"),
+            _("This shop is being set up and opens soon."),
+            _("Have you ordered already? The link in your order mail works as always."),
+            status=200 if looks else 403,
+            headers={"X-Robots-Tag": "noindex"},
+            context={"template": "web/coming_soon.html"},
+        )
+
+
 class NotFound(WebError):
     status = 404
 

@@ -19,7 +19,16 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from core.web import csrf, forms, limits
-from core.web.errors import BadRequest, Forbidden, NotFound, SignInNeeded, TooLarge, UnknownDevice, WrongContentType
+from core.web.errors import (
+    BadRequest,
+    ComingSoon,
+    Forbidden,
+    NotFound,
+    SignInNeeded,
+    TooLarge,
+    UnknownDevice,
+    WrongContentType,
+)
 from core.web.feature import KEY, STAFF, BadRoute, who_may
 from core.web.i18n import _
 from core.web.visit import Visit
@@ -31,6 +40,10 @@ SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 FORMS = (b"application/x-www-form-urlencoded", b"multipart/form-data")
 JSON = b"application/json"
 SIGN_IN = "/admin/sign-in"
+BEFORE_OPENING = frozenset(
+    ("o", "pay", "gift", "x", "lookup", "balance", "account", "media", "static", "preferences", "healthz", "readyz")
+)
+"""How the paths begin that work for everybody while the shop is not open yet: what belongs to orders, and to machines."""
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -137,6 +150,8 @@ class Guard:
             await self._admit_key(policy, policy.scope, scope, visit)
             await self.app(scope, _limited(scope, receive, policy.max_body), send)
             return
+        if visit.surface == "shop" and visit.shop.settings.coming_soon:
+            await self._check_open(visit)
         if visit.method in SAFE:
             await self._admit(policy, scope, visit)
             await self.app(scope, receive, send)
@@ -149,6 +164,15 @@ class Guard:
             opt = handler.opt if "OPTIONS" not in handler.http_methods else {"who": "anyone"}
             policy = self._policies[id(handler)] = Policy.of(opt, handler.handler_name)
         return policy
+
+    async def _check_open(self, visit: Visit) -> None:
+        """Nobody but staff looks around before the shop opens."""
+        if visit.path.split("/")[1] in BEFORE_OPENING:
+            return
+        session = await self._load_session(visit.cookie) if visit.cookie else None
+        if session is None or session.kind != "staff" or session.shop_id != visit.shop.id:
+            raise ComingSoon(looks=visit.method in SAFE)
+        visit.session = session
 
     async def _admit_key(self, policy: Policy, wanted: str, scope: Any, visit: Visit) -> None:
         """A program shows its key in each request; cookies count for nothing here, so nobody can be tricked."""

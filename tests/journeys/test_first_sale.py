@@ -24,8 +24,19 @@ def set_up(visitor: Visitor, link: str) -> None:
     page.fill("#f-name", "Boss")
     page.fill("#f-password", PASSWORD)
     page.get_by_role("button", name="Create my account").click()
-    page.wait_for_url(re.compile("/admin/?$"))
+    page.wait_for_url(re.compile("/admin(/setup/shop)?$"))
+    page.goto(f"{link.partition('/admin/')[0]}/admin")
     visitor.picture("dashboard")
+    let_visitors_in(visitor, link.partition("/admin/")[0])
+
+
+def let_visitors_in(visitor: Visitor, url: str) -> None:
+    """Before the shop is opened, nobody but staff sees it."""
+    visitor.page.goto(f"{url}/admin/settings")
+    opening = visitor.page.locator("#opening")
+    opening.locator("summary").filter(has_text="Let visitors in already").click()
+    opening.get_by_role("button", name="Let visitors in already").click()
+    visitor.page.get_by_text("Everybody sees the shop.").wait_for()
 
 
 def add_product(visitor: Visitor, url: str) -> None:
