@@ -15,6 +15,7 @@ from core.catalog import editing, images
 from core.catalog.buyer_fields import BuyerField
 from core.catalog.editing import Editor, ProductDraft, SkuDraft
 from core.catalog.service import words
+from core.catalog.tiers import MOST_TIERS, OF_SKU
 from core.money import Money
 from core.refused import Refused
 from core.vault import stock
@@ -95,6 +96,11 @@ class SkuForm(msgspec.Struct):
     listed: bool = False
     position: Small = 0
     version: Version = 0
+
+
+class TiersForm(msgspec.Struct):
+    version: Version
+    tiers: dict[str, str] = {}
 
 
 class ImageForm(msgspec.Struct):
@@ -192,8 +198,9 @@ async def _product_page(
     product = await _product(shop_id, product_id) if product_id is not None else None
     skus = await _skus(product_id) if product_id is not None else []
     for sku in skus:
-        if sku["id"] == open_sku:
-            sku["form"].update(sku_kept or {})
+        kept_here = (sku_kept or {}) if sku["id"] == open_sku else {}
+        sku["form"].update(kept_here)
+        sku["tier_rows"] = _tier_rows(sku, kept_here.get("tiers"))
     context = {
         "product": product,
         "form": {**_as_form(product), **kept},
@@ -226,11 +233,13 @@ async def _image(product: Any) -> Any:
     return await db.fetchrow("SELECT id, sha256, width, height FROM catalog_media WHERE id = $1", product["image_id"])
 
 
+SKUS = f"""
+SELECT sku.*, {OF_SKU.format(sku="sku")} AS tiers FROM catalog_sku sku WHERE product_id = $1 ORDER BY position, id
+"""  # noqa: S608 - put together from constants
+
+
 async def _skus(product_id: int) -> list[dict[str, Any]]:
-    rows = [
-        dict(row)
-        for row in await db.fetch("SELECT * FROM catalog_sku WHERE product_id = $1 ORDER BY position, id", product_id)
-    ]
+    rows = [dict(row) for row in await db.fetch(SKUS, product_id)]
     free = await stock.free_counts([row["id"] for row in rows])
     for row in rows:
         row["money"] = Money(row["price"], row["currency"])
@@ -496,6 +505,67 @@ async def delete_sku(
     return flash(see_other(f"/admin/products/{product_id}"), _("SKU deleted."))
 
 
+# -- prices for larger quantities -------------------------------------------------------
+
+
+def _tier_rows(sku: dict[str, Any], kept: dict[str, str] | None) -> list[dict[str, Any]]:
+    """The rows of its form: as they were filled in, else as they are stored, with some to spare."""
+    if kept is not None:
+        return [{"from": kept.get(f"{row}_from"), "price": kept.get(f"{row}_price")} for row in range(_rows_of(kept))]
+    rows = [{"from": least, "price": Money(price, sku["currency"]).plain()} for least, price in sku["tiers"]]
+    spare = min(max(3, len(rows) + 1), MOST_TIERS)
+    return rows + [{"from": "", "price": ""}] * (spare - len(rows))
+
+
+def _rows_of(tiers: dict[str, str]) -> int:
+    return min(len(tiers) // 2, MOST_TIERS)
+
+
+def _tiers(tiers: dict[str, str], currency: str) -> dict[int, int]:
+    """From how many, and the price of one; what is wrong is refused at the row it stands in."""
+    found: dict[int, int] = {}
+    for row in range(_rows_of(tiers)):
+        least, price = tiers.get(f"{row}_from", "").strip(), tiers.get(f"{row}_price", "").strip()
+        if not least and not price:
+            continue
+        if not (least.isascii() and least.isdecimal() and len(least) < 5):
+            raise Refused(_("Write a number, in digits."), f"{row}_from")
+        if int(least) in found:
+            raise Refused(_("This quantity stands here twice."), f"{row}_from")
+        found[int(least)] = _amount(price, currency, f"{row}_price")
+    return found
+
+
+@post("/products/{product_id:int}/skus/{sku_id:int}/tiers", opt={"who": "staff:products.edit"})
+async def save_tiers(
+    request: Request[Any, Any, Any], product_id: FromPath[int], sku_id: FromPath[int]
+) -> Response[Any]:
+    await _product(editor(request).shop_id, product_id)
+    await _sku_version(product_id, sku_id)
+    prefix = f"tier_{sku_id}_"
+    form = await read_form(request, TiersForm, gather={"tiers": prefix})
+    try:
+        tiers = _tiers(form.tiers, request.scope["state"]["visit"].shop.currency)
+        try:
+            await editing.save_tiers(editor(request), sku_id, form.version, tiers)
+        except Refused as refused:
+            raise _at_its_row(refused, form.tiers) from None
+    except editing.ChangedMeanwhile as changed:
+        kept = {"tiers": form.tiers, "version": await _sku_version(product_id, sku_id)}
+        return await _product_page(request, product_id, {}, {}, _named(changed), kept, sku_id, status=409)
+    except Refused as refused:
+        errors = {f"{prefix}{refused.field}": refused.text}
+        return await _product_page(request, product_id, {}, {}, errors, {"tiers": form.tiers}, sku_id, status=422)
+    return flash(see_other(f"/admin/products/{product_id}"), _("Prices saved."))
+
+
+def _at_its_row(refused: Refused, tiers: dict[str, str]) -> Refused:
+    """A refusal that names a quantity, naming its row; any other as it is."""
+    least, _line, column = (refused.field or "").partition("_")
+    row = next((row for row in range(_rows_of(tiers)) if tiers.get(f"{row}_from", "").strip() == least), None)
+    return refused if row is None or not column else Refused(refused.text, f"{row}_{column}")
+
+
 # -- categories -------------------------------------------------------------------------
 
 
@@ -564,6 +634,7 @@ ROUTES = (
     add_sku,
     save_sku,
     delete_sku,
+    save_tiers,
     category_list,
     add_category,
     save_category,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -282,6 +283,46 @@ async def _delete_sku(tx: Tx, editor: Editor, sku_id: int) -> None:
         raise Refused(_("This SKU has orders or codes, so it stays in the books. Take it off sale instead.")) from None
     if code is not None:
         await audit.record(tx, editor.actor, "sku.deleted", f"sku:{code}", shop_id=editor.shop_id)
+
+
+async def save_tiers(editor: Editor, sku_id: int, version: int, tiers: Mapping[int, int]) -> None:
+    """Give a SKU these prices for larger quantities, and no others: from how many, and the price of one.
+
+    :raises ChangedMeanwhile: the SKU is not at ``version`` any more.
+    :raises Refused: a price that is not below the SKU's own or the one for fewer, or a quantity nobody may order.
+    """
+    await db.transaction(_save_tiers, editor, sku_id, version, tiers)
+    forget()
+
+
+async def _save_tiers(tx: Tx, editor: Editor, sku_id: int, version: int, tiers: Mapping[int, int]) -> None:
+    sku = await tx.fetchrow(
+        "UPDATE catalog_sku SET version = version + 1 WHERE shop_id = $1 AND id = $2 AND version = $3"
+        " RETURNING code, price, max_per_order",
+        editor.shop_id,
+        sku_id,
+        version,
+    )
+    if sku is None:
+        raise ChangedMeanwhile
+    before = sku["price"]
+    for least, price in sorted(tiers.items()):
+        if not 2 <= least <= sku["max_per_order"]:
+            most = sku["max_per_order"]
+            raise Refused(_("Choose a quantity from %(least)d to %(most)d.", least=2, most=most), f"{least}_from")
+        if not 0 < price < before:
+            raise Refused(_("More pieces must cost less for each than fewer do."), f"{least}_price")
+        before = price
+    await tx.execute("DELETE FROM catalog_price_tier WHERE sku_id = $1", sku_id)
+    await tx.execute(
+        "INSERT INTO catalog_price_tier (sku_id, from_quantity, price)"
+        " SELECT $1, * FROM unnest($2::int[], $3::bigint[])",
+        sku_id,
+        list(tiers),
+        list(tiers.values()),
+    )
+    facts = {str(least): price for least, price in sorted(tiers.items())}
+    await audit.record(tx, editor.actor, "sku.tiers", f"sku:{sku['code']}", facts, shop_id=editor.shop_id)
 
 
 # -- categories -------------------------------------------------------------------------

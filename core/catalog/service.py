@@ -8,6 +8,7 @@ from typing import Any
 
 from core import db
 from core.catalog.buyer_fields import BuyerField, read_fields
+from core.catalog.tiers import OF_SKU, Tier, read_tiers
 from core.jobs import bell
 from core.money import Money
 
@@ -42,14 +43,17 @@ class SkuFacts:
     """``codes`` are claimed from the vault; ``supplier`` and ``hand`` deliver after the order is paid."""
     own_first: bool = False
     """Codes of the vault are sold as long as there are any."""
+    tiers: tuple[Tier, ...] = ()
+    """Lower prices for larger quantities, the smallest quantity first."""
 
 
-SKU_FACTS = """
+SKU_FACTS = f"""
 SELECT sku.*, product.slug AS product_slug, product.title AS product_title, product.delivery_note,
-       product.buyer_fields, sku.listed AND product.state = 'listed' AS on_sale
+       product.buyer_fields, sku.listed AND product.state = 'listed' AS on_sale,
+       {OF_SKU.format(sku="sku")} AS tiers
 FROM catalog_sku sku JOIN catalog_product product ON product.id = sku.product_id
 WHERE sku.shop_id = $1 AND sku.code = ANY($2)
-"""
+"""  # noqa: S608 - put together from constants
 
 
 CHANGED = "catalog"
@@ -92,6 +96,7 @@ async def changed() -> None:
 
 
 def _sku_facts(row: Any) -> SkuFacts:
+    price = Money(row["price"], row["currency"])
     return SkuFacts(
         id=row["id"],
         shop_id=row["shop_id"],
@@ -102,7 +107,7 @@ def _sku_facts(row: Any) -> SkuFacts:
         product_title=row["product_title"],
         delivery_note=row["delivery_note"],
         buyer_fields=read_fields(row["buyer_fields"] + row["account_fields"]),
-        price=Money(row["price"], row["currency"]),
+        price=price,
         min_per_order=row["min_per_order"],
         max_per_order=row["max_per_order"],
         max_per_buyer=row["max_per_buyer"],
@@ -110,4 +115,5 @@ def _sku_facts(row: Any) -> SkuFacts:
         on_sale=row["on_sale"],
         source=row["source"],
         own_first=row["own_first"],
+        tiers=read_tiers(row["tiers"], price),
     )

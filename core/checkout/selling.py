@@ -186,7 +186,8 @@ def _for_partner(partner: Partner, listed: Quote) -> Quote:
 
 
 def _line_for(partner: Partner, line: QuoteLine) -> QuoteLine:
-    price = partner.price(line.unit_price)
+    # its discount is on what one piece costs; a price for many pieces counts when it is lower still
+    price = min(partner.price(line.sku.price), line.unit_price, key=lambda one: one.amount)
     return replace(line, unit_price=price, total=price.times(line.quantity))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from core.catalog.service import SkuFacts, late_sku_facts
+from core.catalog.tiers import unit_price
 from core.money import Money
 from core.pricing.promotion import Cap
 from core.refused import Refused
@@ -99,4 +100,5 @@ def _checked(sku: SkuFacts | None, quantity: int) -> QuoteLine:
 
 
 def _line(sku: SkuFacts, quantity: int) -> QuoteLine:
-    return QuoteLine(sku, quantity, sku.price, sku.price.times(quantity))
+    price = unit_price(sku.price, sku.tiers, quantity)
+    return QuoteLine(sku, quantity, price, price.times(quantity))
