@@ -7,6 +7,7 @@ from typing import Any
 
 from core import db
 from core.catalog.service import Words
+from core.catalog.tiers import OF_SKU, Tier, read_tiers
 from core.money import Money
 
 CARDS_PER_PAGE = 24
@@ -66,6 +67,7 @@ class SkuChoice:
     least: int
     most: int
     stock: Stock
+    tiers: tuple[Tier, ...] = ()
 
     @property
     def can_buy(self) -> bool:
@@ -139,7 +141,7 @@ SELECT product.*, media.id AS media_id, left(media.sha256, 16) AS media_sha, med
         'id', one.id, 'code', one.code, 'title', one.title, 'price', one.price, 'currency', one.currency,
         'face_value', one.face_value, 'period', one.period, 'least', one.min_per_order, 'most', one.max_per_order,
         'low', one.low_stock,
-        'free', {FREE.format(most="$3")}, 'asks', one.account_fields)
+        'free', {FREE.format(most="$3")}, 'asks', one.account_fields, 'tiers', {OF_SKU.format(sku="one")})
         ORDER BY one.position, one.id) FROM catalog_sku one WHERE one.product_id = product.id AND one.listed) AS skus
 FROM catalog_product product
 LEFT JOIN catalog_media media ON media.id = product.image_id
@@ -226,16 +228,18 @@ def _asks(row: Any) -> list[Words]:
 
 def _sku(one: dict[str, Any]) -> SkuChoice:
     face = one["face_value"]
+    price = Money(one["price"], one["currency"])
     return SkuChoice(
         id=one["id"],
         code=one["code"],
         title=one["title"],
-        price=Money(one["price"], one["currency"]),
+        price=price,
         face_value=Money(face, one["currency"]) if face else None,
         period=one["period"],
         least=one["least"],
         most=one["most"],
         stock=Stock(one["free"], one["low"]),
+        tiers=read_tiers(one["tiers"], price),
     )
 
 
