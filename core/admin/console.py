@@ -8,10 +8,9 @@ from litestar import Request, Response, get, post
 from litestar.params import FromQuery
 
 from core import db
-from core.admin import demo, overview
+from core.admin import checklist, demo, overview
 from core.audit import service as audit
 from core.backup import service as backups
-from core.hooks import runtime
 from core.orders import words
 from core.refused import Refused
 from core.shops import service as shops
@@ -25,13 +24,6 @@ from core.web.render import page, see_other
 async def dashboard(request: Request[Any, Any, Any], days: FromQuery[int] = 7) -> Response[str]:
     shop = await shops.by_id(request.scope["state"]["visit"].shop.id)
     days = days if days in overview.RANGES else 7
-    plugins = runtime.current()
-    steps = await overview.steps(
-        shop,
-        request.state.session.staff_id,
-        real_payment=any(not method.test_only for method in plugins.payment_methods.values()),
-        notifier=bool(plugins.notifiers),
-    )
     context = {
         "days": days,
         "ranges": overview.RANGES,
@@ -41,8 +33,7 @@ async def dashboard(request: Request[Any, Any, Any], days: FromQuery[int] = 7) -
         "backup": await backups.standing(),
         "low_stock": await overview.low_stock(shop),
         "orders": await overview.latest_orders(shop),
-        "steps": steps,
-        "steps_done": sum(step.done for step in steps),
+        "checklist": await checklist.of(shop, request.state.session.staff_id),
         "words": words,
         "without_key": await keyring.problems(),
     }

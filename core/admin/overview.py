@@ -10,7 +10,6 @@ from core import clock, db
 from core.money import Money
 from core.shops.service import Shop
 from core.vault import low_stock as low_stock_of
-from core.web.i18n import Text, _
 
 RANGES = (1, 7, 30)
 LATEST = 8
@@ -50,14 +49,6 @@ SELECT (SELECT count(*) FROM review_item WHERE shop_id = $1 AND state = 'open') 
        (SELECT count(*) FROM messages_message WHERE shop_id = $1 AND state = 'held') AS held_messages
 """
 
-DONE = """
-SELECT EXISTS (SELECT 1 FROM catalog_product WHERE shop_id = $1 AND NOT demo) AS product,
-       EXISTS (SELECT 1 FROM vault_batch WHERE shop_id = $1 AND NOT demo AND state = 'ready') AS codes,
-       EXISTS (SELECT 1 FROM people_staff WHERE id = $2 AND totp_secret IS NOT NULL)
-           OR EXISTS (SELECT 1 FROM people_passkey WHERE staff_id = $2) AS second_factor,
-       EXISTS (SELECT 1 FROM catalog_product WHERE shop_id = $1 AND demo) AS demo
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Bar:
@@ -65,14 +56,6 @@ class Bar:
     money: Money
     orders: int
     height: int
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    title: Text
-    text: Text
-    href: str
-    done: bool
 
 
 async def sales(shop: Shop, days: int) -> dict[str, Any]:
@@ -115,53 +98,3 @@ async def low_stock(shop: Shop) -> list[Any]:
 async def latest_orders(shop: Shop) -> list[dict[str, Any]]:
     rows = await db.fetch("SELECT * FROM orders_order WHERE shop_id = $1 ORDER BY id DESC LIMIT $2", shop.id, LATEST)
     return [{**row, "money": Money(row["total"], row["currency"])} for row in rows]
-
-
-async def steps(shop: Shop, staff_id: int | None, *, real_payment: bool, notifier: bool) -> list[Step]:
-    """The way from a fresh install to an open shop; the list goes away when all is done."""
-    done = await db.fetchrow(DONE, shop.id, staff_id)
-    assert done is not None  # noqa: S101 - a row of EXISTS
-    return [
-        Step(
-            _("Add your first product"),
-            _("A page in the shop with a name, a picture and prices."),
-            "/admin/products/new",
-            done["product"],
-        ),
-        Step(
-            _("Import codes"),
-            _("From a file or by pasting; you see first what would happen."),
-            "/admin/stock/import",
-            done["codes"],
-        ),
-        Step(
-            _("Connect a real payment"),
-            _("Switch on a payment method and enter your account."),
-            "/admin/plugins",
-            real_payment,
-        ),
-        Step(
-            _("Set up mail"),
-            _("So that buyers get the link to their order."),
-            "/admin/plugins",
-            notifier,
-        ),
-        Step(
-            _("Protect your account"),
-            _("Two-step sign-in with an authenticator app."),
-            "/admin/account",
-            done["second_factor"],
-        ),
-        Step(
-            _("Take the demo products out"),
-            _("They and their made-up codes go in one click."),
-            "/admin/demo",
-            not done["demo"],
-        ),
-        Step(
-            _("Open the shop"),
-            _("Leave test mode; from then on only real payments count."),
-            "/admin/settings#opening",
-            not shop.test_mode,
-        ),
-    ]

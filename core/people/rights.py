@@ -81,6 +81,7 @@ RIGHTS: dict[str, Right] = {
         _right("audit.read", _("See the audit log and alarms"), "manager", "finance"),
         _right("settings.read", _("See settings"), "manager"),
         _right("settings.edit", _("Change settings"), "manager"),
+        _right("setup.run", _("Go through the set-up"), whole_server=True),
         _right("demo.edit", _("Put demo products in and take them out"), "manager", whole_server=True),
         _right("jobs.read", _("See jobs"), "manager", whole_server=True),
         _right("jobs.edit", _("Try jobs again and cancel them"), "manager", whole_server=True),
