@@ -55,6 +55,13 @@ PACKAGES = (
         {"dist/css/tabler.min.css": CONSOLE + "tabler.min.css", "dist/js/tabler.min.js": CONSOLE + "tabler.min.js"},
     ),
     Package(
+        "uplot",
+        "1.6.32",
+        "MIT",
+        "KIMVnG68zvu5XXUbC4LQEPnhwOxBuLyW1AHtpm6IKTXImkbLgkMy+jabjLgSLMasNuGGzQm/ep3tOkyTxpiQIw==",
+        {"dist/uPlot.iife.min.js": CONSOLE + "uplot.min.js", "dist/uPlot.min.css": CONSOLE + "uplot.min.css"},
+    ),
+    Package(
         "@tabler/icons",
         "3.51.0",
         "MIT",
