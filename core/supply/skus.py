@@ -28,6 +28,7 @@ COUNTED_UP_TO = 1_000_000
 ROWS = """
 SELECT sku.id, sku.shop_id, sku.code, sku.price, sku.currency, sku.source, sku.own_first, sku.available,
        sku.account_fields, supply.*,
+    (SELECT min(tier.price) FROM catalog_price_tier tier WHERE tier.sku_id = sku.id) AS for_many,
     (SELECT json_agg(json_build_object(
         'id', offer.id, 'supplier', offer.supplier, 'item', offer.item, 'title', offer.title, 'cost', offer.cost,
         'currency', offer.currency, 'stock', offer.stock, 'listed', offer.listed AND NOT offer.gone,
@@ -157,11 +158,12 @@ async def _follow(tx: Tx, row: Any) -> None:
         else:
             accepted = cost
     price = rule.price(cost) if rule.follows and cost is not None and not paused else row["price"]
-    below = cost is not None and not rule.is_enough(price, cost)
+    lowest = min(price, row["for_many"] or price)
+    below = cost is not None and not rule.is_enough(lowest, cost)
     if below and not row["sells_below"]:
-        await _alarm_below(tx, row, price, cost)
+        await _alarm_below(tx, row, lowest, cost)
     if row["below_margin"] == "delist":
-        usable = [one for one in usable if one.cost is not None and rule.is_enough(price, one.cost)]
+        usable = [one for one in usable if one.cost is not None and rule.is_enough(lowest, one.cost)]
     available = 0 if paused else _sum(usable)
     asked = accounts.buyer_fields(offers[0].fields) if offers else []
     await tx.execute(WRITE, row["id"], available, asked, price, cost, accepted, paused, below)

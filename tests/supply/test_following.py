@@ -152,6 +152,18 @@ async def test_nothing_is_sold_below_its_cost_unless_the_merchant_wants_it(world
         assert await stocked.states(placed) == ("paid", "delivered")
 
 
+async def test_a_price_for_many_is_held_against_the_cost_too(world: World):
+    offer = world.warehouse.offer("steam", cost=1000)
+    sku = await world.sku("steam", rule=PriceRule(least_margin=100), below_margin="delist")
+    await db.execute("INSERT INTO catalog_price_tier (sku_id, from_quantity, price) VALUES ($1, 10, 1500)", sku.id)
+    offer["cost"] = 1400
+    await world.sync()
+    assert await stand(sku.id) == (1990, 10)
+    offer["cost"] = 1401
+    await world.sync()
+    assert await stand(sku.id) == (1990, 0)
+
+
 async def test_what_became_dearer_after_the_sale_is_not_bought_at_a_loss(world: World):
     offer = world.warehouse.offer("steam", cost=1000)
     sku = await world.sku("steam", rule=PriceRule(least_margin=200))
