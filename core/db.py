@@ -117,7 +117,7 @@ class Tx:
         await self.connection.copy_records_to_table(table, records=rows, columns=columns)
 
 
-async def open_pool(url: str, size: int = 16) -> None:
+async def open_pool(url: str, size: int = 8) -> None:
     engine.config = {"dsn": url}
     await engine.start_connection_pool(
         min_size=2,

@@ -50,10 +50,12 @@ jit = off
 timezone = 'UTC'
 lc_messages = 'C'
 default_text_search_config = 'pg_catalog.simple'
-# short-lived queue and session rows: vacuum early and often
-autovacuum_naptime = 15s
+# short-lived queue and session rows: vacuum early. But each time a table was vacuumed or analysed, every connection
+# plans its statements anew, which costs a young, busy shop more than it gains.
+autovacuum_vacuum_threshold = 500
 autovacuum_vacuum_scale_factor = 0.05
-autovacuum_analyze_scale_factor = 0.05
+autovacuum_analyze_threshold = 1000
+autovacuum_analyze_scale_factor = 0.2
 # one file per weekday, and never a value of a buyer in it
 logging_collector = on
 log_directory = '{folder}/logs'
