@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from core.catalog.service import words
-from core.checkout.place import Buyer, placed_before
+from core.checkout.place import Answers, Buyer, placed_before
 from core.hooks import runtime
 from core.hooks.views import LineToCheck, OrderToCheck
 from core.orders.history import History, network_of, telling_address
@@ -25,7 +23,7 @@ class NotTrusted(Refused):
         super().__init__(_("We cannot take this order. You have not been charged. Please ask the shop."))
 
 
-async def check(shop: Shop, quote: Quote, buyer: Buyer, answers: Mapping[str, str], key: str) -> Verdict:
+async def check(shop: Shop, quote: Quote, buyer: Buyer, answers: Answers, key: str) -> Verdict:
     """What the rules found, to be stored with the order.
 
     :raises Refusal: a guard says no, with the text for the buyer.
@@ -47,7 +45,7 @@ async def check(shop: Shop, quote: Quote, buyer: Buyer, answers: Mapping[str, st
         raise
 
 
-def _order(shop: Shop, quote: Quote, buyer: Buyer, answers: Mapping[str, str]) -> OrderToCheck:
+def _order(shop: Shop, quote: Quote, buyer: Buyer, answers: Answers) -> OrderToCheck:
     ip = telling_address(buyer.ip)
     return OrderToCheck(
         contact=buyer.contact,
@@ -67,8 +65,17 @@ def _order(shop: Shop, quote: Quote, buyer: Buyer, answers: Mapping[str, str]) -
             )
             for line in quote.lines
         ),
-        answers=dict(answers),
+        answers=_together(answers),
         history=History(shop.id, buyer.contact, ip, buyer.session_hash, quote.total.currency),
         network=network_of(ip),
         device=buyer.session_hash.hex()[:32],
     )
+
+
+def _together(answers: Answers) -> dict[str, str]:
+    """What was answered to a question that several goods ask stands one below the other."""
+    found: dict[str, list[str]] = {}
+    for one in answers.values():
+        for key, answer in one.items():
+            found.setdefault(key, []).append(answer)
+    return {key: "\n".join(dict.fromkeys(given)) for key, given in found.items()}

@@ -123,7 +123,7 @@ async def _form(
     if wrong and "quantity" not in errors:
         errors = {**errors, "quantity": wrong}
         status = max(status, 422)
-    priced, not_good = await _price(visit, priced_at_list(sku, quantity), kept)
+    priced, not_good = await _price(visit, priced_at_list([(sku, quantity)]), kept)
     if not_good:
         errors = {FIELD: not_good, **errors}
         status = max(status, 422)
@@ -221,7 +221,7 @@ def _only_tries_a_code(request: AnyRequest) -> bool:
 async def _place(request: AnyRequest, sent: OrderForm) -> tuple[Placed, str | None]:
     visit: Visit = request.scope["state"]["visit"]
     at_list = await quote(visit.shop.id, [Item(sent.sku, sent.quantity)])
-    answers = check_answers(at_list.lines[0].sku.buyer_fields, sent.fields, visit.locale)
+    answers = {sent.sku: check_answers(at_list.lines[0].sku.buyer_fields, sent.fields, visit.locale)}
     kind, contact = read_contact(sent.contact)
     token = None if visit.session else await _token(visit)
     buyer = Buyer(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from ipaddress import ip_address
@@ -19,7 +19,7 @@ from core.checkout.evidence import with_evidence
 from core.crash_point import crash_point
 from core.db import Tx
 from core.ids import new_ref, new_token, token_hash
-from core.pricing.quote import Quote, QuoteLine
+from core.pricing.quote import LineRefused, Quote, QuoteLine
 from core.refused import Refused
 from core.review.assess import NOTHING_FOUND, Verdict
 from core.shops.service import Shop
@@ -34,11 +34,16 @@ RACES_FOR_A_PLACE = 50
 PLACES = ("orders_order_contact_slot", "orders_order_address_slot")
 
 
-class SoldOut(Refused):
-    """No free codes are left; nothing was reserved or charged."""
+Answers = Mapping[str, Mapping[str, str]]
+"""What the buyer answered to the questions of each SKU, by its code."""
 
-    def __init__(self) -> None:
-        super().__init__(_("Sold out: the last ones were just taken. You have not been charged."), "quantity")
+
+class SoldOut(LineRefused):
+    """Not enough is left of ``skus``; nothing was reserved or charged, also of what there is enough of."""
+
+    def __init__(self, lines: Sequence[QuoteLine]) -> None:
+        words = _("Sold out: the last ones were just taken. You have not been charged.")
+        super().__init__(words, "quantity", [line.sku.code for line in lines])
 
 
 class TooManyOpen(Refused):
@@ -186,7 +191,7 @@ WHERE o.shop_id = $1 AND o.key = $2 ORDER BY attempt.id DESC LIMIT 1
 async def place(
     shop: Shop,
     quote: Quote,
-    answers: dict[str, str],
+    answers: Answers,
     buyer: Buyer,
     chosen: Chosen,
     key: str,
@@ -209,13 +214,15 @@ async def place(
             crash_point("checkout.placed")
             return placed
         except _CodesTaken:
-            if any(line.claims and line.sku.source != "codes" for line in quote.lines):
-                quote = bought_instead(quote)
+            short = await lines_short(quote)
+            elsewhere = [line for line in short if line.sku.source != "codes"]
+            if elsewhere:
+                quote = bought_instead(quote, elsewhere)
                 continue
             # Codes that another buyer holds locked look taken but may come back when that one is refused.
             looks -= 1
-            if not looks or not await enough_free(quote):
-                raise SoldOut from None
+            if not looks or await certainly_short(short):
+                raise SoldOut(short) from None
             await asyncio.sleep(0.02 * (LOOKS_BEFORE_SOLD_OUT - looks))
         except asyncpg.UniqueViolationError as error:
             # Another request of the same buyer took that place among the open orders; look for the next one.
@@ -233,28 +240,42 @@ async def check_supplied(quote: Quote) -> None:
     """
     wanted = {line.sku.id: line.quantity for line in quote.lines if not line.claims}
     if wanted and not await supply.enough(wanted):
-        raise SoldOut
+        lines = [line for line in quote.lines if line.sku.id in wanted]
+        raise SoldOut([line for line in lines if not await supply.enough({line.sku.id: line.quantity})])
 
 
-def bought_instead(quote: Quote) -> Quote:
-    """Our own codes ran out: the same order with those lines bought where their SKUs may be."""
-    lines = tuple(replace(line, sku=replace(line.sku, own_first=False)) for line in quote.lines)
+async def lines_short(quote: Quote) -> list[QuoteLine]:
+    """Whose codes there are not enough of, after they could not be claimed: of one line it is that, of several those
+    that the stock says; where it has enough of all they were only locked, and it may be any."""
+    claiming = [line for line in quote.lines if line.claims]
+    if len(claiming) == 1:
+        return claiming
+    free = await stock.free_counts([line.sku.id for line in claiming])
+    return [line for line in claiming if free[line.sku.id] < line.claims] or claiming
+
+
+def bought_instead(quote: Quote, short: Sequence[QuoteLine]) -> Quote:
+    """Our own codes ran out: the same order with these lines bought where their SKUs may be."""
+    lines = tuple(
+        replace(line, sku=replace(line.sku, own_first=False)) if line in short else line for line in quote.lines
+    )
     return replace(quote, lines=lines)
 
 
-async def enough_free(quote: Quote) -> bool:
-    free = await stock.free_counts([line.sku.id for line in quote.lines])
-    return all(free[line.sku.id] >= line.claims for line in quote.lines)
+async def certainly_short(lines: Sequence[QuoteLine]) -> bool:
+    """Whether there are too few codes for one of these lines, even if all that are locked come back."""
+    free = await stock.free_counts([line.sku.id for line in lines])
+    return any(free[line.sku.id] < line.claims for line in lines)
 
 
 async def _place(
-    shop: Shop, quote: Quote, answers: dict[str, str], buyer: Buyer, chosen: Chosen, key: str, verdict: Verdict
+    shop: Shop, quote: Quote, answers: Answers, buyer: Buyer, chosen: Chosen, key: str, verdict: Verdict
 ) -> Placed:
     draft = await _draft(shop, quote, answers, buyer, chosen, key, verdict=verdict)
     jobs: list[int] = []
+    locks = _locks(shop, quote, buyer, chosen)
     try:
-        if _is_free(quote, chosen) or any(line.sku.max_per_buyer is not None for line in quote.lines):
-            locks = [lock_key(f"contact:{shop.id}:{buyer.contact}")]
+        if locks:
             placed, jobs = await db.transaction(_step_by_step, shop, quote, buyer, chosen, draft, locks=locks)
         else:
             placed = await db.statement(draft.statement, *draft.values)
@@ -270,11 +291,23 @@ async def _place(
     return replace(draft.placed(placed["id"]), jobs=tuple(jobs))
 
 
+def _locks(shop: Shop, quote: Quote, buyer: Buyer, chosen: Chosen) -> list[int]:
+    """What an order waits for: none for the ordinary one, which is a single statement of one line.
+
+    Orders that want several things queue for each of them. Else two could each hold the last code that the other
+    needs, and both be told that it is sold out.
+    """
+    names = [f"sku:{line.sku.id}" for line in quote.lines if line.claims] if len(quote.lines) > 1 else []
+    if _is_free(quote, chosen) or any(line.sku.max_per_buyer is not None for line in quote.lines):
+        names.append(f"contact:{shop.id}:{buyer.contact}")
+    return [lock_key(name) for name in names]
+
+
 async def place_in(
     tx: Tx,
     shop: Shop,
     quote: Quote,
-    answers: dict[str, str],
+    answers: Answers,
     buyer: Buyer,
     chosen: Chosen,
     key: str,
@@ -314,7 +347,7 @@ class _Draft:
 async def _draft(
     shop: Shop,
     quote: Quote,
-    answers: dict[str, str],
+    answers: Answers,
     buyer: Buyer,
     chosen: Chosen,
     key: str,
@@ -359,7 +392,7 @@ async def _draft(
     return _Draft(ref, token, expires_at, step is not None, statement, values)
 
 
-def _line(line: QuoteLine, answers: dict[str, str], today: date) -> dict[str, Any]:
+def _line(line: QuoteLine, answers: Answers, today: date) -> dict[str, Any]:
     sku = line.sku
     return {
         "sku_id": sku.id,
@@ -371,7 +404,7 @@ def _line(line: QuoteLine, answers: dict[str, str], today: date) -> dict[str, An
         "quantity": line.quantity,
         "unit_price": line.unit_price.amount,
         "total": line.total.amount,
-        "fields": answers,
+        "fields": dict(answers.get(sku.code, {})),
         "first_slot": stock.first_slot(today + timedelta(days=sku.min_days_left)),
         "claims": line.claims,
         "source": "codes" if line.claims else sku.source,
@@ -423,7 +456,8 @@ async def _check_buyer_limits(tx: Tx, shop: Shop, quote: Quote, buyer: Buyer) ->
     for line in quote.lines:
         most = line.sku.max_per_buyer
         if most is not None and await tx.fetchval(BOUGHT, shop.id, buyer.contact, line.sku.id) + line.quantity > most:
-            raise Refused(_("One buyer may have at most %(most)d of these.", most=most), "quantity")
+            words = _("One buyer may have at most %(most)d of these.", most=most)
+            raise LineRefused(words, "quantity", [line.sku.code])
 
 
 def _counted_address(ip: str) -> str | None:

@@ -25,13 +25,14 @@ from core.checkout.channel import (
 )
 from core.checkout.place import (
     LOOKS_BEFORE_SOLD_OUT,
+    Answers,
     Buyer,
     Chosen,
     Placed,
     SoldOut,
     bought_instead,
+    certainly_short,
     check_supplied,
-    enough_free,
     lock_key,
     place_in,
 )
@@ -122,7 +123,7 @@ class Counter:
         await bell.ring(f"order:{sale.ref}", "sold")
         return sale
 
-    async def _sell(self, partner: Partner, wish: Wish, listed: Quote, answers: dict[str, str]) -> list[int]:
+    async def _sell(self, partner: Partner, wish: Wish, listed: Quote, answers: Answers) -> list[int]:
         """As the checkout places an order: what lies in no vault is asked about, taken codes are looked for anew."""
         locks = [lock_key(f"partner:{partner.id}:{wish.reference}")]
         looks = LOOKS_BEFORE_SOLD_OUT
@@ -136,14 +137,14 @@ class Counter:
                 raise NothingLeft from None
             except _CodesTaken:
                 if any(line.claims and line.sku.source != "codes" for line in listed.lines):
-                    listed = bought_instead(listed)
+                    listed = bought_instead(listed, listed.lines)
                     continue
                 looks -= 1
-                if not looks or not await enough_free(listed):
+                if not looks or await certainly_short(listed.lines):
                     raise NothingLeft from None
                 await asyncio.sleep(0.02 * (LOOKS_BEFORE_SOLD_OUT - looks))
 
-    async def _priced(self, wish: Wish) -> tuple[Quote, dict[str, str]]:
+    async def _priced(self, wish: Wish) -> tuple[Quote, Answers]:
         code = await db.fetchval(
             "SELECT code FROM catalog_sku WHERE shop_id = $1 AND id = $2", self.shop.id, wish.sku_id
         )
@@ -151,7 +152,7 @@ class Counter:
             raise NotForSale(_("This item is not on sale any more."), "sku")
         try:
             listed = await quote(self.shop.id, [Item(code, wish.quantity)])
-            answers = check_answers(listed.lines[0].sku.buyer_fields, dict(wish.answers), self.shop.locale)
+            answers = {code: check_answers(listed.lines[0].sku.buyer_fields, dict(wish.answers), self.shop.locale)}
         except Refused as refused:
             raise (NotForSale if refused.field == "sku" else WrongWish)(refused.text, refused.field) from None
         return listed, answers
@@ -194,9 +195,7 @@ def _line_for(partner: Partner, line: QuoteLine) -> QuoteLine:
 # -- the one transaction ----------------------------------------------------------------
 
 
-async def _sell(
-    tx: Tx, counter: Counter, partner: Partner, wish: Wish, listed: Quote, answers: dict[str, str]
-) -> list[int]:
+async def _sell(tx: Tx, counter: Counter, partner: Partner, wish: Wish, listed: Quote, answers: Answers) -> list[int]:
     """Place, pay and deliver, or nothing of it. Two with one reference queue at the caller's lock."""
     if await tx.fetchval(
         "SELECT true FROM partners_order WHERE partner_id = $1 AND reference = $2", partner.id, wish.reference

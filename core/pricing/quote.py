@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from core.catalog.service import SkuFacts, late_sku_facts
@@ -10,7 +10,7 @@ from core.catalog.tiers import unit_price
 from core.money import Money
 from core.pricing.promotion import Cap
 from core.refused import Refused
-from core.web.i18n import _
+from core.web.i18n import Text, _
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +61,19 @@ class Quote:
         return summed(self.lines)
 
 
+class LineRefused(Refused):
+    """Something is wrong with one or some of the things that are to be bought; ``skus`` are their codes."""
+
+    def __init__(self, text: Text, field: str, skus: Sequence[str] = ()) -> None:
+        super().__init__(text, field)
+        self.skus = tuple(skus)
+
+
 async def quote(shop_id: int, items: list[Item]) -> Quote:
     """Price a basket at catalogue prices and hold it against the limits of its SKUs.
 
-    :raises Refused: an unknown or withdrawn SKU, or a quantity outside its limits.
+    :raises LineRefused: an unknown or withdrawn SKU, or a quantity outside its limits.
+    :raises Refused: the items do not go together.
     """
     if not items:
         raise Refused(_("Nothing was chosen."))
@@ -72,31 +81,32 @@ async def quote(shop_id: int, items: list[Item]) -> Quote:
     if len(set(codes)) < len(codes):
         raise Refused(_("An item stands twice in the basket."))
     facts = await late_sku_facts(shop_id, codes)
-    lines = tuple(_checked(facts.get(item.sku_code), item.quantity) for item in items)
+    lines = tuple(_checked(item, facts.get(item.sku_code)) for item in items)
     if len({line.total.currency for line in lines}) > 1:
         raise Refused(_("These items have different currencies and cannot share an order."))
     return Quote(lines, summed(lines))
 
 
-def priced(sku: SkuFacts, quantity: int) -> Quote:
-    """One SKU at its catalogue price, whether or not it may be sold now."""
-    line = _line(sku, quantity)
-    return Quote((line,), line.total)
+def priced(wanted: Sequence[tuple[SkuFacts, int]]) -> Quote:
+    """These SKUs at their catalogue prices, so many of each, whether or not they may be sold now."""
+    lines = tuple(_line(sku, quantity) for sku, quantity in wanted)
+    return Quote(lines, summed(lines))
 
 
 def summed(lines: tuple[QuoteLine, ...]) -> Money:
     return Money(sum(line.total.amount for line in lines), lines[0].total.currency)
 
 
-def _checked(sku: SkuFacts | None, quantity: int) -> QuoteLine:
+def _checked(item: Item, sku: SkuFacts | None) -> QuoteLine:
     if sku is None or not sku.on_sale:
-        raise Refused(_("This item is not on sale any more."), "sku")
-    if not sku.min_per_order <= quantity <= sku.max_per_order:
-        raise Refused(
+        raise LineRefused(_("This item is not on sale any more."), "sku", [item.sku_code])
+    if not sku.min_per_order <= item.quantity <= sku.max_per_order:
+        raise LineRefused(
             _("Choose a quantity from %(least)d to %(most)d.", least=sku.min_per_order, most=sku.max_per_order),
             "quantity",
+            [sku.code],
         )
-    return _line(sku, quantity)
+    return _line(sku, item.quantity)
 
 
 def _line(sku: SkuFacts, quantity: int) -> QuoteLine:

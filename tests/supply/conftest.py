@@ -86,7 +86,7 @@ class World:
         shop = await shops.main_shop()
         catalog.forget()
         priced = await quote(1, [Item(sku.code, quantity)])
-        placed = await place(shop, priced, answers or {}, stocked.buyer(), stocked.chosen(), new_token())
+        placed = await place(shop, priced, {sku.code: answers or {}}, stocked.buyer(), stocked.chosen(), new_token())
         self.orders.append(placed)
         return placed
 
