@@ -36,7 +36,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Checklist:
-    """``shown`` is False when all is done, or when the merchant has put it away. ``setup_step`` is 0 after the set-up."""
+    """``shown`` is False when all is done or the merchant has put it away. ``setup_step`` is 0 after the set-up."""
 
     steps: list[Step]
     shown: bool

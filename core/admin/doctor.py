@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import stat
 from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -24,35 +23,42 @@ from core.ledger import customers
 from core.vault import cipher, keyring, keys, rotate, signing
 from core.vault.providers import KeyAway
 from core.vault.ring import MOST_SEALS
+from core.web.i18n import Text, _
 
 State = Literal["ok", "warn", "fail"]
 MEGABYTE = 1 << 20
+GO_ON = _("Orders and payments go on; no code is shown until the key is back.")
 
 
 @dataclass(frozen=True)
 class Check:
     name: str
     state: State
-    text: str
-    advice: str = ""
+    text: Text | str
+    advice: Text | str = ""
 
     def line(self) -> str:
         return f"{self.state:4}  {self.name:9} {self.text}{f' → {self.advice}' if self.advice else ''}"
 
     def facts(self) -> dict[str, str]:
-        return asdict(self)
+        return {"name": self.name, "state": self.state, "text": str(self.text), "advice": str(self.advice)}
 
 
 async def examine(config: Config) -> list[Check]:
-    checks = [_disk(config.home), _address(config), _key(config), await _valkey(config.redis_url)]
+    checks = await of_machine(config)
     try:
         await db.open_pool(config.database_url or "", size=2)
     except (OSError, asyncpg.PostgresError) as error:
-        return [*checks, Check("database", "fail", f"PostgreSQL does not answer: {error}", "Is DATABASE_URL right?")]
+        return [*checks, _away(error)]
     try:
-        return [*checks, *[check async for check in _in_database(config)]]
+        return [*checks, *[check async for check in in_database(config)]]
     finally:
         await db.close_pool()
+
+
+async def of_machine(config: Config) -> list[Check]:
+    """What can be said without the database."""
+    return [_disk(config.home), _address(config), _key(config), await _valkey(config.redis_url)]
 
 
 async def examine_audit(config: Config) -> list[Check]:
@@ -60,7 +66,7 @@ async def examine_audit(config: Config) -> list[Check]:
     try:
         await db.open_pool(config.database_url or "", size=2)
     except (OSError, asyncpg.PostgresError) as error:
-        return [Check("database", "fail", f"PostgreSQL does not answer: {error}", "Is DATABASE_URL right?")]
+        return [_away(error)]
     try:
         tables = await _tables()
         return [await _chain(config), await _audit_role()] if tables.state == "ok" else [tables]
@@ -68,7 +74,12 @@ async def examine_audit(config: Config) -> list[Check]:
         await db.close_pool()
 
 
-async def _in_database(config: Config) -> AsyncIterator[Check]:
+def _away(error: Exception) -> Check:
+    text = _("PostgreSQL does not answer: %(error)s", error=error)
+    return Check("database", "fail", text, _("Is DATABASE_URL right?"))
+
+
+async def in_database(config: Config) -> AsyncIterator[Check]:
     yield await _postgres()
     yield await _clock()
     tables = await _tables()
@@ -81,10 +92,14 @@ async def _in_database(config: Config) -> AsyncIterator[Check]:
             yield await _holders()
         yield await _worker()
         yield await _queue()
+        yield await _scheduled()
         yield await _backlog()
         yield await _ledger()
+        yield await _suppliers()
         yield await _mail()
         yield await _backup()
+        yield await _copy_of_key(config)
+        yield await _mode()
 
 
 # ── the machine ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -94,15 +109,16 @@ def _disk(home: Path) -> Check:
     places = {place for place in (home, (home / "engines").resolve()) if place.exists()}
     free = min((shutil.disk_usage(place).free for place in places), default=0) // MEGABYTE
     state: State = "ok" if free > 2048 else "warn" if free > 256 else "fail"
-    return Check("disk", state, f"{free} MB are free", "" if state == "ok" else "Make room before PostgreSQL stops.")
+    advice = "" if state == "ok" else _("Make room before PostgreSQL stops.")
+    return Check("disk", state, _("%(free)s MB are free", free=free), advice)
 
 
 def _address(config: Config) -> Check:
     parts = urlsplit(config.base_url)
     if parts.scheme == "https" or parts.hostname in ("127.0.0.1", "localhost", "::1"):
         return Check("address", "ok", config.base_url)
-    advice = "Put a TLS proxy before it and set VOUCHSAFE_BASE_URL."
-    return Check("address", "warn", f"{config.base_url} is not https", advice)
+    advice = _("Put a TLS proxy before it and set VOUCHSAFE_BASE_URL.")
+    return Check("address", "warn", _("%(address)s is not https", address=config.base_url), advice)
 
 
 def _key(config: Config) -> Check:
@@ -110,26 +126,32 @@ def _key(config: Config) -> Check:
         return _transit(config.transit)
     file = config.master_key_file
     if not config.master_key and not file.exists():
-        return Check("key", "fail", f"there is no {file}", "Put your backup back; only a new shop makes a new key.")
+        return Check(
+            "key",
+            "fail",
+            _("there is no %(file)s", file=file),
+            _("Put your backup back; only a new shop makes a new key."),
+        )
     mode = stat.S_IMODE(file.stat().st_mode) if not config.master_key else 0
     try:
         masters = keys.load(config)
     except SetupProblem as problem:
-        return Check("key", "fail", str(problem), f"chmod 600 {file}" if mode & 0o077 else "Put your backup back.")
+        advice = f"chmod 600 {file}" if mode & 0o077 else _("Put your backup back.")
+        return Check("key", "fail", str(problem), advice)
     if config.master_key:
-        return Check("key", "ok", "the master key comes from the environment")
+        return Check("key", "ok", _("the master key comes from the environment"))
     if len(masters) > 1:
-        return Check("key", "warn", f"{file} holds {len(masters)} keys", "Run `server.py rotate-keys --master` again.")
-    owner = "yours" if file.stat().st_uid == os.geteuid() else "root's"
-    return Check("key", "ok", f"{file} has mode {mode:04o} and is {owner}; keep a copy in another place")
+        text = _("%(file)s holds %(number)s keys", file=file, number=len(masters))
+        return Check("key", "warn", text, _("Run `server.py rotate-keys --master` again."))
+    return Check("key", "ok", _("%(file)s is there, with mode %(mode)s", file=file, mode=f"{mode:04o}"))
 
 
 def _transit(transit: Transit) -> Check:
     """Whether it answers is shown by the keyring below."""
-    text = f"the master key is {transit.mount}/{transit.key} of {transit.url}"
+    text = _("the master key is %(key)s of %(url)s", key=f"{transit.mount}/{transit.key}", url=transit.url)
     file = transit.token_file
     if file is not None and file.exists() and stat.S_IMODE(file.stat().st_mode) & 0o077:
-        return Check("key", "fail", f"{file} can be read by other users", f"chmod 600 {file}")
+        return Check("key", "fail", _("%(file)s can be read by other users", file=file), f"chmod 600 {file}")
     return Check("key", "ok", text)
 
 
@@ -137,13 +159,14 @@ async def _valkey(url: str | None) -> Check:
     import redis.asyncio  # a third of a second that other commands need not wait
 
     if not url:
-        return Check("valkey", "fail", "no address", "Set REDIS_URL or start `server.py run`.")
+        return Check("valkey", "fail", _("no address"), _("Set REDIS_URL or start `server.py run`."))
     try:
         async with redis.asyncio.Redis.from_url(url, socket_connect_timeout=3, socket_timeout=3) as client:
             version = (await client.info("server"))["redis_version"]
     except (OSError, redis.RedisError) as error:
-        return Check("valkey", "fail", f"Valkey does not answer: {error}", "Nothing is lost, but jobs start late.")
-    return Check("valkey", "ok", f"answers (protocol of Redis {version})")
+        text = _("Valkey does not answer: %(error)s", error=error)
+        return Check("valkey", "fail", text, _("Nothing is lost, but jobs start late."))
+    return Check("valkey", "ok", _("answers (protocol of Redis %(version)s)", version=version))
 
 
 # ── the database ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -155,26 +178,28 @@ async def _postgres() -> Check:
     version = await db.fetchval("SHOW server_version")
     off = [row["name"] for row in await db.fetch(DURABLE) if row["setting"] == "off"]
     if off:
-        text = f"PostgreSQL {version} runs with {', '.join(off)} off"
-        return Check("database", "fail", text, "A power cut would lose orders: turn it on.")
-    return Check("database", "ok", f"PostgreSQL {version} answers and writes durably")
+        text = _("PostgreSQL %(version)s runs with %(names)s off", version=version, names=", ".join(off))
+        return Check("database", "fail", text, _("A power cut would lose orders: turn it on."))
+    return Check("database", "ok", _("PostgreSQL %(version)s answers and writes durably", version=version))
 
 
 async def _clock() -> Check:
     away = abs(await db.fetchval("SELECT clock_timestamp()") - clock.host())
-    text = f"{away.total_seconds():.1f} s from the database's clock"
+    text = _("%(seconds)s s from the database's clock", seconds=f"{away.total_seconds():.1f}")
     if away > timedelta(seconds=30):
-        return Check("clock", "fail", text, "One of the two is wrong, and the database's counts: turn NTP on at both.")
+        advice = _("One of the two is wrong, and the database's counts: turn NTP on at both.")
+        return Check("clock", "fail", text, advice)
     if away > timedelta(seconds=2):
-        return Check("clock", "warn", text, "Turn NTP on.")
+        return Check("clock", "warn", text, _("Turn NTP on."))
     return Check("clock", "ok", text)
 
 
 async def _tables() -> Check:
     missing = await missing_migrations()
     if missing:
-        return Check("tables", "fail", f"{len(missing)} migrations are not applied", "Run `server.py migrate`.")
-    return Check("tables", "ok", "all migrations are applied")
+        text = _("%(number)s migrations are not applied", number=len(missing))
+        return Check("tables", "fail", text, _("Run `server.py migrate`."))
+    return Check("tables", "ok", _("all migrations are applied"))
 
 
 async def missing_migrations() -> set[tuple[str, str]]:
@@ -195,20 +220,22 @@ FROM vault_key WHERE state = 'active'
 async def _keyring(config: Config) -> Check:
     """Does the master key open the keys of the shop, and are those well?"""
     try:
-        await keyring.unlock(config)
+        if not keys.current().is_unlocked():
+            await keyring.unlock(config)
     except KeyAway as away:
-        advice = "Orders and payments go on; no code is shown until it is back."
-        return Check("keyring", "fail", str(away), advice)
+        return Check("keyring", "fail", str(away), GO_ON)
     row: Any = await db.fetchrow(KEYRING)
     if row["rotating"]:
-        return Check("keyring", "warn", "a rotation of keys is not finished", "Run `server.py rotate-keys` to go on.")
+        text = _("a rotation of keys is not finished")
+        return Check("keyring", "warn", text, _("Run `server.py rotate-keys` to go on."))
     if row["seals"] > rotate.NEW_KEY_AT:
-        return Check("keyring", "warn", "the key in use has sealed a lot", "Run `server.py rotate-keys`.")
+        return Check("keyring", "warn", _("the key in use has sealed a lot"), _("Run `server.py rotate-keys`."))
     if row["unopened"]:
-        text = f"{row['unopened']} stored secrets open with no key"
-        return Check("keyring", "warn", text, "Enter the settings of plugins again.")
-    old = f", {row['old']} older still kept" if row["old"] else ""
-    return Check("keyring", "ok", f"version {row['version']} is in use{old}, {row['seals'] * 100 // MOST_SEALS} % worn")
+        text = _("%(number)s stored secrets open with no key", number=row["unopened"])
+        return Check("keyring", "warn", text, _("Enter the settings of plugins again."))
+    worn = row["seals"] * 100 // MOST_SEALS
+    text = _("version %(version)s is in use, %(old)s older kept, %(worn)s %% worn", **{**row, "worn": worn})
+    return Check("keyring", "ok", text)
 
 
 NEWEST_BATCHES = """
@@ -228,8 +255,9 @@ async def _stock() -> Check:
         except (cipher.DecryptError, cipher.VaultLocked):
             closed.append(str(batch["id"]))
     if not closed:
-        return Check("stock", "ok", "the keys open the stock")
-    return Check("stock", "fail", f"the keys do not open batch {', '.join(closed)}", "Put the right master.key back.")
+        return Check("stock", "ok", _("the keys open the stock"))
+    text = _("the keys do not open batch %(batches)s", batches=", ".join(closed))
+    return Check("stock", "fail", text, _("Put the right master.key back."))
 
 
 async def _holders() -> Check:
@@ -237,17 +265,16 @@ async def _holders() -> Check:
     without = await keyring.problems()
     if without:
         words = "; ".join(f"{row['name']}: {row['problem']}" for row in without)
-        advice = "Orders and payments go on; no code is shown until the key is back."
-        return Check("unlocked", "fail", f"without a key: {words}", advice)
-    return Check("unlocked", "ok", "every process that runs has its key")
+        return Check("unlocked", "fail", _("without a key: %(processes)s", processes=words), GO_ON)
+    return Check("unlocked", "ok", _("every process that runs has its key"))
 
 
 async def _worker() -> Check:
     alive = await db.fetchval("SELECT count(*) FROM jobs_worker WHERE beat_at > now() - interval '60 seconds'")
     if alive:
-        return Check("worker", "ok", f"{alive} at work")
-    text = "no worker has shown itself for a minute"
-    return Check("worker", "fail", text, "Start `server.py run` or `server.py worker`.")
+        return Check("worker", "ok", _("%(number)s at work", number=alive))
+    text = _("no worker has shown itself for a minute")
+    return Check("worker", "fail", text, _("Start `server.py run` or `server.py worker`."))
 
 
 async def _queue() -> Check:
@@ -257,17 +284,57 @@ async def _queue() -> Check:
     )
     assert row is not None  # noqa: S101 - count() always gives a row
     if row["failed"] or row["late"]:
-        text = f"{row['late']} jobs are more than five minutes late, {row['failed']} were given up"
-        return Check("jobs", "warn", text, "Look at the worker's log; the reasons are in the table jobs_job.")
-    return Check("jobs", "ok", "nothing is late")
+        text = _("%(late)s jobs are more than five minutes late, %(failed)s were given up", **row)
+        return Check("jobs", "warn", text, _("Look at the page Jobs and at the worker's log."))
+    return Check("jobs", "ok", _("nothing is late"))
+
+
+SCHEDULED = """
+SELECT substr(key, 7) AS name, error FROM jobs_job WHERE starts_with(key, 'every:')
+AND (error <> '' OR run_at < now() - interval '10 minutes' OR lease_until < now() - interval '10 minutes') ORDER BY 1
+"""
+
+
+async def _scheduled() -> Check:
+    """Each scheduled job is one row: what is due for ten minutes, or broke off the last time, is told."""
+    wrong = [row["name"] for row in await db.fetch(SCHEDULED)]
+    if wrong:
+        text = _("these did not run or broke off: %(names)s", names=", ".join(wrong))
+        return Check("scheduled", "warn", text, _("Look at the page Jobs and at the worker's log."))
+    return Check("scheduled", "ok", _("every scheduled job runs"))
 
 
 async def _ledger() -> Check:
     wrong = await customers.out_of_step()
     if wrong:
-        text = f"{len(wrong)} balances of buyers differ from the ledger, the first is number {wrong[0]['id']}"
-        return Check("ledger", "fail", text, "Somebody changed a row by hand: compare it with its entries under Books.")
-    return Check("ledger", "ok", "every balance of a buyer is what its entries say")
+        text = _(
+            "%(number)s balances of buyers differ from the ledger, the first is number %(first)s",
+            number=len(wrong),
+            first=wrong[0]["id"],
+        )
+        advice = _("Somebody changed a row by hand: compare it with its entries under Books.")
+        return Check("ledger", "fail", text, advice)
+    return Check("ledger", "ok", _("every balance of a buyer is what its entries say"))
+
+
+SUPPLIERS = """
+SELECT key, sync_error <> '' OR failures > 0 AS away, balance IS NOT NULL AND balance < low_balance AS low
+FROM supply_supplier ORDER BY key
+"""
+
+
+async def _suppliers() -> Check:
+    found = await db.fetch(SUPPLIERS)
+    away = [row["key"] for row in found if row["away"]]
+    low = [row["key"] for row in found if row["low"]]
+    if away:
+        text = _("these did not answer well the last time: %(names)s", names=", ".join(away))
+        return Check("suppliers", "warn", text, _("Look at the supplier's page."))
+    if low:
+        return Check("suppliers", "warn", _("the balance is low at %(names)s", names=", ".join(low)), _("Fill it up."))
+    return Check(
+        "suppliers", "ok", _("%(number)s suppliers, all well", number=len(found)) if found else _("none is used")
+    )
 
 
 BACKLOG = """
@@ -280,10 +347,9 @@ async def _backlog() -> Check:
     """Looks at the end only; `doctor --audit` reads all of it."""
     waiting = await db.fetchval(BACKLOG)
     if waiting:
-        return Check(
-            "audit", "warn", f"{waiting} entries of the audit log have no place in its chain", "Is a worker up?"
-        )
-    return Check("audit", "ok", "the audit log is chained")
+        text = _("%(number)s entries of the audit log have no place in its chain", number=waiting)
+        return Check("audit", "warn", text, _("Is a worker up?"))
+    return Check("audit", "ok", _("the audit log is chained"))
 
 
 async def _chain(config: Config) -> Check:
@@ -325,17 +391,45 @@ async def _mail() -> Check:
         "SELECT count(*) FROM messages_message WHERE state = 'failed' AND created_at > now() - interval '1 day'"
     )
     if row is None:
-        return Check("mail", "warn", "no mail goes out", "Enable notifiers.smtp under Plugins in the admin.")
+        return Check("mail", "warn", _("no mail goes out"), _("Enable notifiers.smtp under Plugins in the admin."))
     if failed:
-        return Check("mail", "warn", f"{failed} messages failed since yesterday", "See Messages in the admin.")
-    return Check("mail", "ok", "the SMTP notifier is enabled")
+        text = _("%(number)s messages failed since yesterday", number=failed)
+        return Check("mail", "warn", text, _("See Messages in the admin."))
+    return Check("mail", "ok", _("the SMTP notifier is enabled"))
 
 
 async def _backup() -> Check:
     now = await backups.standing()
     if now.last_error:
-        return Check("backup", "fail", f"the last one failed: {now.last_error}", "Make one with `server.py backup`.")
-    when = f"the last good one is of {now.last_good:%Y-%m-%d %H:%M} UTC" if now.last_good else "none was ever made"
+        text = _("the last one failed: %(error)s", error=now.last_error)
+        return Check("backup", "fail", text, _("Make one with `server.py backup`."))
+    when = _("none was ever made")
+    if now.last_good:
+        when = _("the last good one is of %(when)s UTC", when=f"{now.last_good:%Y-%m-%d %H:%M}")
     if now.late:
-        return Check("backup", "warn", when, "Plan them under Backups in the admin.")
+        return Check("backup", "warn", when, _("Plan them under Backups in the admin."))
     return Check("backup", "ok", when)
+
+
+async def _copy_of_key(config: Config) -> Check:
+    """Nobody can look whether a copy lies elsewhere: somebody has to say so."""
+    if config.transit or config.master_key:
+        return Check("key copy", "ok", _("the key is kept outside of this machine's files"))
+    if await db.fetchval("SELECT bool_or((settings ->> 'key_kept')::boolean) FROM shops_shop"):
+        return Check("key copy", "ok", _("somebody said that a copy is kept elsewhere"))
+    text = _("nobody has said that a copy of %(file)s is kept elsewhere", file=config.master_key_file)
+    return Check("key copy", "warn", text, _("Copy it to another place, then say so on the page Health."))
+
+
+async def _mode() -> Check:
+    shops = await db.fetch(
+        "SELECT name, test_mode, (settings ->> 'coming_soon')::boolean AS hidden FROM shops_shop ORDER BY id"
+    )
+    tried = [row["name"] for row in shops if row["test_mode"] and not row["hidden"]]
+    if tried:
+        text = _("anybody can take codes without paying in %(shops)s", shops=", ".join(tried))
+        return Check("mode", "warn", text, _("Open the shop, or show “Coming soon”."))
+    waiting = [row["name"] for row in shops if row["test_mode"]]
+    if waiting:
+        return Check("mode", "ok", _("not open yet: %(shops)s", shops=", ".join(waiting)))
+    return Check("mode", "ok", _("open for real"))

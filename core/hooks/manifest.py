@@ -35,7 +35,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``id`` is the import path below ``plugins``. ``title`` and ``summary`` are by locale (``en``, ``zh-CN``).
 
     ``core`` is the range of shop versions it works with (``>=0.1,<1``). ``default_enabled`` switches it on
-    until somebody decides otherwise; ``test_mode_only`` keeps it out of a shop that sells for real.
+    until somebody decides otherwise; ``test_mode_only`` keeps it out of a shop that sells for real. ``needs`` says what
+    a merchant must have at hand before setting it up; the set-up offers the ways to pay that say so.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     permissions: list[str] = []
     default_enabled: bool = False
     test_mode_only: bool = False
+    needs: dict[str, str] = {}
 
     def works_with(self, core_version: str) -> bool:
         return SpecifierSet(self.core).contains(Version(core_version), prereleases=True)

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from msgspec import Meta
 
 from core import db
-from core.people import passkeys, recovery, rights, sessions, staff, step_up, totp
+from core.people import passkeys, passwords, recovery, rights, sessions, staff, step_up, totp
 from core.people.staff import Caller, CodeNeeded, SignInRefused
 from core.refused import Refused
 from core.vault.cipher import DecryptError, open_secret, seal_secret
@@ -22,7 +22,7 @@ from core.web.errors import FormError, NotFound
 from core.web.flash import flash
 from core.web.forms import Line, read_form
 from core.web.i18n import _
-from core.web.render import page, see_other
+from core.web.render import fragment, page, see_other
 from core.web.sessions import begin, finish
 from core.web.visit import Visit
 
@@ -60,8 +60,18 @@ class FirstAdmin(msgspec.Struct):
     name: Line = ""
 
 
-@get("/setup", opt={"who": "anyone", "limit": "setup"})
-async def setup(request: Request[Any, Any, Any], token: FromQuery[str] = "") -> Response[str]:
+class PasswordTried(msgspec.Struct):
+    token: Token
+    email: Line = ""
+    password: Password = ""
+    name: Line = ""
+
+
+@get("/setup", opt={"who": "anyone", "limit": "setup", "session": True})
+async def setup(request: Request[Any, Any, Any], token: FromQuery[str] = "") -> Response[Any]:
+    session = request.state.session
+    if session is not None and session.may("setup.run"):
+        return see_other("/admin/setup/next")
     if not await staff.link_is_good(token, "setup"):
         return page(request, "people/link_over.html", {"purpose": "setup"}, status=410)
     return page(request, "people/setup.html", {"token": token, "errors": {}, "kept": {}})
@@ -77,12 +87,22 @@ async def make_first_admin(request: Request[Any, Any, Any]) -> Response[Any]:
     except Refused as refused:
         kept = {"token": form.token, "email": form.email, "name": form.name}
         return _setup_again(request, fields_of(refused), kept)
-    return flash(begin(see_other("/admin"), cookie), _("Welcome! This shop is yours now."))
+    return begin(see_other("/admin/setup/shop"), cookie)
 
 
 def _setup_again(request: Request[Any, Any, Any], errors: dict[str, Any], kept: dict[str, Any]) -> Response[str]:
     context = {"token": kept.get("token", ""), "errors": errors, "kept": kept}
     return page(request, "people/setup.html", context, status=422)
+
+
+@post("/setup/strength", opt={"who": "anyone", "limit": "strength", "max_body": 10_000})
+async def password_strength(request: Request[Any, Any, Any]) -> Response[Any]:
+    """Told while somebody types; only to who holds the link."""
+    form = await read_form(request, PasswordTried)
+    if not await staff.link_is_good(form.token, "setup"):
+        return page(request, "people/link_over.html", {"purpose": "setup"}, status=410)
+    found = await passwords.strength(form.password, (form.email, form.name)) if form.password else None
+    return fragment(request, "people/_strength.html", {"strength": found})
 
 
 # -- in and out -------------------------------------------------------------------------
@@ -500,6 +520,7 @@ def _link(request: Request[Any, Any, Any], purpose: str, token: str) -> str:
 
 ROUTES = (
     setup,
+    password_strength,
     make_first_admin,
     sign_in_page,
     sign_in,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from core.refused import Refused
-from core.web.i18n import _
+from core.web.i18n import Text, _
 
 SHORTEST, LONGEST = 12, 256
 WEAKEST_SCORE = 3
@@ -18,6 +19,33 @@ _hasher = PasswordHasher(time_cost=2, memory_cost=32 * 1024, parallelism=1)
 
 # Checked for unknown addresses too, so that the time tells nothing; nobody's password, at the cost above.
 _nobody = "$argon2id$v=19$m=32768,t=2,p=1$WIsOP0bTtuQ//oFOUNqdwQ$tUVbTrPVOQcd9fEvkVCbmoXHgamXoPRTf1DibnJEeyE"
+
+
+@dataclass(frozen=True, slots=True)
+class Strength:
+    """``score`` is from 0 to 4; ``enough`` says whether such a password is taken."""
+
+    score: int
+    enough: bool
+    words: Text
+
+
+STRENGTHS = (
+    _("Easy to guess"),
+    _("Easy to guess"),
+    _("Still easy to guess"),
+    _("Good"),
+    _("Very good"),
+)
+
+
+async def strength(password: str, known_about: tuple[str, ...] = ()) -> Strength:
+    """How hard it is to guess, for somebody who is choosing one."""
+    score = await asyncio.to_thread(_score, password[:72], known_about)
+    if not SHORTEST <= len(password) <= LONGEST:
+        short = _("%(signs)s of at least %(least)s signs", signs=len(password), least=SHORTEST)
+        return Strength(min(score, WEAKEST_SCORE - 1), False, short)
+    return Strength(score, score >= WEAKEST_SCORE, STRENGTHS[score])
 
 
 async def hashed(password: str, known_about: tuple[str, ...] = ()) -> str:

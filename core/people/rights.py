@@ -43,10 +43,14 @@ RIGHTS: dict[str, Right] = {
     right.act: right
     for right in (
         _right("dashboard.read", _("See the start page"), *ROLES),
+        _right("insight.read", _("See what was sold"), "manager", "finance", "readonly"),
         _right("orders.read", _("See orders"), "manager", "support", "finance", "readonly"),
         _right("orders.cancel", _("Cancel unpaid orders"), "manager", "support"),
         _right("orders.confirm_paid", _("Confirm a payment by hand"), "manager", "support"),
         _right("orders.note", _("Write notes on orders"), "manager", "support"),
+        _right("orders.ask", _("Ask gateways about payments, give orders more time"), "manager", "support", "finance"),
+        _right("orders.contact", _("Change how the buyer of an order is reached"), "manager", "support"),
+        _right("orders.trace", _("Take the whole trace of an order along as a file"), "manager", "support", "finance"),
         _right("orders.resend", _("Send order mails again"), "manager", "support"),
         _right("payments.read", _("See payments"), "manager", "support", "finance", "readonly"),
         _right("refunds.ask", _("Give money back, or ask for it"), "manager", "support", "finance"),
@@ -82,6 +86,7 @@ RIGHTS: dict[str, Right] = {
         _right("settings.read", _("See settings"), "manager"),
         _right("settings.edit", _("Change settings"), "manager"),
         _right("setup.run", _("Go through the set-up"), whole_server=True),
+        _right("health.read", _("See how the shop is doing"), "manager", whole_server=True),
         _right("demo.edit", _("Put demo products in and take them out"), "manager", whole_server=True),
         _right("jobs.read", _("See jobs"), "manager", whole_server=True),
         _right("jobs.edit", _("Try jobs again and cancel them"), "manager", whole_server=True),

@@ -43,7 +43,7 @@ SIGN_IN = "/admin/sign-in"
 BEFORE_OPENING = frozenset(
     ("o", "pay", "gift", "x", "lookup", "balance", "account", "media", "static", "preferences", "healthz", "readyz")
 )
-"""How the paths begin that work for everybody while the shop is not open yet: what belongs to orders, and to machines."""
+"""How paths begin that work for everybody while the shop is not open yet: those of orders, and of machines."""
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
 

@@ -31,6 +31,7 @@ LIMITS: dict[str, Limit] = {
     "sign-in": Limit(10, 300, strict=True),
     "confirm": Limit(10, 300, strict=True),
     "setup": Limit(10, 300, strict=True),
+    "strength": Limit(120, 300, strict=True),
     "lookup": Limit(10, 600, strict=True),
     "order-link": Limit(600, 60, strict=True),
     "coupon": Limit(20, 600, strict=True),
