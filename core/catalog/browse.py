@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from core import db
@@ -10,7 +11,6 @@ from core.catalog.service import Words
 from core.catalog.tiers import OF_SKU, Tier, read_tiers
 from core.money import Money
 
-CARDS_PER_PAGE = 24
 COUNTED_UP_TO = 1000
 FEWEST_DELIVERIES = 3
 ORDERS_LOOKED_AT = 300
@@ -46,17 +46,6 @@ class Stock:
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
-    slug: str
-    title: Words
-    summary: Words
-    picture: Picture | None
-    price_from: Money
-    many_prices: bool
-    stock: Stock
-
-
-@dataclass(frozen=True, slots=True)
 class SkuChoice:
     id: int
     code: str
@@ -67,6 +56,7 @@ class SkuChoice:
     least: int
     most: int
     stock: Stock
+    source: str
     tiers: tuple[Tier, ...] = ()
 
     @property
@@ -88,6 +78,8 @@ class ProductPage:
     description: Words
     delivery_note: Words
     asks: list[Words]
+    seo_title: Words
+    seo_description: Words
     picture: Picture | None
     category: Category | None
     skus: list[SkuChoice]
@@ -95,6 +87,16 @@ class ProductPage:
     @property
     def first_choice(self) -> SkuChoice | None:
         return next((sku for sku in self.skus if sku.can_buy), None)
+
+    @property
+    def least_price(self) -> Money:
+        return min((sku.price for sku in self.skus), key=lambda price: price.amount)
+
+    @property
+    def source(self) -> str:
+        """``codes``, ``supplier`` or ``hand`` when all that can be bought comes from there; else empty."""
+        sources = {sku.source for sku in self.skus}
+        return sources.pop() if len(sources) == 1 else ""
 
 
 CATEGORIES = """
@@ -113,41 +115,22 @@ CASE WHEN one.source = 'codes' OR one.own_first THEN (
 + CASE WHEN one.source = 'codes' THEN 0 ELSE coalesce(one.available, {most}) END
 """
 
-CARDS = f"""
-SELECT product.slug, product.title, product.summary, sku.*,
-       media.id AS media_id, left(media.sha256, 16) AS media_sha, media.width, media.height
-FROM catalog_product product
-JOIN LATERAL (
-    SELECT min(price) AS least, max(price) AS most, min(currency) AS currency, max(low_stock) AS low,
-           sum({FREE.format(most="$5")})::int AS free
-    FROM catalog_sku one WHERE one.product_id = product.id AND one.listed
-) sku ON sku.least IS NOT NULL
-LEFT JOIN catalog_media media ON media.id = product.image_id
-WHERE product.shop_id = $1 AND product.state = 'listed' AND ($2::bigint IS NULL OR product.category_id = $2)
-  AND ($3 = '' OR EXISTS (
-      SELECT 1 FROM jsonb_each_text(product.title) AS said WHERE said.value ILIKE $3
-      UNION ALL SELECT 1 FROM jsonb_each_text(product.summary) AS said WHERE said.value ILIKE $3
-      UNION ALL SELECT 1 FROM catalog_category category, jsonb_each_text(category.title) AS said
-          WHERE category.id = product.category_id AND said.value ILIKE $3
-      UNION ALL SELECT 1 FROM catalog_sku known, jsonb_each_text(known.title) AS said
-          WHERE known.product_id = product.id AND (said.value ILIKE $3 OR known.code ILIKE $3)))
-ORDER BY product.position, product.id LIMIT $4 OFFSET $6
-"""  # noqa: S608 - put together from constants
-
-PRODUCT = f"""
+PRODUCT_FACTS = f"""
 SELECT product.*, media.id AS media_id, left(media.sha256, 16) AS media_sha, media.width, media.height,
        category.slug AS category_slug, category.title AS category_title, category.visible,
     (SELECT json_agg(json_build_object(
         'id', one.id, 'code', one.code, 'title', one.title, 'price', one.price, 'currency', one.currency,
         'face_value', one.face_value, 'period', one.period, 'least', one.min_per_order, 'most', one.max_per_order,
-        'low', one.low_stock,
+        'low', one.low_stock, 'source', one.source,
         'free', {FREE.format(most="$3")}, 'asks', one.account_fields, 'tiers', {OF_SKU.format(sku="one")})
         ORDER BY one.position, one.id) FROM catalog_sku one WHERE one.product_id = product.id AND one.listed) AS skus
 FROM catalog_product product
 LEFT JOIN catalog_media media ON media.id = product.image_id
 LEFT JOIN catalog_category category ON category.id = product.category_id
-WHERE product.shop_id = $1 AND product.slug = $2 AND product.state = 'listed'
-"""  # noqa: S608 - put together from constants
+WHERE product.shop_id = $1 AND """  # noqa: S608 - put together from constants
+
+PRODUCT = f"{PRODUCT_FACTS} product.slug = $2 AND product.state = 'listed'"
+ANY_PRODUCT = f"{PRODUCT_FACTS} product.id = $2"
 
 # Over the newest orders of the shop, so that it costs the same in a shop with millions.
 SECONDS_TO_DELIVERY = """
@@ -157,7 +140,8 @@ WITH recent AS (
     ) AS newest WHERE delivered_at IS NOT NULL AND paid_at IS NOT NULL
 )
 SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM recent.took)) FROM recent
-WHERE EXISTS (SELECT 1 FROM orders_line line WHERE line.order_id = recent.id AND line.product_id = $2)
+WHERE $2::bigint IS NULL
+   OR EXISTS (SELECT 1 FROM orders_line line WHERE line.order_id = recent.id AND line.product_id = $2)
 HAVING count(*) >= $4
 """
 
@@ -167,40 +151,22 @@ async def categories(shop_id: int) -> list[Category]:
     return [Category(**row) for row in await db.fetch(CATEGORIES, shop_id)]
 
 
-async def cards(
-    shop_id: int, *, category_id: int | None = None, search: str = "", page: int = 1
-) -> tuple[list[Card], bool]:
-    """One page of product cards, and whether there is another one after it."""
-    pattern = f"%{_literal(search)}%" if search else ""
-    skip = (page - 1) * CARDS_PER_PAGE
-    rows = await db.fetch(CARDS, shop_id, category_id, pattern, CARDS_PER_PAGE + 1, COUNTED_UP_TO, skip)
-    return [_card(row) for row in rows[:CARDS_PER_PAGE]], len(rows) > CARDS_PER_PAGE
-
-
-def _literal(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-
-
-def _card(row: Any) -> Card:
-    return Card(
-        slug=row["slug"],
-        title=row["title"],
-        summary=row["summary"],
-        picture=_picture(row),
-        price_from=Money(row["least"], row["currency"]),
-        many_prices=row["least"] != row["most"],
-        stock=Stock(row["free"], row["low"]),
-    )
-
-
-def _picture(row: Any) -> Picture | None:
+def picture_of(row: Any) -> Picture | None:
     if row["media_id"] is None:
         return None
     return Picture(f"/media/{row['media_id']}-{row['media_sha']}", row["width"], row["height"])
 
 
 async def product(shop_id: int, slug: str) -> ProductPage | None:
-    row = await db.fetchrow(PRODUCT, shop_id, slug, COUNTED_UP_TO)
+    return _product(await db.fetchrow(PRODUCT, shop_id, slug, COUNTED_UP_TO))
+
+
+async def any_product(shop_id: int, product_id: int) -> ProductPage | None:
+    """The same of one that may not be on sale, for staff to look at."""
+    return _product(await db.fetchrow(ANY_PRODUCT, shop_id, product_id, COUNTED_UP_TO))
+
+
+def _product(row: Any) -> ProductPage | None:
     if row is None:
         return None
     category = None
@@ -214,7 +180,9 @@ async def product(shop_id: int, slug: str) -> ProductPage | None:
         description=row["description"],
         delivery_note=row["delivery_note"],
         asks=_asks(row),
-        picture=_picture(row),
+        seo_title=row["seo_title"],
+        seo_description=row["seo_description"],
+        picture=picture_of(row),
         category=category,
         skus=[_sku(one) for one in row["skus"] or []],
     )
@@ -239,24 +207,52 @@ def _sku(one: dict[str, Any]) -> SkuChoice:
         least=one["least"],
         most=one["most"],
         stock=Stock(one["free"], one["low"]),
+        source=one["source"],
         tiers=read_tiers(one["tiers"], price),
     )
 
 
-async def public_paths(shop_id: int) -> list[str]:
-    """The addresses search engines should know, at most as many as fit into one sitemap."""
-    rows = await db.fetch(
-        """
-        SELECT '/c/' || slug AS path FROM catalog_category WHERE shop_id = $1 AND visible
-        UNION ALL SELECT '/p/' || slug FROM catalog_product WHERE shop_id = $1 AND state = 'listed' LIMIT 50000
-        """,
-        shop_id,
-    )
-    return [row["path"] for row in rows]
+SITEMAP_SIZE = 10_000
+
+PUBLIC = """
+SELECT '/c/' || category.slug AS path, max(product.updated_at) AS changed
+FROM catalog_category category JOIN catalog_product product ON product.category_id = category.id
+WHERE category.shop_id = $1 AND category.visible AND product.state = 'listed' GROUP BY category.slug
+UNION ALL SELECT '/p/' || slug, updated_at FROM catalog_product WHERE shop_id = $1 AND state = 'listed'
+ORDER BY path
+"""
 
 
-async def seconds_to_delivery(shop_id: int, product_id: int) -> float | None:
-    """The median time from paid to delivered over recent orders; None when there were too few to promise."""
+SITEMAPS = f"""
+SELECT max(changed) AS changed
+FROM (SELECT changed, row_number() OVER (ORDER BY path) - 1 AS place FROM ({PUBLIC}) AS pages) AS numbered
+GROUP BY place / $2 ORDER BY place / $2
+"""  # noqa: S608 - put together from constants
+
+
+@dataclass(frozen=True, slots=True)
+class PublicPage:
+    """An address search engines should know."""
+
+    path: str
+    changed: datetime
+
+
+async def public_pages(shop_id: int, part: int) -> list[PublicPage]:
+    """Those of one sitemap; ``part`` counts from 1."""
+    skip = (part - 1) * SITEMAP_SIZE
+    return [PublicPage(**row) for row in await db.fetch(f"{PUBLIC} LIMIT $2 OFFSET $3", shop_id, SITEMAP_SIZE, skip)]
+
+
+async def sitemaps(shop_id: int) -> list[datetime]:
+    """When each sitemap changed last."""
+    rows = await db.fetch(SITEMAPS, shop_id, SITEMAP_SIZE)
+    return [row["changed"] for row in rows]
+
+
+async def seconds_to_delivery(shop_id: int, product_id: int | None = None) -> float | None:
+    """The median time from paid to delivered over recent orders of a product, or of the whole shop; None when there
+    were too few to promise."""
     return await db.fetchval(SECONDS_TO_DELIVERY, shop_id, product_id, ORDERS_LOOKED_AT, FEWEST_DELIVERIES)
 
 

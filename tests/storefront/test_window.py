@@ -1,12 +1,15 @@
 """The shop window: what a visitor without any session sees."""
 
+import io
 import json
 import re
 
 import httpx
 import pytest
+from PIL import Image
 
 from core import db
+from core.admin import demo
 from core.catalog.markdown import to_html
 from tests.storefront.buyer import until
 from tests.storefront.conftest import NewBuyer, set_settings
@@ -29,7 +32,10 @@ async def test_home_shows_every_product_in_the_visitors_language(new_buyer: NewB
     assert f'<html lang="{language}">' in answer.text
 
 
-@pytest.mark.parametrize("path", ["/", "/c/games", "/p/starlight-music", "/?q=music", "/robots.txt", "/sitemap.xml"])
+LOOKED_AT = ["/", "/c/games", "/p/starlight-music", "/?q=music", "/robots.txt", "/sitemap.xml", "/sitemap/1"]
+
+
+@pytest.mark.parametrize("path", LOOKED_AT)
 async def test_looking_around_starts_no_session(client: httpx.AsyncClient, path: str) -> None:
     before = await db.fetchval("SELECT count(*) FROM people_session")
     answer = await client.get(path)
@@ -50,6 +56,10 @@ async def test_a_category_shows_only_its_own(client: httpx.AsyncClient) -> None:
         ("音乐", ["Starlight Music membership"]),
         ("COMET", ["Comet Games gift card"]),
         ("DEMO-NIMBUS", ["Nimbus Drive, 200 GB for a year"]),
+        ("card  ＣＯＭＥＴ", ["Comet Games gift card"]),
+        ("comet music", []),
+        ("wallet", ["Comet Games gift card"]),
+        ("zh-CN", []),
         ("%", []),
         ("_", []),
         ("' OR 1=1 --", []),
@@ -59,8 +69,60 @@ async def test_a_category_shows_only_its_own(client: httpx.AsyncClient) -> None:
 async def test_search(client: httpx.AsyncClient, words: str, found: list[str]) -> None:
     answer = await client.get("/", params={"q": words})
     assert answer.status_code == 200
-    assert cards(answer.text) == found
+    page, _rest, others = answer.text.partition("Something else from the shop")
+    assert cards(page) == found
+    assert bool(cards(others)) != bool(found)
     assert "<script>alert" not in answer.text
+    assert '<meta name="robots" content="noindex, follow">' in answer.text
+
+
+MUSIC, COMET, NIMBUS = TITLES["en"]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("kind=membership", [MUSIC, NIMBUS]),
+        ("kind=code", [COMET]),
+        ("kind=topup", []),
+        ("stock=1", [MUSIC, COMET, NIMBUS]),
+        ("min=99", [MUSIC, NIMBUS]),
+        ("max=20", [MUSIC]),
+        ("min=97&max=98.99&kind=code", []),
+        ("sort=dear", [NIMBUS, COMET, MUSIC]),
+        ("sort=cheap", [MUSIC, COMET, NIMBUS]),
+        ("sort=new&kind=membership", [NIMBUS, MUSIC]),
+        ("page=2", []),
+    ],
+)
+async def test_filters_stand_in_the_address(client: httpx.AsyncClient, query: str, found: list[str]) -> None:
+    page = (await client.get(f"/?{query}")).text.partition("Something else from the shop")[0]
+    assert cards(page) == found
+
+
+async def test_only_what_can_be_had_is_in_stock(client: httpx.AsyncClient) -> None:
+    sku = await db.fetchval("SELECT id FROM catalog_sku WHERE code = 'DEMO-NIMBUS-200'")
+    await db.execute("UPDATE vault_code SET state = 'void' WHERE sku_id = $1", sku)
+    try:
+        assert cards((await client.get("/?stock=1&fresh=1")).text) == [MUSIC, COMET]
+        assert 'class="product-card product-out" href="/p/nimbus-drive"' in (await client.get("/?fresh=2")).text
+    finally:
+        await db.execute("UPDATE vault_code SET state = 'free' WHERE sku_id = $1", sku)
+
+
+async def test_typing_gets_the_goods_alone_and_a_clean_address(client: httpx.AsyncClient) -> None:
+    typing = {"hx-request": "true", "hx-request-type": "partial"}
+    answer = await client.get("/?q=music&kind=&min=&sort=cheap", headers=typing)
+    assert cards(answer.text) == [MUSIC]
+    assert "<html" not in answer.text
+    assert answer.headers["hx-push-url"] == "/?q=music&sort=cheap"
+    assert (await client.get("/?q=", headers=typing)).headers["hx-push-url"] == "/"
+
+
+async def test_a_price_that_is_none_is_told(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/?min=cheap")
+    assert answer.status_code == 422
+    assert "Write an amount in digits" in answer.text
 
 
 @pytest.mark.parametrize("query", ["page=0", "page=-1", "page=x", "page=99999999999", "q=a&q=b", "q=%00"])
@@ -116,8 +178,8 @@ async def test_a_sold_out_sku_cannot_be_chosen(client: httpx.AsyncClient) -> Non
         page = (await client.get("/p/comet-games-card?fresh=2")).text
     finally:
         await db.execute("UPDATE vault_code SET state = 'free' WHERE sku_id = $1", sku)
-    assert re.search(r'value="DEMO-COMET-50" required disabled>', page)
-    assert re.search(r'value="DEMO-COMET-100" required checked>', page)
+    assert re.search(r'value="DEMO-COMET-50" required disabled ', page)
+    assert re.search(r'value="DEMO-COMET-100" required checked ', page)
     assert page.count("Sold out") == 1
 
 
@@ -125,7 +187,8 @@ async def test_drafts_are_not_there(client: httpx.AsyncClient) -> None:
     await db.execute("UPDATE catalog_product SET state = 'draft' WHERE slug = 'nimbus-drive'")
     try:
         assert (await client.get("/p/nimbus-drive?fresh=3")).status_code == 404
-        assert "nimbus" not in (await client.get("/sitemap.xml")).text
+        assert "nimbus" not in (await client.get("/sitemap/1")).text
+        assert (await client.get("/social/nimbus-drive.jpg")).status_code == 404
         assert (await client.get("/checkout?sku=DEMO-NIMBUS-200")).status_code == 404
     finally:
         await db.execute("UPDATE catalog_product SET state = 'listed' WHERE slug = 'nimbus-drive'")
@@ -140,6 +203,65 @@ async def test_pictures_never_change_under_their_address(client: httpx.AsyncClie
     assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
     assert answer.content[8:12] == b"WEBP"
     for wrong in (path[1][:-1] + ("0" if path[1][-1] != "0" else "1"), "/media/1", "/media/1-../../etc/passwd"):
+        assert (await client.get(wrong)).status_code == 404
+
+
+async def test_search_engines_find_every_page_in_every_language(client: httpx.AsyncClient) -> None:
+    index = (await client.get("/sitemap.xml")).text
+    origin = str(client.base_url).rstrip("/")
+    parts = re.findall(r"<sitemap><loc>(.*?)</loc><lastmod>\d{4}-\d\d-\d\d</lastmod></sitemap>", index)
+    assert parts == [f"{origin}/sitemap/1"]
+    urls = re.findall(
+        r"<url><loc>(.*?)</loc><lastmod>[\d-]{10}</lastmod>(.*?)</url>", (await client.get(parts[0])).text
+    )
+    assert [url.removeprefix(origin) for url, _links in urls] == [
+        "/",
+        "/c/games",
+        "/c/memberships",
+        "/c/tools",
+        "/p/comet-games-card",
+        "/p/nimbus-drive",
+        "/p/starlight-music",
+    ]
+    for url, links in urls:
+        assert re.findall(r'hreflang="(.*?)" href="(.*?)"', links) == [
+            ("zh-CN", f"{url}?lang=zh-CN"),
+            ("en", f"{url}?lang=en"),
+            ("x-default", url),
+        ]
+    assert (await client.get("/sitemap/2")).status_code == 404
+
+
+async def test_an_address_can_name_its_language(client: httpx.AsyncClient) -> None:
+    origin = str(client.base_url).rstrip("/")
+    answer = await client.get("/p/starlight-music?lang=zh-CN")
+    assert '<html lang="zh-CN">' in answer.text
+    assert f'<link rel="canonical" href="{origin}/p/starlight-music?lang=zh-CN">' in answer.text
+    assert "lang=zh_CN" in answer.headers["set-cookie"]
+    assert '<html lang="zh-CN">' in (await client.get("/p/starlight-music")).text
+    back = await client.post("/preferences", data={"language": "en", "next": "/p/starlight-music?lang=zh-CN&x=1"})
+    assert back.headers["location"] == "/p/starlight-music?x=1"
+    assert "set-cookie" not in (await client.get("/p/starlight-music?lang=en")).headers
+
+
+async def test_a_link_in_a_chat_has_a_picture(client: httpx.AsyncClient) -> None:
+    page = (await client.get("/p/starlight-music")).text
+    path = re.search(r'<meta property="og:image" content="[^"]*?(/social/[^"]+)">', page)
+    assert path
+    await db.execute("UPDATE catalog_product SET image_id = NULL WHERE slug = 'starlight-music'")
+    try:
+        bare = (await client.get("/p/starlight-music?fresh=4")).text
+    finally:
+        await demo.seed()
+    assert '<div class="product-image cover cover-' in bare
+    cover = re.search(r'content="[^"]*?(/social/tone-[^"]+)">', bare)
+    assert cover
+    for one in (path[1], cover[1]):
+        answer = await client.get(one)
+        assert answer.headers["content-type"] == "image/jpeg"
+        with Image.open(io.BytesIO(answer.content)) as picture:
+            assert picture.size == (1200, 630)
+    for wrong in ("/social/tone-9.jpg", "/social/1-0123456789abcdef.jpg", "/social/x"):
         assert (await client.get(wrong)).status_code == 404
 
 

@@ -6,7 +6,8 @@
    <vs-countdown until="2026-11-22T16:00:00Z" over="Expired">15:00</vs-countdown>
    <vs-dialog><a href="/page">…</a><dialog>…</dialog></vs-dialog>        opens the dialog instead of the page
    <vs-fold><details open>…</details></vs-fold>                          starts closed on a small screen
-   <form data-auto>                                                      sends itself when a choice changes
+   <vs-price>…</vs-price>                                                shows the price of what its form has chosen
+   <form data-auto>, <select data-auto>                                  sends the form when a choice changes
    <form data-once>                                                      is sent once, however often it is clicked
    <input data-check-all="ids">                                          ticks every box of that name
 */
@@ -135,13 +136,37 @@ class Fold extends HTMLElement {
   }
 }
 
+/* The price of what is chosen, in the quantity that is wanted: data-prices="¥15.00|5:¥14.00" on each choice. */
+class Price extends HTMLElement {
+  connectedCallback() {
+    this.form = this.closest("form");
+    this.form.addEventListener("input", () => this.show());
+    this.show();
+  }
+
+  show() {
+    const sku = this.form.querySelector("[name=sku]:checked, [name=sku][type=hidden]");
+    if (!sku) return;
+    const quantity = this.form.elements.quantity;
+    const { prices, least, most } = sku.dataset;
+    if (quantity?.type === "number") Object.assign(quantity, { min: least, max: most });
+    const [plain, ...tiers] = prices.split("|");
+    let text = plain;
+    for (const tier of tiers) {
+      const at = tier.indexOf(":");
+      if (Number(quantity?.value) >= Number(tier.slice(0, at))) text = tier.slice(at + 1);
+    }
+    this.textContent = text;
+    for (const table of this.form.querySelectorAll("table[data-of]")) table.hidden = table.dataset.of !== sku.value;
+  }
+}
+
 for (const [name, element] of Object.entries({
-  "vs-copy": Copy, "vs-remask": Remask, "vs-countdown": Countdown, "vs-dialog": Dialog, "vs-fold": Fold,
+  "vs-copy": Copy, "vs-remask": Remask, "vs-countdown": Countdown, "vs-dialog": Dialog, "vs-fold": Fold, "vs-price": Price,
 })) customElements.define(name, element);
 
 document.addEventListener("change", (event) => {
-  const form = event.target.closest("form[data-auto]");
-  if (form) form.requestSubmit();
+  if (event.target.closest("[data-auto]")) event.target.form.requestSubmit();
   const name = event.target.dataset?.checkAll;
   if (name) {
     for (const box of document.querySelectorAll(`input[type=checkbox][name="${CSS.escape(name)}"]`)) {
