@@ -37,17 +37,20 @@ def read_fields(raw: object) -> list[BuyerField]:
     return msgspec.convert(raw, list[BuyerField])
 
 
-def check_answers(fields: list[BuyerField], answers: dict[str, str], locale: str) -> dict[str, str]:
-    """The answers as they are kept. Unknown keys, missing and ill-formed answers are refused by field."""
+def check_answers(
+    fields: list[BuyerField], answers: dict[str, str], locale: str, prefix: str = "field_"
+) -> dict[str, str]:
+    """The answers as they are kept. Unknown keys, missing and ill-formed answers are refused at their field, whose
+    name is the key after ``prefix``."""
     unknown = answers.keys() - {field.key for field in fields}
     if unknown:
         raise Refused(_("This form has changed. Reload the page and try again."))
-    return {field.key: _checked(field, answers.get(field.key, "").strip(), locale) for field in fields}
+    return {field.key: _checked(field, answers.get(field.key, "").strip(), locale, prefix) for field in fields}
 
 
-def _checked(field: BuyerField, answer: str, locale: str) -> str:
+def _checked(field: BuyerField, answer: str, locale: str, prefix: str) -> str:
     label = field.label.get(locale.replace("_", "-")) or next(iter(field.label.values()), field.key)
-    name = f"field_{field.key}"
+    name = f"{prefix}{field.key}"
     if not answer:
         if field.required:
             raise Refused(_("%(label)s is needed.", label=label), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -12,8 +13,10 @@ from litestar.params import FromPath
 from core import db
 from core.audit import service as audit
 from core.catalog.buyer_fields import check_answers
-from core.catalog.service import sku_facts, words
+from core.catalog.service import SkuFacts, sku_facts, words
+from core.checkout import cart
 from core.checkout.ask import ask_about
+from core.checkout.cart import MOST_LINES
 from core.checkout.check import check
 from core.checkout.discounts import UsedUp
 from core.checkout.place import (
@@ -42,7 +45,7 @@ from core.payments import service as payments
 from core.payments.method import Answer, CallbackRequest, Forged, GatewayUnavailable
 from core.people import sessions
 from core.pricing.promote import FIELD, takes_codes
-from core.pricing.quote import Item, Quote, quote
+from core.pricing.quote import Item, LineRefused, Quote, quote
 from core.pricing.quote import priced as priced_at_list
 from core.refused import Refused
 from core.web import limits
@@ -62,16 +65,23 @@ MOST_ASKED = 1000
 
 
 class Wanted(msgspec.Struct):
-    """The link from a product page. The quantity is read as text, so that nonsense gets a clear answer."""
+    """The link from a product page, from the cart (``item`` is ``SKU:2``) or from an order that is wanted again.
+
+    The quantity is read as text, so that nonsense gets a clear answer.
+    """
 
     sku: Line = ""
     quantity: Line = "1"
+    item: list[Line] = []
+    again: Line = ""
+    coupon: Line = ""
 
 
 class OrderForm(msgspec.Struct):
-    sku: Line
     contact: Annotated[str, msgspec.Meta(max_length=254, extra={"strip": True})]
     key: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{8,100}$")]
+    sku: Line = ""
+    item: Annotated[list[Line], msgspec.Meta(max_length=MOST_LINES)] = []
     quantity: Annotated[int, msgspec.Meta(ge=1, le=MOST_ASKED)] = 1
     method: Line = ""
     coupon: Line = ""
@@ -81,10 +91,12 @@ class OrderForm(msgspec.Struct):
 
 
 class TriedForm(msgspec.Struct):
-    """The same form while a coupon code is tried: nothing else in it need be right yet."""
+    """The same form while a coupon code is tried or something is left out: nothing else in it need be right yet."""
 
-    apply: Line
+    apply: Line = ""
+    without: Line = ""
     sku: Line = ""
+    item: list[Line] = []
     contact: Annotated[str, msgspec.Meta(max_length=254, extra={"strip": True})] = ""
     key: Line = ""
     quantity: Line = "1"
@@ -94,21 +106,57 @@ class TriedForm(msgspec.Struct):
     fields: dict[str, str] = {}
 
 
+@dataclass(frozen=True, slots=True)
+class FormLine:
+    """One of the things on the form. ``wrong`` is what keeps it from being ordered so."""
+
+    sku: SkuFacts
+    quantity: int
+    prefix: str
+    """How the names of its questions begin."""
+    wrong: Any = None
+
+
 # -- the form ---------------------------------------------------------------------------
 
 
-@get("/checkout", opt={"who": "anyone", "session": True})
+@get("/checkout", opt={"who": "anyone", "session": True, "repeats": ("item",)})
 async def form(request: AnyRequest) -> Response[Any]:
     visit: Visit = request.scope["state"]["visit"]
     wanted = read_query(request, Wanted)
-    kept: dict[str, Any] = {"sku": wanted.sku, "quantity": wanted.quantity}
+    kept: dict[str, Any] = {
+        "sku": wanted.sku,
+        "quantity": wanted.quantity,
+        "item": wanted.item,
+        FIELD: wanted.coupon,
+    }
     token = None
     if visit.session is not None:
         kept["contact"] = await orders.last_contact(visit.session.id_hash)
+        kept |= await _as_before(visit, wanted)
     elif not await sessions.is_promised(visit.cookie):
         token = visit.cookie = await sessions.promise()
     response = await _form(request, kept, {})
     return begin(response, token, max_age=sessions.BUYER_SECONDS) if token else response
+
+
+async def _as_before(visit: Visit, wanted: Wanted) -> dict[str, Any]:
+    """What an own order that is wanted again said: its things, unless the link names one, and their answers."""
+    order = await orders.for_session(wanted.again, visit.session.id_hash) if wanted.again else None
+    if order is None:
+        return {}
+    lines = order["lines"]
+    kept: dict[str, Any] = {"contact": order["contact"]}
+    if not wanted.sku and not wanted.item:
+        kept["item"] = [f"{line['sku_code']}:{line['quantity']}" for line in lines]
+    facts = await sku_facts(visit.shop.id, [line["sku_code"] for line in lines])
+    kept["fields"] = {
+        f"{_prefix(facts[line['sku_code']], in_list=not wanted.sku)}{key}".removeprefix("field_"): answer
+        for line in lines
+        if line["sku_code"] in facts
+        for key, answer in line["fields"].items()
+    }
+    return kept
 
 
 async def _form(
@@ -116,14 +164,19 @@ async def _form(
 ) -> Response[Any]:
     """The order form as it was filled in, with what is wrong in it."""
     visit: Visit = request.scope["state"]["visit"]
-    sku = (await sku_facts(visit.shop.id, [str(kept.get("sku", ""))])).get(str(kept.get("sku", "")))
-    if sku is None or not sku.on_sale:
+    wanted = [one for one in _wanted(kept) if one[0] != kept.get("without")]
+    facts = await sku_facts(visit.shop.id, [code for code, _quantity in wanted])
+    gone = [code for code, _quantity in wanted if code not in facts or not facts[code].on_sale]
+    in_list = bool(kept.get("item"))
+    lines = _lines([one for one in wanted if one[0] not in gone], facts, in_list, refused)
+    if not lines:
+        sku = facts.get(wanted[0][0]) if wanted else None
         return page(request, "checkout/gone.html", {"sku": sku}, status=404)
-    quantity, wrong = _quantity(kept.get("quantity", "1"), sku.min_per_order, sku.max_per_order)
+    wrong = None if in_list else lines[0].wrong
     if wrong and "quantity" not in errors:
         errors = {**errors, "quantity": wrong}
         status = max(status, 422)
-    priced, not_good = await _price(visit, priced_at_list([(sku, quantity)]), kept)
+    priced, not_good = await _price(visit, priced_at_list([(line.sku, line.quantity) for line in lines]), kept)
     if not_good:
         errors = {FIELD: not_good, **errors}
         status = max(status, 422)
@@ -131,24 +184,63 @@ async def _form(
     payers = await _payers(visit, total)
     if payers:
         kept = {**kept, "contact": kept.get("contact") or payers[0]}
-    offers = offer.offers(visit.shop.id, sku.price.currency, visit.shop.test_mode, bool(payers))
     context = {
-        "sku": sku,
-        "quantity": quantity,
+        "lines": lines,
+        "in_list": in_list,
+        "left_out": [words(facts[code].product_title, visit.locale) if code in facts else code for code in gone],
+        "sku": lines[0].sku,
+        "quantity": lines[0].quantity,
         "priced": priced,
         "total": total,
         "seen": as_text(total),
         "takes_codes": takes_codes(visit.shop.id),
-        "offers": offers,
+        "offers": offer.offers(visit.shop.id, total.currency, visit.shop.test_mode, bool(payers)),
         "kept": kept,
         "answers": kept.get("fields") or {},
         "errors": errors,
-        "notice": refused.text if refused else "",
+        "notice": _notice(refused, in_list) if refused else "",
         "notice_kind": "info" if isinstance(refused, NotYetSeen) else "error",
-        "help": _help(refused),
+        "help": _help(refused) if not in_list or isinstance(refused, TooManyOpen) else "",
         "words": lambda texts: words(texts, visit.locale),
     }
     return page(request, "checkout/form.html", context, status=status)
+
+
+def _wanted(kept: dict[str, Any]) -> list[tuple[str, str]]:
+    """The SKU codes on the form, each once, and how many of it as they were given."""
+    items = kept.get("item")
+    if not items:
+        return [(str(kept.get("sku", "")), str(kept.get("quantity", "1")))]
+    found: dict[str, str] = {}
+    for one in [items] if isinstance(items, str) else items[:MOST_LINES]:
+        code, _colon, quantity = str(one).rpartition(":")
+        found.setdefault(code, quantity)
+    return list(found.items())
+
+
+def _lines(
+    wanted: list[tuple[str, str]], facts: dict[str, SkuFacts], in_list: bool, refused: Refused | None
+) -> list[FormLine]:
+    troubled = refused.skus if in_list and isinstance(refused, LineRefused) else ()
+    found = []
+    for code, given in wanted:
+        sku = facts[code]
+        quantity, wrong = _quantity(given, sku.min_per_order, sku.max_per_order)
+        if refused and code in troubled:
+            wrong = refused.text
+        found.append(FormLine(sku, quantity, _prefix(sku, in_list), wrong))
+    return found
+
+
+def _prefix(sku: SkuFacts, in_list: bool) -> str:
+    """How the names of the questions of a SKU begin, on the form of that one or in a list of several."""
+    return f"field_{sku.id}_" if in_list else "field_"
+
+
+def _notice(refused: Refused, in_list: bool) -> Any:
+    if isinstance(refused, SoldOut) and in_list:
+        return _("Some of it was sold out just now. Nothing was ordered, and you have not been charged.")
+    return refused.text
 
 
 def _help(refused: Refused | None) -> str:
@@ -194,7 +286,7 @@ def _quantity(given: Any, least: int, most: int) -> tuple[int, Any]:
 async def submit(request: AnyRequest) -> Response[Any]:
     kept: dict[str, Any] = {}
     try:
-        if _only_tries_a_code(request):
+        if _is_no_order_yet(request):
             tried = await read_form(request, TriedForm, gather={"fields": "field_"})
             return await _form(request, msgspec.structs.asdict(tried), {})
         sent = await read_form(request, OrderForm, gather={"fields": "field_"})
@@ -206,22 +298,23 @@ async def submit(request: AnyRequest) -> Response[Any]:
         if isinstance(refused, NotYetSeen):
             return await _form(request, kept, {}, 200, refused)
         status = 409 if isinstance(refused, SoldOut | TooManyOpen | PriceRose | UsedUp) else 422
-        if refused.field and not isinstance(refused, SoldOut):
+        of_several = isinstance(refused, LineRefused) and bool(kept["item"])
+        if refused.field and not isinstance(refused, SoldOut) and not of_several:
             return await _form(request, kept, {refused.field: refused.text}, status)
         return await _form(request, kept, {}, status, refused)
     response = see_other(f"/o/{placed.ref}")
     return begin(response, token, max_age=sessions.BUYER_SECONDS) if token else response
 
 
-def _only_tries_a_code(request: AnyRequest) -> bool:
+def _is_no_order_yet(request: AnyRequest) -> bool:
     form = request.scope["state"].get("form")
-    return form is not None and form.first("apply") != ""
+    return form is not None and (form.first("apply") or form.first("without")) != ""
 
 
 async def _place(request: AnyRequest, sent: OrderForm) -> tuple[Placed, str | None]:
     visit: Visit = request.scope["state"]["visit"]
-    at_list = await quote(visit.shop.id, [Item(sent.sku, sent.quantity)])
-    answers = {sent.sku: check_answers(at_list.lines[0].sku.buyer_fields, sent.fields, visit.locale)}
+    at_list = await quote(visit.shop.id, _items(sent))
+    answers = _answers(at_list, sent.fields, bool(sent.item), visit.locale)
     kind, contact = read_contact(sent.contact)
     token = None if visit.session else await _token(visit)
     buyer = Buyer(
@@ -249,8 +342,39 @@ async def _place(request: AnyRequest, sent: OrderForm) -> tuple[Placed, str | No
     if way is not None and placed.is_new and not placed.started:
         await _start(request, way.method, placed.attempt_ref, buyer.session_hash)
     await ring(*placed.jobs)
+    if sent.item and placed.is_new:
+        await cart.ordered(buyer.session_hash, priced)
     crash_point("checkout.started")
     return placed, token if placed.is_new else None
+
+
+def _items(sent: OrderForm) -> list[Item]:
+    if not sent.item:
+        return [Item(sent.sku, sent.quantity)]
+    # what is no number is out of every limit
+    return [
+        Item(code, int(given) if given.isascii() and given.isdigit() and len(given) < 6 else 0)
+        for code, given in _wanted({"item": sent.item})
+    ]
+
+
+def _answers(at_list: Quote, sent: dict[str, str], in_list: bool, locale: str) -> dict[str, dict[str, str]]:
+    """By the code of each SKU, what was answered to its questions.
+
+    :raises Refused: at the field of the question.
+    """
+    found, left = {}, dict(sent)
+    for line in at_list.lines:
+        prefix = _prefix(line.sku, in_list)
+        given = {
+            field.key: left.pop(name, "")
+            for field in line.sku.buyer_fields
+            for name in [(prefix + field.key).removeprefix("field_")]
+        }
+        found[line.sku.code] = check_answers(line.sku.buyer_fields, given, locale, prefix)
+    if left:
+        raise Refused(_("This form has changed. Reload the page and try again."))
+    return found
 
 
 async def _way(visit: Visit, priced: Quote, method: str, contact: str) -> offer.Offer | None:
