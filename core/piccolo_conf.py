@@ -11,6 +11,7 @@ APP_REGISTRY = AppRegistry(
         "core.audit.piccolo_app",
         "core.backup.piccolo_app",
         "core.catalog.piccolo_app",
+        "core.checkout.piccolo_app",
         "core.hooks.piccolo_app",
         "core.jobs.piccolo_app",
         "core.ledger.piccolo_app",
