@@ -2,38 +2,52 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
+import msgspec
 from litestar import Request, Response, get, post
-from litestar.params import FromQuery
 
 from core import db
 from core.admin import checklist, demo, overview
 from core.audit import service as audit
 from core.backup import service as backups
+from core.insight import alerts, figures, span
+from core.insight.console import drawn, given_of
 from core.orders import words
 from core.refused import Refused
 from core.shops import service as shops
 from core.vault import keyring
 from core.web.flash import flash
+from core.web.forms import Line, read_query
 from core.web.i18n import _
 from core.web.render import page, see_other
 
 
+class Asked(msgspec.Struct):
+    range: Line = "7"
+    since: date | None = None
+    until: date | None = None
+
+
 @get("/", opt={"who": "staff:dashboard.read"})
-async def dashboard(request: Request[Any, Any, Any], days: FromQuery[int] = 7) -> Response[str]:
+async def dashboard(request: Request[Any, Any, Any]) -> Response[str]:
+    asked, session = read_query(request, Asked), request.state.session
     shop = await shops.by_id(request.scope["state"]["visit"].shop.id)
-    days = days if days in overview.RANGES else 7
+    days = span.of(asked.range, asked.since, asked.until, shop.timezone)
+    found = await figures.of(shop, days)
     context = {
-        "days": days,
-        "ranges": overview.RANGES,
-        "sales": await overview.sales(shop, days),
-        "bars": await overview.bars(shop, max(days, 7)),
-        "waiting": await overview.waiting(shop),
+        "span": days,
+        "span_names": span.NAMES,
+        "given": given_of(days),
+        "figures": found,
+        "points": drawn(found.trend, days),
+        "before_points": drawn(found.before_trend, days),
+        "alerts": await alerts.of(shop, whole_server=session.whole_server),
         "backup": await backups.standing(),
-        "low_stock": await overview.low_stock(shop),
         "orders": await overview.latest_orders(shop),
-        "checklist": await checklist.of(shop, request.state.session.staff_id),
+        "checklist": await checklist.of(shop, session.staff_id),
+        "may_see_cost": session.may("finance.read"),
         "words": words,
         "without_key": await keyring.problems(),
     }

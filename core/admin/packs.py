@@ -80,8 +80,8 @@ COMET = Product(
         "zh-CN": "登录 **comet.example/redeem**，粘贴卡密即可到账。每个卡密仅能使用一次。",
     },
     skus=(
-        Sku("DEMO-COMET-50", {"en": "¥50 card", "zh-CN": "50 元"}, 4850, face_value=5000),
-        Sku("DEMO-COMET-100", {"en": "¥100 card", "zh-CN": "100 元"}, 9600, face_value=10000),
+        Sku("DEMO-COMET-50", {"en": "Card of 50", "zh-CN": "50 元"}, 4850, face_value=5000),
+        Sku("DEMO-COMET-100", {"en": "Card of 100", "zh-CN": "100 元"}, 9600, face_value=10000),
     ),
 )
 
@@ -137,8 +137,8 @@ GIFT = Product(
         "zh-CN": "1. 打开极光商店，进入 **账户 → 兑换**。\n2. 粘贴兑换码并确认。",
     },
     skus=(
-        Sku("DEMO-AURORA-30", {"en": "¥30 card", "zh-CN": "30 元"}, 2920, face_value=3000),
-        Sku("DEMO-AURORA-100", {"en": "¥100 card", "zh-CN": "100 元"}, 9700, face_value=10000),
+        Sku("DEMO-AURORA-30", {"en": "Card of 30", "zh-CN": "30 元"}, 2920, face_value=3000),
+        Sku("DEMO-AURORA-100", {"en": "Card of 100", "zh-CN": "100 元"}, 9700, face_value=10000),
     ),
 )
 
@@ -160,8 +160,8 @@ MOBILE = Product(
         "zh-CN": "打开流明 App，进入 **充值 → 充值券**，输入卡密，一分钟内到账。",
     },
     skus=(
-        Sku("DEMO-LUMEN-50", {"en": "¥50 credit", "zh-CN": "50 元话费"}, 4980, face_value=5000),
-        Sku("DEMO-LUMEN-100", {"en": "¥100 credit", "zh-CN": "100 元话费"}, 9950, face_value=10000),
+        Sku("DEMO-LUMEN-50", {"en": "Credit of 50", "zh-CN": "50 元话费"}, 4980, face_value=5000),
+        Sku("DEMO-LUMEN-100", {"en": "Credit of 100", "zh-CN": "100 元话费"}, 9950, face_value=10000),
     ),
     buyer_fields=[
         {

@@ -62,6 +62,8 @@ def _visit(request: AnyRequest) -> Visit:
 
 
 async def _shop(request: AnyRequest) -> Shop:
+    """As it is now: the step before may have been saved by another process a moment ago."""
+    shops.forget()
     return await shops.by_id(_visit(request).shop.id)
 
 
