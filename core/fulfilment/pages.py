@@ -50,12 +50,16 @@ async def report(request: Request[Any, Any, Any], ref: FromPath[str]) -> Respons
     return flash(see_other(f"/o/{ref}"), _("Thank you. A person of the shop looks at it and writes to you."))
 
 
-def report_form(order: OrderView) -> tuple[str, dict[str, Any]] | None:
-    """The small form under the codes, while there is one that was not reported."""
-    codes = [(code.id, code.mask) for code in order.codes if not code.reported and code.replaced_by is None]
+def report_form(asked: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    """The small form in the help of an order, while there is a code that was not reported. It is open for whoever said
+    that a line did not work."""
+    order: OrderView = asked["order"]
+    lines = [line for line in order.lines if line.id == asked["line"]] or order.lines
+    codes = [code for line in lines for code in line.codes if not code.reported and code.replaced_by is None]
     if order.payment_state != "paid" or not codes:
         return None
-    return "fulfilment/_report.html", {"order": order, "codes": codes, "reasons": words.BAD_CODE}
+    context = {"order": order, "codes": [(code.id, code.mask) for code in codes], "reasons": words.BAD_CODE}
+    return "fulfilment/_report.html", {**context, "open": asked["line"] is not None}
 
 
 # -- the suppliers' door ----------------------------------------------------------------

@@ -7,21 +7,22 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.params import FromPath
 from litestar.response import Stream
 
-from core import db
+from core import clock, db
 from core.audit import service as audit
-from core.catalog.markdown import to_html
+from core.catalog.devices import DEVICES, device_of
+from core.catalog.markdown import to_html, with_pictures
 from core.catalog.service import words
 from core.ids import token_hash
 from core.jobs import bell
 from core.ledger import customers
-from core.orders import finding, strangers
+from core.orders import finding, strangers, worked
 from core.orders import service as orders
 from core.orders.contact import read_contact
 from core.orders.view import OrderView, order_view
@@ -35,6 +36,7 @@ from core.web.flash import flash
 from core.web.forms import Line, read_form
 from core.web.hx import safe_next, wants_fragment
 from core.web.i18n import _, html_lang
+from core.web.qr import qr
 from core.web.render import fragment, page, see_other
 from core.web.sessions import begin
 from core.web.visit import Visit
@@ -46,6 +48,9 @@ BEAT_SECONDS = 15.0
 STREAM_SECONDS = 600.0
 MOST_STREAMS = 4
 REVEALED_SECONDS = 60
+MOST_QR = 10
+"""A page with more codes than this has no QR codes: it would become too large."""
+DID_NOT_WORK = "did_not_work"
 
 _streams: Counter[bytes] = Counter()
 
@@ -63,10 +68,10 @@ async def order_page(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
     if order is None:
         return _unknown(request)
     if not wants_fragment(request):
-        return page(request, "orders/order.html", _context(visit, order))
+        return page(request, "orders/order.html", await _context(request, order))
     if request.query_params.get("seen") == order.mark:
         return Response(None, status_code=204)
-    return fragment(request, "orders/_order.html", _context(visit, order))
+    return fragment(request, "orders/_order.html", await _context(request, order))
 
 
 async def _mine(visit: Visit, ref: str) -> OrderView | None:
@@ -87,18 +92,44 @@ def _unknown(request: AnyRequest) -> Response[Any]:
     return page(request, "orders/unknown.html", {}, status=404)
 
 
-def _context(visit: Visit, order: OrderView, revealed: list[RevealedCode] | None = None) -> dict[str, Any]:
+async def _context(request: AnyRequest, order: OrderView, revealed: list[RevealedCode] | None = None) -> dict[str, Any]:
+    uses = await worked.of_order(order.id) if order.phase == "delivered" else {}
+    device = device_of(request.headers.get("user-agent", ""))
+    return {
+        **_shown(request.scope["state"]["visit"], order, revealed),
+        "uses": uses,
+        "device": device,
+        "devices": DEVICES,
+        "with_pictures": with_pictures,
+        "help": _help_asked(request, order),
+    }
+
+
+def _shown(visit: Visit, order: OrderView, revealed: list[RevealedCode] | None) -> dict[str, Any]:
+    """What the part of the page with the codes needs."""
     return {
         "order": order,
         "revealed": {code.code_id: code.text for code in revealed or []},
+        "with_qr": len(revealed or []) <= MOST_QR,
+        "qr": qr,
         "elsewhere": revealed is not None and len(revealed) < len(order.kept_codes),
         "burn_at": min((code.burn_at for code in revealed or [] if code.burn_at), default=order.burn_at),
         "seconds": REVEALED_SECONDS,
-        "help": {"order": order, "line": None, "sku_code": "", "reason": "", "device": ""},
         "burn_hours": order.burn_hours(visit.shop.settings.burn_hours),
+        "now": clock.now(),
         "words": lambda texts: words(texts, visit.locale),
         "markdown": to_html,
     }
+
+
+def _help_asked(request: AnyRequest, order: OrderView) -> dict[str, Any]:
+    """With what the buyer comes to the help: the line that did not work and the device, from the address."""
+    asked, device = request.query_params.get("help", ""), request.query_params.get("device", "")
+    line = next((line for line in order.lines if str(line.id) == asked), None)
+    if line is None:
+        return {"order": order, "line": None, "sku_code": "", "reason": "", "device": ""}
+    device = device if device in DEVICES and device != "any" else ""
+    return {"order": order, "line": line.id, "sku_code": line.sku_code, "reason": DID_NOT_WORK, "device": device}
 
 
 async def _by_link(request: AnyRequest, ref: str, token: str) -> Response[Any]:
@@ -202,10 +233,9 @@ async def reveal(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
     shown = await _reveal(request, ref)
     if shown is None:
         return await _refuse(request, ref)
-    context = _context(visit, *shown)
     if wants_fragment(request):
-        return fragment(request, "orders/_codes.html", context)
-    return page(request, "orders/order.html", context)
+        return fragment(request, "orders/_codes.html", _shown(visit, *shown))
+    return page(request, "orders/order.html", await _context(request, *shown))
 
 
 @post("/o/{ref:str}/codes.txt", opt={"who": "buyer", "session": "late", "max_body": 4096})
@@ -265,6 +295,29 @@ async def burn(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
     return flash(see_other(f"/o/{ref}"), _("Erased for good."))
 
 
+# -- how it went ------------------------------------------------------------------------
+
+
+class Worked(msgspec.Struct):
+    line: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+    device: Literal["ios", "android", "pc", "tv", "any"]
+    worked: Literal["yes", "no"]
+
+
+@post("/o/{ref:str}/worked", opt={"who": "buyer", "limit": "report", "max_body": 4096})
+async def say_worked(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
+    """It worked, or it did not: then the help opens, with the line and the device."""
+    visit: Visit = request.scope["state"]["visit"]
+    form = await read_form(request, Worked)
+    try:
+        await worked.say(ref, form.line, visit.session.id_hash, form.worked == "yes", form.device)
+    except Refused as refused:
+        return flash(see_other(f"/o/{ref}"), refused.text, "error")
+    if form.worked == "no":
+        return see_other(f"/o/{ref}?help={form.line}&device={form.device}#help")
+    return flash(see_other(f"/o/{ref}"), _("Good to hear. Thank you!"))
+
+
 # -- finding it again -------------------------------------------------------------------
 
 
@@ -309,4 +362,4 @@ async def _lookup(
     return page(request, "orders/lookup.html", context, status=status)
 
 
-routes = [order_page, cancel, events, reveal, download, burn, lookup_page, lookup]
+routes = [order_page, cancel, events, reveal, download, burn, say_worked, lookup_page, lookup]

@@ -105,6 +105,8 @@ class OrderView:
     missing: Money | None
     """What the buyer may still pay when too little came."""
     discounts: list[DiscountView] = field(default_factory=list)
+    held: bool = False
+    """A person looks at it before anything is delivered."""
     from_balance: bool = False
     """Whether this browser may pay it from its buyer's balance."""
 
@@ -137,6 +139,11 @@ class OrderView:
     def is_paid(self) -> bool:
         """Whether the money came as it should; a wrong amount leaves this step open."""
         return self.paid_at is not None and (self.payment_state != "mismatch" or self.phase == "delivered")
+
+    @property
+    def was_prepared(self) -> bool:
+        """Whether somebody has (or had) to bring the goods in: what lies in the vault is there at once."""
+        return self.waits_for != "codes" or self.phase in ("preparing", "review")
 
     @property
     def lives(self) -> bool:
@@ -218,6 +225,7 @@ def order_view(row: dict[str, Any]) -> OrderView:
         discounts=[
             DiscountView(one["title"], Money(one["amount"], currency), one["code"]) for one in row["discounts"] or []
         ],
+        held=row["held"],
         missing=Money(row["missing"], currency) if row["missing"] and row["missing"] > 0 else None,
     )
 

@@ -85,6 +85,8 @@ STEPS: dict[str, Text] = {
     "codes_mailed": _("Codes put into a mail"),
     "staff_revealed": _("Codes shown to staff"),
     "burned": _("Shown codes erased for good"),
+    "worked": _("The buyer says it worked"),
+    "did_not_work": _("The buyer says it did not work"),
     "code_reported": _("The buyer says a code does not work"),
     "code_replaced": _("A bad code was replaced"),
     "code_waits": _("A bad code waits for stock"),
