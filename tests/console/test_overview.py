@@ -1,21 +1,17 @@
 """Numbers, lists, settings and the small pages: exact values for a seeded set of orders."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from core import clock, db
-from core.admin import demo, overview
+from core.admin import demo
 from core.audit import service as audit
 from core.checkout.settle import settle
 from core.hooks import runtime
 from core.shops import service as shops
 from tests import stocked
 from tests.console import audited, everything, newest_audit, words
-
-NOON = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
-"""Noon in Shanghai."""
 
 
 @pytest.fixture
@@ -41,58 +37,6 @@ async def paid_at(what, when, seconds=2):
         seconds,
     )
     return placed
-
-
-# -- the dashboard ----------------------------------------------------------------------
-
-
-async def test_days_begin_at_midnight_of_the_shop(what):
-    midnight = datetime(2026, 11, 21, 16, 0, tzinfo=UTC)
-    for when in (
-        NOON,
-        midnight,
-        midnight - timedelta(microseconds=1),
-        midnight - timedelta(days=6),
-        midnight - timedelta(days=6, microseconds=1),
-    ):
-        await paid_at(what, when)
-    shop = await shops.main_shop()
-    with clock.use(lambda: NOON):
-        bars = await overview.bars(shop, 7)
-    assert [str(bar.day) for bar in bars] == [f"2026-11-{day}" for day in range(16, 23)]
-    assert [bar.orders for bar in bars] == [1, 0, 0, 0, 0, 1, 2]
-    assert [bar.money.amount for bar in bars] == [1990, 0, 0, 0, 0, 1990, 3980]
-    assert [bar.height for bar in bars] == [50, 0, 0, 0, 0, 50, 100]
-
-
-async def test_every_number_counts_what_it_says(what, staff):
-    now = clock.now()
-    await paid_at(what, now - timedelta(hours=1), 2)
-    await paid_at(what, now - timedelta(hours=2), 4)
-    await paid_at(what, now - timedelta(days=3), 30)
-    await paid_at(what, now - timedelta(days=8))
-    await stocked.order(what)
-    await settle("epay", stocked.paid(await stocked.order(what), 5), "callback")
-    test = await stocked.order(what, test=True)
-    await settle("epay", stocked.paid(test), "callback")
-    shop = await shops.main_shop()
-    day, week = await overview.sales(shop, 1), await overview.sales(shop, 7)
-    assert (day["paid"], day["paid_before"], day["revenue"].amount, day["revenue_before"].amount) == (2, 0, 3980, 0)
-    assert (day["placed"], day["paid_of_placed"], day["delivered"]) == (4, 0.5, 2)
-    assert (day["seconds_to_code"], day["average"].amount) == (3.0, 1990)
-    assert (week["paid"], week["paid_before"]) == (3, 1)
-    assert (week["revenue"].amount, week["revenue_before"].amount) == (5970, 1990)
-    assert (week["placed"], week["paid_of_placed"], week["seconds_to_code"]) == (5, 0.6, 4.0)
-    page = words(await staff.get("/admin?days=7"))
-    assert "Revenue CN¥59.70" in page and "before: CN¥19.90" in page and "Paid orders 3" in page
-    assert "1 decisions wait" in page and "1 alarms unseen" in page
-    for odd in ("0", "-7", "999999"):
-        assert "Revenue CN¥59.70" in words(await staff.get(f"/admin?days={odd}"))
-
-
-async def test_an_empty_shop_has_a_dashboard(what, staff):
-    page = words(await staff.get("/admin"))
-    assert "No orders yet" in page and "Revenue CN¥0.00" in page and "Your way to the first sale" in page
 
 
 # -- lists ------------------------------------------------------------------------------

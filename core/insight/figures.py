@@ -1,0 +1,333 @@
+"""The figures of a stretch of time beside those of the stretch before, each from one statement.
+
+Test orders are in none of them. What was sold in another currency than the shop's stands apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from babel import dates
+
+from core import db
+from core.insight.span import Span
+from core.ledger import chart
+from core.ledger.chart import Nature
+from core.money import Money
+from core.shops.service import Shop
+
+SOLD = ("paid", "refunded", "charged_back")
+"""States of an order whose price was paid; what went back afterwards is counted as given back."""
+TOP = 5
+A_DAY = timedelta(days=1)
+
+SALES = """
+SELECT currency, paid_at >= $2 AS now, count(*) AS orders, sum(total)::bigint AS sales,
+       count(delivered_at) AS delivered,
+       percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY extract(epoch FROM delivered_at - paid_at)) AS to_code
+FROM orders_order
+WHERE shop_id = $1 AND NOT test AND payment_state = ANY($6)
+  AND (paid_at >= $2 AND paid_at < $3 OR paid_at >= $4 AND paid_at < $5)
+GROUP BY currency, now
+"""
+
+# Whoever paid for the first time ever.
+CUSTOMERS = """
+SELECT count(*) FILTER (WHERE first >= $2 AND first < $3) AS now,
+       count(*) FILTER (WHERE first >= $4 AND first < $5) AS before
+FROM (SELECT min(paid_at) AS first FROM orders_order
+      WHERE shop_id = $1 AND NOT test AND paid_at IS NOT NULL GROUP BY contact) AS buyer
+"""
+
+# Summed up by pairs of accounts first, as the trial balance does.
+BOOKS = """
+WITH pair AS (
+    SELECT debit_id, credit_id, coalesce(sum(amount) FILTER (WHERE at >= $2), 0) AS now,
+           coalesce(sum(amount) FILTER (WHERE at < $5), 0) AS before
+    FROM ledger_entry WHERE at >= $4 AND at < $3 GROUP BY debit_id, credit_id
+), side AS (
+    SELECT credit_id AS account_id, now, before FROM pair UNION ALL SELECT debit_id, -now, -before FROM pair
+)
+SELECT account.code, account.currency, sum(side.now)::bigint AS now, sum(side.before)::bigint AS before
+FROM side JOIN ledger_account account ON account.id = side.account_id
+WHERE account.shop_id = $1 AND account.code = ANY($6) GROUP BY 1, 2
+"""
+
+FUNNEL = """
+SELECT count(*) AS placed, count(*) FILTER (WHERE begun) AS begun, count(*) FILTER (WHERE paid) AS paid,
+       count(*) FILTER (WHERE delivered) AS delivered
+FROM (SELECT o.paid_at IS NOT NULL AS paid, o.delivered_at IS NOT NULL AS delivered,
+             o.paid_at IS NOT NULL OR EXISTS (SELECT 1 FROM payments_attempt WHERE order_id = o.id
+                                              AND (started IS NOT NULL OR state IN ('waiting', 'paid'))) AS begun
+      FROM orders_order o WHERE o.shop_id = $1 AND NOT o.test AND o.created_at >= $2 AND o.created_at < $3) AS placed
+"""
+
+METHODS = """
+SELECT attempt.method, attempt.created_at >= $2 AS now, count(*) AS tries,
+       count(*) FILTER (WHERE attempt.state = 'paid') AS paid,
+       coalesce(sum(attempt.amount) FILTER (WHERE attempt.state = 'paid' AND attempt.currency = $6), 0)::bigint
+           AS amount
+FROM payments_attempt attempt JOIN orders_order o ON o.id = attempt.order_id
+WHERE o.shop_id = $1 AND NOT o.test
+  AND (attempt.created_at >= $2 AND attempt.created_at < $3 OR attempt.created_at >= $4 AND attempt.created_at < $5)
+GROUP BY 1, 2 ORDER BY tries DESC, 1
+"""
+
+REFUNDS = """
+SELECT refund.currency, refund.ended_at >= $2 AS now, count(*) AS number, sum(refund.amount)::bigint AS amount
+FROM payments_refund refund JOIN orders_order o ON o.id = refund.order_id
+WHERE refund.shop_id = $1 AND NOT o.test AND refund.state = 'done'
+  AND (refund.ended_at >= $2 AND refund.ended_at < $3 OR refund.ended_at >= $4 AND refund.ended_at < $5)
+GROUP BY 1, 2
+"""
+
+PRODUCTS = """
+SELECT line.product_id, (array_agg(line.product_title ORDER BY line.id DESC))[1] AS title,
+       sum(line.quantity) AS units, sum(line.total)::bigint AS amount
+FROM orders_order o JOIN orders_line line ON line.order_id = o.id
+WHERE o.shop_id = $1 AND NOT o.test AND o.payment_state = ANY($5) AND o.currency = $4
+  AND o.paid_at >= $2 AND o.paid_at < $3
+GROUP BY 1 ORDER BY amount DESC, 1 LIMIT $6
+"""
+
+TREND = """
+SELECT date_trunc($6, paid_at AT TIME ZONE $5) AS at, count(*) AS orders, sum(total)::bigint AS sales
+FROM orders_order
+WHERE shop_id = $1 AND NOT test AND payment_state = ANY($7) AND currency = $4 AND paid_at >= $2 AND paid_at < $3
+GROUP BY 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A figure and what it was before; an amount of money has a currency."""
+
+    now: int | float | Money | None
+    before: int | float | Money | None
+
+    @property
+    def change(self) -> float | None:
+        """By which part it grew or fell; None when there is nothing to compare with."""
+        now, before = _plain(self.now), _plain(self.before)
+        return (now - before) / abs(before) if now is not None and before else None
+
+
+def _plain(value: int | float | Money | None) -> int | float | None:
+    return value.amount if isinstance(value, Money) else value
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A payment method: how many payments were begun, and how many of these were paid."""
+
+    key: str
+    title: str
+    tries: int
+    paid: int
+    money: Money
+    before: float | None
+
+    @property
+    def rate(self) -> float | None:
+        return self.paid / self.tries if self.tries else None
+
+
+@dataclass(frozen=True, slots=True)
+class Profit:
+    """What the books say: ``net`` is sales less discounts and refunds, ``gross`` is net less all that follows it."""
+
+    sales: Pair
+    discounts: Pair
+    refunds: Pair
+    cost: Pair
+    fees: Pair
+    chargebacks: Pair
+    net: Pair
+    gross: Pair
+    margin: Pair
+
+
+@dataclass(frozen=True, slots=True)
+class Funnel:
+    placed: int
+    begun: int
+    paid: int
+    delivered: int
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    id: int
+    title: dict[str, str]
+    units: int
+    money: Money
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A day, or an hour of a single day: ``at`` is its beginning on the shop's own clock."""
+
+    at: datetime
+    orders: int
+    money: Money
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    sales: Pair
+    orders: Pair
+    average: Pair
+    success: Pair
+    refunds: Pair
+    refund_count: int
+    customers: Pair
+    median: Pair
+    p95: Pair
+    profit: Profit
+    funnel: Funnel
+    methods: list[Way]
+    products: list[Product]
+    trend: list[Point]
+    before_trend: list[Point]
+    others: list[tuple[int, Money]] = field(default_factory=list)
+    """Paid orders in other currencies, and what they sum to."""
+
+
+async def of(shop: Shop, span: Span) -> Figures:
+    times = (shop.id, span.start, span.end, span.before, span.before_end)
+    # one after the other: buyers need the database's connections more than a page of figures does
+    sales = await db.fetch(SALES, *times, list(SOLD))
+    customers = await db.fetchrow(CUSTOMERS, *times)
+    books = await db.fetch(BOOKS, *times, list(BOOKED))
+    funnel = await db.fetchrow(FUNNEL, shop.id, span.start, span.end)
+    methods = await db.fetch(METHODS, *times, shop.currency)
+    refunds = await db.fetch(REFUNDS, *times)
+    products = await db.fetch(PRODUCTS, shop.id, span.start, span.end, shop.currency, list(SOLD), TOP)
+    assert customers is not None and funnel is not None  # noqa: S101 - aggregates always give a row
+    here = {row["now"]: row for row in sales if row["currency"] == shop.currency}
+    return Figures(
+        sales=_money_pair(here, "sales", shop.currency),
+        orders=Pair(*(here[now]["orders"] if now in here else 0 for now in (True, False))),
+        average=Pair(*(_average(here.get(now), shop.currency) for now in (True, False))),
+        success=Pair(*(_success([row for row in methods if row["now"] is now]) for now in (True, False))),
+        refunds=_money_pair(
+            {row["now"]: row for row in refunds if row["currency"] == shop.currency}, "amount", shop.currency
+        ),
+        refund_count=sum(row["number"] for row in refunds if row["now"]),
+        customers=Pair(customers["now"], customers["before"]),
+        median=_seconds(here, 0),
+        p95=_seconds(here, 1),
+        profit=profit_of(books, shop.currency),
+        funnel=Funnel(**funnel),
+        methods=_ways(methods, shop.currency),
+        products=[
+            Product(row["product_id"], row["title"], row["units"], Money(row["amount"], shop.currency))
+            for row in products
+        ],
+        trend=await trend(shop, span.start, span.end),
+        before_trend=await trend(shop, span.before, span.before_end),
+        others=sorted(
+            (
+                (row["orders"], Money(row["sales"], row["currency"]))
+                for row in sales
+                if row["now"] and row["currency"] != shop.currency
+            ),
+            key=lambda one: one[1].currency,
+        ),
+    )
+
+
+def _money_pair(rows: dict[bool, Any], name: str, currency: str) -> Pair:
+    return Pair(*(Money(rows[now][name] if now in rows else 0, currency) for now in (True, False)))
+
+
+def _average(row: Any, currency: str) -> Money | None:
+    return Money(round(row["sales"] / row["orders"]), currency) if row else None
+
+
+def _success(rows: Sequence[Any]) -> float | None:
+    tries = sum(row["tries"] for row in rows)
+    return sum(row["paid"] for row in rows) / tries if tries else None
+
+
+def _seconds(rows: dict[bool, Any], place: int) -> Pair:
+    found = (rows[now]["to_code"] if now in rows and rows[now]["delivered"] else None for now in (True, False))
+    return Pair(*(float(one[place]) if one else None for one in found))
+
+
+def _ways(rows: Sequence[Any], currency: str) -> list[Way]:
+    before = {row["method"]: row["paid"] / row["tries"] for row in rows if not row["now"]}
+    return [
+        Way(
+            row["method"],
+            chart.method_title(row["method"]),
+            row["tries"],
+            row["paid"],
+            Money(row["amount"], currency),
+            before.get(row["method"]),
+        )
+        for row in rows
+        if row["now"]
+    ]
+
+
+# -- profit -----------------------------------------------------------------------------
+
+BOOKED = (chart.REVENUE, chart.DISCOUNTS, chart.REFUNDS, chart.COST, chart.FEES, chart.CHARGEBACKS)
+
+
+def profit_of(rows: Sequence[Any], currency: str) -> Profit:
+    """``rows`` are credits less debits of the accounts; what reduces profit is shown above zero."""
+    found = {row["code"]: row for row in rows if row["currency"] == currency}
+
+    def booked(code: str) -> Pair:
+        sign = 1 if chart.heading(code).nature is Nature.INCOME and not chart.heading(code).grows_by_debit else -1
+        amounts = ((found[code][when] if code in found else 0) for when in ("now", "before"))
+        return Pair(*(Money(sign * amount, currency) for amount in amounts))
+
+    sales, discounts, refunds, cost, fees, chargebacks = (booked(code) for code in BOOKED)
+    net = _less(sales, discounts, refunds)
+    gross = _less(net, cost, fees, chargebacks)
+    shares = ((_plain(gross.now), _plain(net.now)), (_plain(gross.before), _plain(net.before)))
+    margin = Pair(*(part / whole if part is not None and whole else None for part, whole in shares))
+    return Profit(sales, discounts, refunds, cost, fees, chargebacks, net, gross, margin)
+
+
+def _less(whole: Pair, *parts: Pair) -> Pair:
+    def of(when: str) -> Money:
+        left: Money = getattr(whole, when)
+        for part in parts:
+            left = left - getattr(part, when)
+        return left
+
+    return Pair(of("now"), of("before"))
+
+
+# -- the trend --------------------------------------------------------------------------
+
+
+async def trend(shop: Shop, start: datetime, end: datetime) -> list[Point]:
+    """Sales by day of the shop's zone, by hour when it is one day at most; days without sales are nothing."""
+    unit = "hour" if end - start <= A_DAY else "day"
+    rows = await db.fetch(TREND, shop.id, start, end, shop.currency, shop.timezone, unit, list(SOLD))
+    found = {row["at"]: row for row in rows}
+    return [
+        Point(at, row["orders"] if row else 0, Money(row["sales"] if row else 0, shop.currency))
+        for at in _steps(start, end, shop.timezone, unit)
+        for row in (found.get(at),)
+    ]
+
+
+def _steps(start: datetime, end: datetime, zone_name: str, unit: str) -> list[datetime]:
+    """The beginnings of all days or hours on the shop's own clock, without a zone as the database gives them."""
+    zone = dates.get_timezone(zone_name)
+    at, last = (moment.astimezone(zone).replace(tzinfo=None) for moment in (start, end - timedelta(microseconds=1)))
+    step = timedelta(days=1) if unit == "day" else timedelta(hours=1)
+    steps = []
+    while at <= last:
+        steps.append(at)
+        at += step
+    return steps
