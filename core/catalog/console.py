@@ -34,6 +34,8 @@ PAGE = 50
 FIELD_ROWS = 4
 SKU_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
+COMMAS = re.compile("[,，、;；]")
+WHOLE = re.compile("-?[0-9]{1,6}")
 STATES: dict[str, tuple[Text, str]] = {
     "draft": (_("Draft"), "neutral"),
     "listed": (_("On sale"), "good"),
@@ -68,9 +70,18 @@ class ProductForm(msgspec.Struct):
     title_en: Line = ""
     slug: Line = ""
     summary_zh: Line = ""
+    tags: Line = ""
+    seo_title_zh: Line = ""
+    seo_title_en: Line = ""
+    seo_description_zh: Line = ""
+    seo_description_en: Line = ""
     summary_en: Line = ""
     description_zh: LongText = ""
     description_en: LongText = ""
+class SkuRowsForm(msgspec.Struct):
+    skus: dict[str, str] = {}
+
+
     note_zh: LongText = ""
     note_en: LongText = ""
     category: Id | None = None
@@ -159,6 +170,8 @@ async def product_list(request: Request[Any, Any, Any]) -> Response[str]:
     for product in products:
         for sku in product["skus"] or []:
             sku["money"] = Money(sku["price"], sku["currency"])
+    form = {**_as_form(product), **kept}
+    form["asked"] = form.get("asked") or {}
             sku["free"] = free[sku["id"]]
     context = {
         "products": products,
@@ -168,10 +181,12 @@ async def product_list(request: Request[Any, Any, Any]) -> Response[str]:
         "states": STATES,
         "counted_up_to": stock.COUNTED_UP_TO,
     }
+        "sku_rows": (sku_kept or {}).get("rows", {}),
     return page(request, "catalog/product_list.html", context)
 
 
 # -- one product ------------------------------------------------------------------------
+        "used_rows": [row for row in range(FIELD_ROWS) if _is_asked(form["asked"], row)],
 
 
 @get("/products/new", opt={"who": "staff:products.edit"})
@@ -203,7 +218,7 @@ async def _product_page(
         sku["tier_rows"] = _tier_rows(sku, kept_here.get("tiers"))
     context = {
         "product": product,
-        "form": {**_as_form(product), **kept},
+        "form": form,
         "skus": skus,
         "categories": [(row["id"], words(row["title"], locale())) for row in await _categories(shop_id)],
         "errors": errors,
@@ -215,11 +230,14 @@ async def _product_page(
         "kinds": KINDS,
         "field_rows": range(FIELD_ROWS),
         "image": await _image(product),
+    form["tags"] = ", ".join(product["tags"])
         "currency": request.scope["state"]["visit"].shop.currency,
     }
     return page(request, "catalog/product_edit.html", context, status=status)
 
 
+        ("seo_title", "seo_title"),
+        ("seo_description", "seo_description"),
 async def _product(shop_id: int, product_id: int) -> Any:
     product = await db.fetchrow("SELECT * FROM catalog_product WHERE shop_id = $1 AND id = $2", shop_id, product_id)
     if product is None:
@@ -244,6 +262,10 @@ async def _skus(product_id: int) -> list[dict[str, Any]]:
     for row in rows:
         row["money"] = Money(row["price"], row["currency"])
         row["free"] = free[row["id"]]
+def _is_asked(asked: dict[str, str], row: int) -> bool:
+    return bool(asked.get(f"{row}_zh") or asked.get(f"{row}_en"))
+
+
         row["form"] = _sku_as_form(row)
     return rows
 
@@ -280,9 +302,16 @@ def _field_as_form(field: dict[str, Any]) -> dict[str, str]:
         "en": field["label"].get("en", ""),
         "kind": field.get("kind", "text"),
         "required": "on" if field.get("required", True) else "",
+        tags=_tags(form.tags),
+        seo_title=both(form.seo_title_zh, form.seo_title_en),
+        seo_description=both(form.seo_description_zh, form.seo_description_en),
         "options": "\n".join(field.get("options", [])),
         "help_zh": field.get("help", {}).get("zh-CN", ""),
         "help_en": field.get("help", {}).get("en", ""),
+def _tags(text: str) -> list[str]:
+    return list(dict.fromkeys(tag.strip() for tag in COMMAS.split(text) if tag.strip()))
+
+
     }
 
 
@@ -311,6 +340,13 @@ def _draft(form: ProductForm) -> ProductDraft:
     title = title_of(form.title_zh, form.title_en)
     slug = form.slug.lower() or editing.slug_from(form.title_en)
     if editing.slug_from(slug) != slug:
+@post("/products/{product_id:int}/duplicate", opt={"who": "staff:products.edit"})
+async def duplicate_product(request: Request[Any, Any, Any], product_id: FromPath[int]) -> Response[Any]:
+    await _product(editor(request).shop_id, product_id)
+    copy_id = await editing.duplicate_product(editor(request), product_id)
+    return flash(see_other(f"/admin/products/{copy_id}"), _("This is the copy: a draft that nobody sees yet."))
+
+
         raise Refused(_("An address has only small letters, digits and hyphens."), "slug")
     return ProductDraft(
         slug=slug,
@@ -443,6 +479,31 @@ def _amount(text: str, currency: str, field: str) -> int:
         amount = Money.parse(text, currency).amount
     except ValueError:
         raise Refused(_("Write an amount in digits, such as 19.90."), field) from None
+@post("/products/{product_id:int}/prices", opt={"who": "staff:products.edit"})
+async def save_sku_rows(request: Request[Any, Any, Any], product_id: FromPath[int]) -> Response[Any]:
+    await _product(editor(request).shop_id, product_id)
+    form = await read_form(request, SkuRowsForm, gather={"skus": "sku_"})
+    currency = request.scope["state"]["visit"].shop.currency
+    ids = sorted({int(name.partition("_")[0]) for name in form.skus if name.partition("_")[0].isdecimal()})
+    try:
+        rows = [_sku_row(id, form.skus, currency) for id in ids]
+        await editing.save_sku_rows(editor(request), product_id, rows)
+    except Refused as refused:
+        status = 409 if isinstance(refused, editing.ChangedMeanwhile) else 422
+        return await _product_page(
+            request, product_id, {}, {}, {"rows": refused.text}, {"rows": form.skus}, open_sku="rows", status=status
+        )
+    return flash(see_other(f"/admin/products/{product_id}"), _("Saved."))
+
+
+def _sku_row(id: int, typed: dict[str, str], currency: str) -> editing.SkuRow:
+    version, position = typed.get(f"{id}_version", ""), typed.get(f"{id}_position", "").strip() or "0"
+    if not WHOLE.fullmatch(version) or not WHOLE.fullmatch(position):
+        raise Refused(_("Write a number, in digits."))
+    listed = bool(typed.get(f"{id}_listed"))
+    return editing.SkuRow(id, int(version), _price(typed.get(f"{id}_price", ""), currency), int(position), listed)
+
+
     if amount < 0:
         raise Refused(_("An amount cannot be negative."), field)
     return amount
@@ -586,11 +647,13 @@ async def _category_page(
     return page(request, "catalog/category_list.html", context, status=status)
 
 
+    duplicate_product,
 @post("/categories", opt={"who": "staff:products.edit"})
 async def add_category(request: Request[Any, Any, Any]) -> Response[Any]:
     return await _write_category(request, None)
 
 
+    save_sku_rows,
 @post("/categories/{category_id:int}", opt={"who": "staff:products.edit"})
 async def save_category(request: Request[Any, Any, Any], category_id: FromPath[int]) -> Response[Any]:
     return await _write_category(request, category_id)

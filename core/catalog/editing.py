@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
@@ -55,6 +55,21 @@ class ProductDraft:
     category_id: int | None
     state: str
     position: int
+    tags: list[str] = field(default_factory=list)
+    """More words it is found by."""
+    seo_title: Words = field(default_factory=dict)
+    seo_description: Words = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SkuRow:
+    """What the list of SKUs changes of one."""
+
+    id: int
+    version: int
+    price: int
+    position: int
+    listed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +113,8 @@ async def add_product_in(tx: Tx, editor: Editor, draft: ProductDraft) -> int:
         "slug",
         tx.fetchval(
             "INSERT INTO catalog_product (shop_id, slug, title, summary, description, delivery_note, buyer_fields,"
-            " category_id, state, position) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id",
+            " category_id, state, position, tags, seo_title, seo_description)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING id",
             editor.shop_id,
             *_product_columns(draft),
         ),
@@ -120,8 +136,9 @@ async def _save_product(tx: Tx, editor: Editor, product_id: int, version: int, d
         "slug",
         tx.fetchval(
             "UPDATE catalog_product SET slug = $4, title = $5, summary = $6, description = $7, delivery_note = $8,"
-            " buyer_fields = $9, category_id = $10, state = $11, position = $12, version = version + 1,"
-            " updated_at = now() WHERE shop_id = $1 AND id = $2 AND version = $3 RETURNING id",
+            " buyer_fields = $9, category_id = $10, state = $11, position = $12, tags = $13, seo_title = $14,"
+            " seo_description = $15, version = version + 1, updated_at = now()"
+            " WHERE shop_id = $1 AND id = $2 AND version = $3 RETURNING id",
             editor.shop_id,
             product_id,
             version,
@@ -155,7 +172,56 @@ def _product_columns(draft: ProductDraft) -> tuple[Any, ...]:
         draft.category_id,
         draft.state,
         draft.position,
+        draft.tags,
+        draft.seo_title,
+        draft.seo_description,
     )
+
+
+COPIED = {"zh-CN": "（副本）"}
+"""What a copy's name ends with; in other languages it is English."""
+
+COPY_SKU = """
+INSERT INTO catalog_sku (shop_id, product_id, code, title, price, currency, face_value, period, min_per_order,
+    max_per_order, max_per_buyer, low_stock, listed, position, burn_hours, min_days_left)
+SELECT shop_id, $2, left(code, 58) || $3, title, price, currency, face_value, period, min_per_order,
+    max_per_order, max_per_buyer, low_stock, listed, position, burn_hours, min_days_left
+FROM catalog_sku WHERE id = $1 RETURNING id
+"""
+COPY_TIERS = """
+INSERT INTO catalog_price_tier (sku_id, from_quantity, price)
+SELECT $2, from_quantity, price FROM catalog_price_tier WHERE sku_id = $1
+"""
+
+
+async def duplicate_product(editor: Editor, product_id: int) -> int:
+    """A draft like it, with its SKUs and their prices; codes and suppliers stay with the first one."""
+    return await db.transaction(_duplicate_product, editor, product_id)
+
+
+async def _duplicate_product(tx: Tx, editor: Editor, product_id: int) -> int:
+    mark = new_ref("-", 4).lower()
+    copy_id = await tx.fetchval(
+        "INSERT INTO catalog_product (shop_id, category_id, slug, title, summary, description, delivery_note,"
+        " buyer_fields, image_id, position, tags, seo_title, seo_description)"
+        " SELECT shop_id, category_id, rtrim(left(slug, 55), '-') || $3, title, summary, description, delivery_note,"
+        " buyer_fields, image_id, position, tags, seo_title, seo_description"
+        " FROM catalog_product WHERE shop_id = $1 AND id = $2 RETURNING id",
+        editor.shop_id,
+        product_id,
+        mark,
+    )
+    if copy_id is None:
+        raise Refused(_("There is no such product."))
+    title = await tx.fetchval("SELECT title FROM catalog_product WHERE id = $1", copy_id)
+    named = {language: text + COPIED.get(language, " (copy)") for language, text in title.items()}
+    await tx.execute("UPDATE catalog_product SET title = $2 WHERE id = $1", copy_id, named)
+    for sku in await tx.fetch("SELECT id FROM catalog_sku WHERE product_id = $1 ORDER BY id", product_id):
+        sku_id = await tx.fetchval(COPY_SKU, sku["id"], copy_id, mark.upper())
+        await tx.execute(COPY_TIERS, sku["id"], sku_id)
+    facts = {"like": product_id}
+    await audit.record(tx, editor.actor, "product.added", f"product:{copy_id}", facts, shop_id=editor.shop_id)
+    return int(copy_id)
 
 
 async def set_image(editor: Editor, product_id: int, image_id: int | None) -> None:
@@ -243,6 +309,40 @@ async def _save_sku(tx: Tx, editor: Editor, sku_id: int, version: int, draft: Sk
     if saved is None:
         raise ChangedMeanwhile
     await audit.record(tx, editor.actor, "sku.saved", f"sku:{draft.code}", _price(draft), shop_id=editor.shop_id)
+
+
+async def save_sku_rows(editor: Editor, product_id: int, rows: Sequence[SkuRow]) -> None:
+    """Prices, order and sale of several SKUs at once; what is as before is left alone.
+
+    :raises ChangedMeanwhile: one of them is not at its version any more; then none is changed.
+    """
+    await db.transaction(_save_sku_rows, editor, product_id, rows)
+    forget()
+
+
+async def _save_sku_rows(tx: Tx, editor: Editor, product_id: int, rows: Sequence[SkuRow]) -> None:
+    found = await tx.fetch(
+        "SELECT id, code, version, price, currency, position, listed FROM catalog_sku"
+        " WHERE shop_id = $1 AND product_id = $2 ORDER BY id FOR UPDATE",
+        editor.shop_id,
+        product_id,
+    )
+    before = {sku["id"]: sku for sku in found}
+    for row in rows:
+        sku = before.get(row.id)
+        if sku is None or sku["version"] != row.version:
+            raise ChangedMeanwhile
+        if (sku["price"], sku["position"], sku["listed"]) == (row.price, row.position, row.listed):
+            continue
+        await tx.execute(
+            "UPDATE catalog_sku SET price = $2, position = $3, listed = $4, version = version + 1 WHERE id = $1",
+            row.id,
+            row.price,
+            row.position,
+            row.listed,
+        )
+        facts = {"price": row.price, "currency": sku["currency"], "listed": row.listed}
+        await audit.record(tx, editor.actor, "sku.saved", f"sku:{sku['code']}", facts, shop_id=editor.shop_id)
 
 
 def _price(draft: SkuDraft) -> dict[str, Any]:

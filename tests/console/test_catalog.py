@@ -332,3 +332,63 @@ async def test_categories_are_added_changed_and_deleted(staff):
     assert "Another category has this address." in said
     await staff.post(f"/admin/categories/{row['id']}/delete")
     assert (await product(product_id))["category_id"] is None
+
+
+# -- the editor -------------------------------------------------------------------------
+
+
+async def test_what_a_product_is_found_by(staff):
+    found = {"tags": "sleeper， 卧铺、sleeper,", "seo_title_en": "Cheap beds", "seo_description_zh": "一张床"}
+    product_id = await add(staff, **found)
+    row = await product(product_id)
+    assert row["tags"] == ["sleeper", "卧铺"]
+    assert (row["seo_title"], row["seo_description"]) == ({"en": "Cheap beds"}, {"zh-CN": "一张床"})
+    page = await staff.get(f"/admin/products/{product_id}")
+    assert 'value="sleeper, 卧铺"' in page and 'value="Cheap beds"' in page and "一张床</textarea>" in page
+
+
+async def test_prices_order_and_sale_of_all_skus_at_once(staff):
+    product_id = await add(staff)
+    first, second = await add_sku(staff, product_id), await add_sku(staff, product_id)
+    rows = {
+        f"sku_{first['id']}_version": "1",
+        f"sku_{first['id']}_price": "21",
+        f"sku_{first['id']}_position": "7",
+        f"sku_{second['id']}_version": "1",
+        f"sku_{second['id']}_price": "19.90",
+        f"sku_{second['id']}_listed": "on",
+    }
+    before = await everything()
+    for wrong in ({f"sku_{second['id']}_price": "free"}, {f"sku_{second['id']}_version": "0"}):
+        status = 422 if "free" in wrong.values() else 409
+        page = await staff.post(f"/admin/products/{product_id}/prices", status, **{**rows, **wrong})
+        assert 'value="21"' in page
+        assert await everything() == before
+    await staff.post(f"/admin/products/{product_id}/prices", **rows)
+    saved = await db.fetch(
+        "SELECT price, position, listed, version FROM catalog_sku WHERE product_id = $1 ORDER BY id", product_id
+    )
+    assert [tuple(row) for row in saved] == [(2100, 7, False, 2), (1990, 0, True, 1)]
+
+
+async def test_a_copy_is_a_draft_with_the_same_prices_and_no_codes(staff):
+    product_id = await add(staff, state="listed", tags="bed", summary_en="Beds")
+    sku = await add_sku(staff, product_id, price="5")
+    await db.execute("INSERT INTO catalog_price_tier (sku_id, from_quantity, price) VALUES ($1, 3, 450)", sku["id"])
+    await db.execute("UPDATE catalog_sku SET source = 'hand', available = 3 WHERE id = $1", sku["id"])
+    await staff.post(f"/admin/products/{product_id}/duplicate")
+    copy = await db.fetchrow("SELECT * FROM catalog_product ORDER BY id DESC LIMIT 1")
+    assert copy["title"] == {"en": "Night train (copy)", "zh-CN": "夜车（副本）"}
+    assert (copy["state"], copy["tags"], copy["summary"]) == ("draft", ["bed"], {"en": "Beds"})
+    copied = await db.fetchrow("SELECT * FROM catalog_sku WHERE product_id = $1", copy["id"])
+    assert (copied["price"], copied["source"], copied["available"]) == (500, "codes", None)
+    assert copied["code"].startswith(sku["code"] + "-")
+    assert await db.fetchval("SELECT price FROM catalog_price_tier WHERE sku_id = $1", copied["id"]) == 450
+
+
+async def test_a_draft_can_be_seen_as_buyers_would(staff):
+    product_id = await add(staff, title_en="Secret train")
+    page = await staff.get(f"/preview/{product_id}")
+    assert "<h1>Secret train</h1>" in page and "This is how buyers see it." in words(page)
+    answer = await staff.http.get(f"/preview/{product_id}", headers={"cookie": "none=here"})
+    assert answer.status_code == 303 and answer.headers["location"].startswith("/admin/sign-in")
