@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from core.catalog import console, pages
+from core.catalog import console, guide_pages, pages
 from core.web.feature import Feature, Nav
 from core.web.i18n import _
 
@@ -8,9 +8,10 @@ feature = Feature(
     name="catalog",
     folder=Path(__file__).parent,
     buyer_routes=pages.routes,
-    console_routes=console.ROUTES,
+    console_routes=(*console.ROUTES, *guide_pages.ROUTES),
     nav=[
         Nav(_("Products"), "/admin/products", "box", group="goods", right="products.read", order=200),
         Nav(_("Categories"), "/admin/categories", "category", group="goods", right="products.read", order=210),
+        Nav(_("Guides"), "/admin/guides", "list-check", group="goods", right="products.read", order=215),
     ],
 )

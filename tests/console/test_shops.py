@@ -32,6 +32,7 @@ NOT_OF_A_SHOP = {"plugin", "event", "locale", "purpose", "look", "path", "name",
 OBJECTS = {
     "product_id": "SELECT product_id FROM catalog_sku WHERE id = $1",
     "sku_id": "SELECT $1::bigint",
+    "guide_id": "SELECT id FROM catalog_guide WHERE name = 'canary-5f2c' AND $1 > 0",
     "category_id": "SELECT min(id) FROM catalog_category WHERE title::text LIKE '%canary%' AND $1 > 0",
     "batch_id": "SELECT min(id) FROM vault_batch WHERE sku_id = $1",
     "own-codes/batch_id": "SELECT batch_id FROM redemption_batch WHERE shop_id = 1 AND $1 > 0",
@@ -54,6 +55,9 @@ OBJECTS = {
     "purchase_id": "SELECT id FROM supply_purchase WHERE ref = 'CANARY-1-1' AND $1 > 0",
     "answer_id": "SELECT id FROM supply_answer WHERE ref = 'CANARY-1-1' AND $1 > 0",
     "try_id": "SELECT id FROM redemption_try WHERE $1 > 0",
+    "look_id": "SELECT min(id) FROM site_look WHERE shop_id = 1 AND $1 > 0",
+    "page_id": "SELECT id FROM site_page WHERE slug = 'canary-page' AND $1 > 0",
+    "i/slug": "SELECT slug FROM site_page WHERE slug = 'canary-page' AND $1 > 0",
     "file_id": "SELECT 1 WHERE $1 > 0",
     "promotions.coupon/coupon_id": "SELECT id FROM promotions_coupon WHERE name = 'canary-5f2c' AND $1 > 0",
     "notifiers.webhook/endpoint_id": "SELECT id FROM notifiers_webhook_endpoint WHERE note = 'canary-5f2c' AND $1 > 0",
@@ -99,8 +103,11 @@ MORE = """
 UPDATE shops_shop SET test_mode = false;
 INSERT INTO shops_shop (code, name, host, test_mode) VALUES ('second', 'Second', 'second.test', false);
 INSERT INTO catalog_category (shop_id, slug, title) VALUES (1, 'things', '{"en": "canary-5f2c"}');
+INSERT INTO catalog_guide (shop_id, name) VALUES (1, 'canary-5f2c');
 INSERT INTO messages_message (shop_id, event, channel, recipient, locale, key, subject)
     VALUES (1, 'order.paid', 'email', 'canary-5f2c@example.com', 'en', 'canary', 'canary-5f2c');
+INSERT INTO site_look (shop_id, theme, published_at) VALUES (1, 'market', now());
+INSERT INTO site_page (shop_id, slug, title, body) VALUES (1, 'canary-page', '{"en": "canary-5f2c"}', '{"en": "x"}');
 INSERT INTO audit_alarm (shop_id, kind, subject, reason) VALUES (1, 'canary', 'canary-5f2c', 'canary-5f2c');
 INSERT INTO audit_entry (shop_id, actor, act, object) VALUES (1, 'system', 'order.paid', 'canary-5f2c');
 INSERT INTO people_passkey (staff_id, credential_id, public_key, sign_count, name)
