@@ -98,6 +98,20 @@ def parser() -> argparse.ArgumentParser:
     flag(add, "--contract-only", "of its tests, run only those of the contract")
     flag(add, "--words", "first bring new texts into its catalogues")
     flag(add, "--json", "print the facts as JSON")
+    add = command("check-theme", theming("check_theme"), "Say what is wrong with a theme, in four levels.")
+    add("theme", metavar="PATH|ID", help="the theme's folder, or the id of one that is installed")
+    flag(add, "--json", "print the facts as JSON")
+    add = command("new-theme", theming("new_theme"), "Make a theme that inherits another.")
+    add("id", metavar="ID", help="small letters, digits, - and _")
+    add("--inherits", metavar="THEME", default="market", help="the theme below it; market unless it is said")
+    add("--into", metavar="DIR", default=".", help="where its folder is made; here by default")
+    add(
+        "--copy",
+        metavar="TEMPLATE",
+        action="append",
+        default=[],
+        help="a template to change, such as catalog/home.html",
+    )
     add = command("create-admin", admin("create_admin"), "Make an administrator.")
     add("email", metavar="EMAIL")
     flag(add, "--password-stdin", "read the password from standard input", required=True)
@@ -126,7 +140,13 @@ def worker(config: Config, args: argparse.Namespace) -> int:
     async def jobs_and_plugins(config: Config) -> AsyncIterator[None]:
         async with with_plugins(config) as plugins, worker.core_jobs(config):
             # jobs speak to merchants too: what went wrong with a mail is told in their language
-            i18n.load([i18n.FOLDER, *(folder for one in plugins.features() if (folder := one.part("locales")))])
+            i18n.load(
+                [
+                    i18n.FOLDER,
+                    config.home / "locales",
+                    *(folder for one in plugins.features() if (folder := one.part("locales"))),
+                ]
+            )
             yield
 
     return run.worker(config, lambda: worker.main(prepare=jobs_and_plugins))
@@ -151,6 +171,18 @@ def developer(name: str) -> Act:
         from core.hooks import commands
 
         return int(getattr(commands, name)(config, args))
+
+    return act
+
+
+def theming(name: str) -> Act:
+    """The same for the commands of those who make themes."""
+
+    def act(config: Config, args: argparse.Namespace) -> int:
+        from core import app
+        from core.site import commands
+
+        return int(getattr(commands, name)(app.themes_alone(config), args))
 
     return act
 

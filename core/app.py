@@ -20,15 +20,17 @@ from core.config import Config
 from core.hooks import pages as plugin_pages
 from core.hooks.runtime import Runtime
 from core.jobs import bell
+from core.payments import calls
 from core.people import entrance
 from core.shops import service as shops
+from core.site import looks
 from core.web import errors, i18n, openapi, words
 from core.web import pages as web_pages
 from core.web import visit as visits
 from core.web.door import App, Door, Shops
 from core.web.feature import Feature
 from core.web.page_cache import PageCache
-from core.web.render import Slots
+from core.web.render import More, Slots
 from core.web.routing import handlers, routers
 from core.web.themes import Themes
 
@@ -49,10 +51,13 @@ FEATURES = (
     "redemption",
     "people",
     "shops",
+    "site",
     "review",
     "audit",
     "ledger",
     "backup",
+    "insight",
+    "lists",
     "admin",
     "hooks",
 )
@@ -110,6 +115,7 @@ def create_app(
         shops=Shops(shops.by_host, NOBODYS_SHOP),
         gateways=lambda: app.state.plugins.form_hosts() if app.state.plugins else (),
         cache=app.state.pages,
+        dress=lambda visit: looks.dress(visit, app.state.themes),
     )
     return app
 
@@ -155,6 +161,7 @@ async def _lifespan(
     async with AsyncExitStack() as stack:
         await db.open_pool(config.database_url)
         stack.push_async_callback(db.close_pool)
+        stack.push_async_callback(calls.written)
         if config.redis_url:
             bell.open(config.redis_url)
         stack.push_async_callback(bell.close)
@@ -179,18 +186,36 @@ async def _draw_anew(pages: PageCache) -> None:
 
 def dress(app: Litestar, config: Config, features: Sequence[Feature]) -> None:
     """Themes, words and slots for these features."""
-    own = [folder for one in features if not one.plugin and (folder := one.part("locales"))]
-    i18n.load([i18n.FOLDER, *own], {one.name: one.folder for one in features if one.plugin and one.folder})
     more = partial(_of_plugins, app)
-    slots = Slots(features, more, partial(_slot_failed, app))
     app.state.features = list(features)
-    app.state.themes = Themes(
-        THEMES,
+    app.state.themes = themes_for(config, features, Slots(features, more, partial(_slot_failed, app)), more)
+    load_words(config, features, app.state.themes)
+    for theme in app.state.themes.all():
+        app.state.themes.look(theme.id)
+
+
+def themes_for(config: Config, features: Sequence[Feature], slots: Slots, more: More = tuple) -> Themes:
+    """Those of the shop, and those the merchant put into the data folder."""
+    return Themes(
+        [THEMES, config.home / "themes"],
         template_folders=[folder for feature in features if (folder := feature.part("templates"))],
         static_folders=[(feature.name, folder) for feature in features if (folder := feature.part("static"))],
         prepare=lambda environment: words.prepare(environment, features, slots, more),
         cache_folder=config.home / "cache" / "templates",
         reload=bool(os.environ.get("VOUCHSAFE_RELOAD")),
     )
-    for theme in app.state.themes.all():
-        app.state.themes.look(theme.id)
+
+
+def load_words(config: Config, features: Sequence[Feature], themes: Themes) -> None:
+    """The catalogues of the shop, of languages put into the data folder, of features, themes and plugins."""
+    own = [folder for one in features if not one.plugin and (folder := one.part("locales"))]
+    folders = [i18n.FOLDER, config.home / "locales", *own, *themes.locales()]
+    i18n.load(folders, {one.name: one.folder for one in features if one.plugin and one.folder})
+
+
+def themes_alone(config: Config) -> Themes:
+    """Themes and words without a running shop, to look a theme over."""
+    features = [web_pages.feature, *core_features(FEATURES)]
+    themes = themes_for(config, features, Slots(features))
+    load_words(config, features, themes)
+    return themes

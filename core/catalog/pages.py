@@ -242,10 +242,16 @@ async def sitemap_part(request: AnyRequest, part: FromPath[int]) -> Response[str
     found = await browse.public_pages(visit.shop.id, part) if 1 <= part <= MOST_PARTS else []
     if not found:
         raise NotFound()
-    door = [browse.PublicPage("/", max(one.changed for one in found))] if part == 1 else []
+    door = [browse.PublicPage("/", max(one.changed for one in found)), *_notices(visit)] if part == 1 else []
     urls = "".join(_url(visit, one) for one in [*door, *found])
     text = f'{XML}<urlset {SITEMAPS} xmlns:xhtml="http://www.w3.org/1999/xhtml">{urls}</urlset>\n'
     return Response(text, media_type="application/xml", headers=AN_HOUR)
+
+
+def _notices(visit: Visit) -> list[browse.PublicPage]:
+    """The merchant's own pages."""
+    shown = visit.dress.notices if visit.dress else ()
+    return [browse.PublicPage(f"/i/{one.slug}", one.changed) for one in shown]
 
 
 def _url(visit: Visit, one: browse.PublicPage) -> str:

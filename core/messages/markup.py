@@ -21,11 +21,15 @@ from core.web.i18n import _
 
 FUEL = 50_000
 LONGEST_RESULT = 200_000
+MOST_MEMORY = 50_000_000
+"""Signs that all rounds of a loop together could write before the length of the result is looked at."""
 FILTERS = frozenset("upper lower title capitalize trim default d first last length count".split())
 STATEMENTS = frozenset({"if", "elif", "else", "endif", "for", "endfor"})
 MARKDOWN_SIGNS = re.compile(r"([!-/:-@\[-`{-~])")
 STATEMENT = re.compile(r"\{%[-+]?\s*(\w*)")
 EXPRESSION = re.compile(r"\{[{%](.*?)[%}]\}", re.DOTALL)
+CALL = re.compile(r"(\|?)\s*([\w.]*\w)\s*\(")
+BEFORE_BRACKETS = frozenset("if elif else and or not in is".split())
 QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
@@ -69,16 +73,30 @@ def body(source: str, context: Mapping[str, Any]) -> Body:
 # -- filling in -------------------------------------------------------------------------
 
 
+def filled(source: str, context: Mapping[str, Any]) -> str:
+    """Markdown with its variables filled in, whose values cannot become markup.
+
+    :raises BadTemplate: with the reason, for the merchant.
+    """
+    return _filled(source, context, _escaped)
+
+
 def _filled(source: str, context: Mapping[str, Any], finish: Any) -> str:
     """What a merchant writes must not be able to use up the server: few words, little fuel, a bounded result."""
     for word in STATEMENT.findall(source):
         if word not in STATEMENTS:
             raise BadTemplate(str(_("Only if and for can be used, not %(word)s.", word=word or "{%")))
     for inner in EXPRESSION.findall(source):
-        if "*" in QUOTED.sub("", inner):
+        bare = QUOTED.sub("", inner)
+        if "*" in bare:
             raise BadTemplate(str(_("The sign * cannot be used inside braces.")))
+        # the engine would also call what Python's own lists and texts can do
+        called = {name for pipe, name in CALL.findall(bare) if not pipe and not name.startswith("loop.")}
+        if called - BEFORE_BRACKETS:
+            raise BadTemplate(str(_("Nothing can be called inside braces; filters stand behind a bar: | upper.")))
     environment = _environment()
-    environment.finalizer = finish
+    environment.fuel = min(FUEL, MOST_MEMORY // max(len(source), 1))
+    environment.finalizer = _counted(finish)
     try:
         result = environment.render_str(source, **context)
     except minijinja.TemplateError as error:
@@ -86,6 +104,21 @@ def _filled(source: str, context: Mapping[str, Any], finish: Any) -> str:
     if len(result) > LONGEST_RESULT:
         raise BadTemplate(str(_("The text becomes too long.")))
     return result
+
+
+def _counted(finish: Any) -> Any:
+    """Values are counted while they are written: a loop over a long one ends before it fills the memory."""
+    written = 0
+
+    def one(value: Any) -> str:
+        nonlocal written
+        text: str = finish(value)
+        written += len(text)
+        if written > LONGEST_RESULT:
+            raise minijinja.TemplateError("the text becomes too long")
+        return text
+
+    return one
 
 
 def _environment() -> minijinja.Environment:
@@ -96,7 +129,6 @@ def _environment() -> minijinja.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.fuel = FUEL
     for name in _ALL_FILTERS - FILTERS:
         environment.remove_filter(name)
     for name in ("range", "dict", "namespace", "debug", "cycler", "joiner"):

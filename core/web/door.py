@@ -10,7 +10,7 @@ import time
 import zlib
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from core import db
 from core.web import cookies, flash, once, slots
@@ -19,17 +19,20 @@ from core.web import visit as visits
 from core.web.i18n import accepted, known
 from core.web.page_cache import Headers, Page, PageCache
 from core.web.proxies import Proxies, good_host, last
-from core.web.visit import COLOURS_COOKIE, LANGUAGE_COOKIE, Shop, Visit
+from core.web.visit import COLOURS_COOKIE, LANGUAGE_COOKIE, PREVIEW_COOKIE, Shop, Visit
 
 access = logging.getLogger("vouchsafe.access")
 
 COMPRESS_ABOVE = 800
+YEAR = 365 * 24 * 3600
 SLASHES = re.compile("/{2,}")
 SHOP_SECONDS = 1.0
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
 FindShop = Callable[[str], Awaitable[Shop]]
 Gateways = Callable[[], Iterable[str]]
+Dress = Callable[[Visit], Awaitable[None]]
+"""Says how the shop looks in this visit."""
 
 
 class Shops:
@@ -67,6 +70,7 @@ class Door:
         shops: Shops,
         gateways: Gateways,
         cache: PageCache,
+        dress: Dress | None = None,
     ) -> None:
         self.app = app
         self._secure = base_url.startswith("https:")
@@ -74,11 +78,13 @@ class Door:
         self._proxies = Proxies(trusted_proxies)
         self._shops = shops
         self._gateways = gateways
+        self._dress = dress
         self._headers: tuple[tuple[str, ...], Headers] = ((), [])
         self._cache = cache
         self._session_cookie = cookies.name_of(cookies.SESSION, self._secure)
         self._flash_cookie = cookies.name_of(flash.COOKIE, self._secure)
         self._language_cookie = cookies.name_of(LANGUAGE_COOKIE, self._secure)
+        self._preview_cookie = cookies.name_of(PREVIEW_COOKIE, self._secure)
         self._colours_cookie = cookies.name_of(COLOURS_COOKIE, self._secure)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -96,6 +102,8 @@ class Door:
         try:
             if not visit.path.startswith("/static/"):
                 visit.shop = await self._shops.of(visit.host)
+                if self._dress and visit.surface == "shop":
+                    await self._dress(visit)
             self._speak(visit, headers)
             out.cache_key = self._cache_key(visit, scope)
             page = self._cache.get(out.cache_key) if out.cache_key else None
@@ -148,6 +156,7 @@ class Door:
     def _read_cookies(self, visit: Visit, found: dict[str, str]) -> None:
         visit.cookie = found.get(self._session_cookie)
         visit.flash = found.get(self._flash_cookie)
+        visit.preview = found.get(self._preview_cookie)
         visit.language = known(found.get(self._language_cookie))
         colours = found.get(self._colours_cookie)
         if colours == "light":
@@ -156,17 +165,20 @@ class Door:
             visit.colours = "dark"
 
     def _speak(self, visit: Visit, headers: dict[bytes, bytes]) -> None:
-        """Language by cookie, then by browser, then by shop."""
+        """Language by address, then by cookie, by browser, by shop."""
         said = headers.get(b"accept-language")
-        visit.locale = (
-            visit.language or (accepted(said.decode("latin-1")) if said else None) or known(visit.shop.locale) or "en"
-        )
+        usual = visit.language or (accepted(said.decode("latin-1")) if said else None) or known(visit.shop.locale)
+        asked = _language_asked(visit) if visit.surface == "shop" and visit.query else None
+        visit.locale = asked or usual or "en"
+        visit.switched = asked is not None and asked != usual
 
     # -- the page cache -----------------------------------------------------------------
 
     def _cache_key(self, visit: Visit, scope: Any) -> Any:
         """What makes a page the same for two visitors; None when this visitor may see a page of their own."""
         if visit.method != "GET" or visit.htmx or visit.cookie or visit.flash or visit.surface != "shop":
+            return None
+        if visit.dress and visit.dress.framed:
             return None
         if visit.path.startswith("/x/"):  # gone in the moment its plugin is switched off
             return None
@@ -175,8 +187,11 @@ class Door:
     def keep(self, key: Any, headers: Headers, body: bytes) -> Page:
         return self._cache.put(key, headers, body)
 
-    def security_headers(self) -> Headers:
+    def security_headers(self, visit: Visit) -> Headers:
         gateways = tuple(self._gateways())
+        if visit.frames or (visit.dress and visit.dress.framed):
+            framed = not visit.frames
+            return security.security_headers(https=self._secure, gateways=gateways, framed=framed, frames=visit.frames)
         if not self._headers[1] or self._headers[0] != gateways:
             self._headers = (gateways, security.security_headers(https=self._secure, gateways=gateways))
         return self._headers[1]
@@ -222,7 +237,7 @@ class _Outgoing:
         public = self._is_public(names)
         self._cache_this = CACHE_ME in names and public and self.cache_key is not None and self.status == 200
         headers = [item for item in headers if item[0] not in REPLACED]
-        headers += _beside(names, self._door.security_headers())
+        headers += _beside(names, self._door.security_headers(self._visit))
         if b"cache-control" not in names:
             headers += PUBLIC if public else PRIVATE
         elif b"referrer-policy" not in names:
@@ -236,8 +251,16 @@ class _Outgoing:
         if packable or self._has_keys or self._visit.waiting:
             self._held = message
         else:
-            headers.append((b"x-request-id", self._visit.id.encode()))
+            headers += self._own()
             await self._send(message)
+
+    def _own(self) -> Headers:
+        """What only this answer has. Who came by an address in another language stays with it."""
+        own = [(b"x-request-id", self._visit.id.encode())]
+        if self._visit.switched:
+            cookie = cookies.make(LANGUAGE_COOKIE, self._visit.locale, secure=self._visit.secure, max_age=YEAR)
+            own.append((b"set-cookie", cookie.to_header(header="").encode()))
+        return own
 
     def _is_public(self, names: dict[bytes, bytes]) -> bool:
         """May this answer be seen by anyone? Only then it is compressed: no secret may shape its length."""
@@ -257,7 +280,7 @@ class _Outgoing:
             await self._send({"type": "http.response.body", "body": body, "more_body": more})
         elif more:  # a stream: let it flow as it is
             start, self._held = self._held, None
-            start["headers"].append((b"x-request-id", self._visit.id.encode()))
+            start["headers"] += self._own()
             await self._send(start)
             await self._body(message)
         else:
@@ -288,12 +311,17 @@ class _Outgoing:
     async def _finish(self, headers: Headers, body: bytes) -> None:
         self._done = True
         headers.append((b"content-length", str(len(body)).encode()))
-        headers.append((b"x-request-id", self._visit.id.encode()))
+        headers += self._own()
         await self._send({"type": "http.response.start", "status": self.status, "headers": headers})
         await self._send({"type": "http.response.body", "body": b"" if self.head else body, "more_body": False})
 
 
 PERMISSIONS = b"permissions-policy"
+
+
+def _language_asked(visit: Visit) -> str | None:
+    """``?lang=en`` at the end of an address, as search engines know it."""
+    return known(dict(parse_qsl(visit.query)).get("lang")) if "lang=" in visit.query else None
 
 
 def _beside(names: dict[bytes, bytes], ours: Headers) -> Headers:

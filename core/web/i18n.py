@@ -10,6 +10,7 @@ never looked for in a plugin's.
 from __future__ import annotations
 
 import functools
+import logging
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,13 +21,17 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from babel import Locale
+from babel import Locale, UnknownLocaleError
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
 from core.web import visit
 
-LOCALES = ("zh_CN", "en")
+log = logging.getLogger("vouchsafe.web")
+
+BUILT_IN = ("zh_CN", "en")
+LOCALES = [*BUILT_IN]
+"""Every language there is: those of the shop, and those whose folder somebody put beside them."""
 NAMES = {"zh_CN": "简体中文", "en": "English"}
 FOLDER = Path(__file__).parent / "locales"
 
@@ -96,22 +101,47 @@ def load(folders: Sequence[Path], plugins: Mapping[str, Path] | None = None) -> 
     whole folders of plugins, by id."""
     global _catalogues
     plugins = plugins or {}
+    _find_languages(folders)
     ours: Catalogues = {locale: NullTranslations() for locale in LOCALES}
     for folder in reversed(folders):
         ours = _read(folder, ours)
-    of_plugins = {plugin: _read(folder / "locales", ours) for plugin, folder in plugins.items()}
+    of_plugins = {}
+    for plugin, plugin_folder in plugins.items():
+        of_plugins[plugin] = _read(plugin_folder / "locales", ours)
+        for folder in reversed(folders):
+            of_plugins[plugin] = _read(folder, of_plugins[plugin], f"{plugin}.po")
     _catalogues = ours
     _of_plugins.clear()
     _of_plugins.update(of_plugins)
     _folders.clear()
     _folders.update({folder.resolve(): plugin for plugin, folder in plugins.items()})
     _owner.cache_clear()
+    accepted.cache_clear()
 
 
-def _read(folder: Path, behind: Catalogues) -> Catalogues:
+def _find_languages(folders: Sequence[Path]) -> None:
+    """A language is there when one of the folders has a folder of its name with catalogues in it."""
+    found = {path.parent.parent.name for folder in folders for path in folder.glob("*/LC_MESSAGES/messages.po")}
+    LOCALES[:] = [*BUILT_IN, *sorted(name for name in found - {*BUILT_IN} if _is_locale(name))]
+    for name in NAMES.keys() - {*LOCALES}:
+        del NAMES[name]
+    for name in LOCALES[len(BUILT_IN) :]:
+        own = babel(name).get_display_name(name) or name
+        NAMES[name] = own[:1].upper() + own[1:]
+
+
+def _is_locale(name: str) -> bool:
+    try:
+        return str(Locale.parse(name)) == name
+    except (UnknownLocaleError, ValueError):
+        log.warning("locales/%s is no language that is known; write it like de or pt_BR", name)
+        return False
+
+
+def _read(folder: Path, behind: Catalogues, file: str = "messages.po") -> Catalogues:
     found = {}
     for locale in LOCALES:
-        source = folder / locale / "LC_MESSAGES" / "messages.po"
+        source = folder / locale / "LC_MESSAGES" / file
         found[locale] = _compiled(source, locale, behind[locale]) if source.is_file() else behind[locale]
     return found
 
@@ -260,10 +290,8 @@ def known(name: str | None) -> str | None:
         return None
     wanted = name.replace("-", "_").lower()
     language = wanted.split("_", 1)[0]
-    for ours in LOCALES:
-        if wanted == ours.lower() or language == ours.split("_", 1)[0].lower():
-            return ours
-    return None
+    exact = next((ours for ours in LOCALES if ours.lower() == wanted), None)
+    return exact or next((ours for ours in LOCALES if ours.split("_", 1)[0].lower() == language), None)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -281,10 +309,16 @@ def accepted(header: str) -> str | None:
     return None
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=32)
 def babel(name: str) -> Locale:
     return Locale.parse(name)
 
 
 def html_lang(name: str) -> str:
-    return {"zh_CN": "zh-CN"}.get(name, name)
+    return name.replace("_", "-")
+
+
+def in_words(texts: Mapping[str, str] | None) -> str:
+    """The text of this language out of ``{"zh-CN": …, "en": …}``, else the English one, else any that is there."""
+    texts = texts or {}
+    return texts.get(html_lang(locale())) or texts.get("en") or next((text for text in texts.values() if text), "")

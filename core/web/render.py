@@ -74,7 +74,9 @@ def see_other(path: str) -> Response[None]:
 
 def look_of(request: Request[Any, Any, Any], visit: Visit) -> Look:
     themes: Themes = request.app.state.themes
-    return themes.look(CONSOLE if visit.surface == "console" else visit.shop.theme)
+    if visit.surface == "console":
+        return themes.look(CONSOLE)
+    return themes.look(visit.dress.theme if visit.dress else visit.shop.theme)
 
 
 def _draw(request: Request[Any, Any, Any], visit: Visit, name: str, context: Mapping[str, Any]) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import posixpath
+import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,14 @@ from jinja2.environment import Environment, Template, TemplateModule
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from core.web import theme_settings
+from core.web import visit as visits
+from core.web.theme_settings import BadSchema, Setting
+
 log = logging.getLogger("vouchsafe.web")
 
 MAX_DEPTH = 5
+THEME_ID = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 MOST_JUDGED = 4096
 API = "1"
 COMPILED = "2-%s.cache"
@@ -43,6 +49,13 @@ class Theme:
     folder: Path
     bundles: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Files that are handed out as one, by its name."""
+    says: Mapping[str, Any] = field(default_factory=dict)
+    """The whole of ``theme.toml``."""
+
+    @property
+    def summary(self) -> Mapping[str, str]:
+        said = self.says.get("summary", "")
+        return said if isinstance(said, Mapping) else {"": str(said)}
 
 
 def read_theme(folder: Path) -> Theme:
@@ -55,8 +68,8 @@ def read_theme(folder: Path) -> Theme:
         raise BadTheme(f"{folder.name}: theme.toml cannot be read: {error}") from error
     if facts.get("api") != API:
         raise BadTheme(f'{folder.name}: made for another version; theme.toml must say api = "{API}"')
-    if facts.get("id") != folder.name:
-        raise BadTheme(f"{folder.name}: id in theme.toml must be the folder's name")
+    if facts.get("id") != folder.name or not THEME_ID.fullmatch(folder.name):
+        raise BadTheme(f"{folder.name}: id in theme.toml must be the folder's name, in small letters, digits, - and _")
     return Theme(
         id=folder.name,
         name=str(facts.get("name", folder.name)),
@@ -65,11 +78,21 @@ def read_theme(folder: Path) -> Theme:
         kind=str(facts.get("kind", "storefront")),
         folder=folder,
         bundles=facts.get("bundles", {}),
+        says=facts,
     )
 
 
-def chain_of(root: Path, theme_id: str) -> list[Theme]:
+Roots = Path | Sequence[Path]
+"""The folder that themes lie in; of several the first that has the theme counts."""
+
+
+def roots_of(roots: Roots) -> tuple[Path, ...]:
+    return (roots,) if isinstance(roots, Path) else tuple(roots)
+
+
+def chain_of(roots: Roots, theme_id: str) -> list[Theme]:
     """The theme, its parent, and so on."""
+    folders = roots_of(roots)
     chain: list[Theme] = []
     next_id: str | None = theme_id
     while next_id:
@@ -79,10 +102,22 @@ def chain_of(root: Path, theme_id: str) -> list[Theme]:
             raise BadTheme(f"{theme_id}: more than {MAX_DEPTH} themes on top of each other")
         if "/" in next_id or next_id.startswith("."):
             raise BadTheme(f"{theme_id}: {next_id} is not a theme name")
-        theme = read_theme(root / next_id)
+        holding = next((root for root in folders if (root / next_id / "theme.toml").is_file()), folders[0])
+        theme = read_theme(holding / next_id)
         chain.append(theme)
         next_id = theme.inherits
     return chain
+
+
+def settings_of(chain: Sequence[Theme]) -> tuple[Setting, ...]:
+    """What may be set of the theme: its ancestors' settings, changed and added to by each heir."""
+    levels = [theme.says.get("settings", []) for theme in reversed(chain)]
+    try:
+        if not all(isinstance(level, list) for level in levels):
+            raise BadSchema("settings are written as [[settings]]")
+        return theme_settings.merged(levels)
+    except BadSchema as problem:
+        raise BadTheme(f"{chain[0].id}: {problem}") from problem
 
 
 def safe_join(folder: Path, name: str) -> Path | None:
@@ -123,6 +158,14 @@ class ChainLoader(BaseLoader):
 
         return path.read_text("utf-8"), str(path), unchanged
 
+    def source(self, name: str) -> str:
+        return self.position(name)[1].read_text("utf-8")
+
+    def sources(self, name: str) -> list[str]:
+        """The template in every folder that has it, for what all of them together do."""
+        found = [safe_join(folder, name) for folder in self.folders]
+        return [path.read_text("utf-8") for path in found if path]
+
     def list_templates(self) -> list[str]:
         found: set[str] = set()
         for folder in self.folders:
@@ -161,8 +204,12 @@ class ThemeEnvironment(ImmutableSandboxedEnvironment):
 
     def __init__(self, chain: ChainLoader, **options: Any) -> None:
         super().__init__(loader=chain, **options)
-        self._chain = chain
+        self.loader_chain = chain
         self._judged: dict[tuple[type, str], bool] = {}
+
+    @property
+    def template_folders(self) -> tuple[Path, ...]:
+        return self.loader_chain.folders
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         # The sandbox judges by the type of the object alone, and templates read the same attributes all day.
@@ -186,7 +233,7 @@ class ThemeEnvironment(ImmutableSandboxedEnvironment):
     def join_path(self, template: str, parent: str) -> str:
         if not template.startswith("!"):
             return template
-        above = self._chain.position(parent)[0] + 1
+        above = self.loader_chain.position(parent)[0] + 1
         return f"!{above}!{template.lstrip('!')}"
 
 
@@ -213,7 +260,7 @@ class Themes:
 
     def __init__(
         self,
-        root: Path,
+        root: Roots,
         *,
         template_folders: Sequence[Path],
         static_folders: Sequence[tuple[str, Path]],
@@ -222,7 +269,7 @@ class Themes:
         reload: bool = False,
         fallback: str = "market",
     ) -> None:
-        self._root = root
+        self._roots = roots_of(root)
         self._template_folders = list(template_folders)
         self._static_folders = list(static_folders)
         self._prepare = prepare
@@ -252,18 +299,95 @@ class Themes:
             return self.look(self._fallback)
 
     def _dressed(self, theme_id: str) -> Look:
-        chain = chain_of(self._root, theme_id)
+        chain = chain_of(self._roots, theme_id)
+        settings = settings_of(chain)
         templates = [theme.folder / "templates" for theme in chain] + self._template_folders
         environment = make_environment(templates, self._cache_folder, self._reload)
         bundles = {name: parts for theme in reversed(chain) for name, parts in theme.bundles.items()}
         folders = [("", theme.folder / "static") for theme in chain] + self._static_folders
         static = StaticFiles(theme_id, folders, bundles)
-        environment.globals["static"] = static.url
+        look = Look(chain, environment, static, settings)
+        environment.globals.update(static=static.url, theme=Values(look), theme_stylesheet=_stylesheet)
         self._prepare(environment)
-        return Look(chain, environment, static)
+        return look
+
+    def strict(self, theme_id: str) -> Look:
+        """The theme itself or an error that says why not; for whoever chooses one.
+
+        :raises BadTheme: it cannot be used.
+        """
+        look = self.look(theme_id)
+        return look if look.theme.id == theme_id else self._dressed(theme_id)
+
+    def beside(self, root: Path) -> Themes:
+        """The same with one more folder of themes, that comes first."""
+        return Themes(
+            [root, *self._roots],
+            template_folders=self._template_folders,
+            static_folders=self._static_folders,
+            prepare=self._prepare,
+            fallback=self._fallback,
+        )
+
+    def fresh(self, theme_id: str) -> Look:
+        """The theme with an environment of its own, to try things with."""
+        return self._dressed(theme_id)
+
+    def folders(self, theme_id: str) -> list[Path]:
+        """Of the theme and its ancestors; of a broken one what can be found."""
+        try:
+            return [theme.folder for theme in chain_of(self._roots, theme_id)]
+        except BadTheme:
+            return [root / theme_id for root in self._roots if (root / theme_id).is_dir()]
 
     def all(self) -> list[Theme]:
-        return [read_theme(path.parent) for path in sorted(self._root.glob("*/theme.toml"))]
+        """Every theme that can be read; what is wrong with the others is told by :meth:`broken`."""
+        return [found for _folder, found in self._read() if isinstance(found, Theme)]
+
+    def broken(self) -> dict[str, str]:
+        return {folder: str(found) for folder, found in self._read() if isinstance(found, BadTheme)}
+
+    def locales(self) -> list[Path]:
+        """The catalogues that themes bring along."""
+        return [folder for theme in self.all() if (folder := theme.folder / "locales").is_dir()]
+
+    def _read(self) -> Iterator[tuple[str, Theme | BadTheme]]:
+        folders = {
+            path.parent.name: path.parent for root in reversed(self._roots) for path in root.glob("*/theme.toml")
+        }
+        for name, folder in sorted(folders.items()):
+            try:
+                yield name, read_theme(folder)
+            except BadTheme as problem:
+                yield name, problem
+
+
+class Values(Mapping[str, Any]):
+    """``theme.<id>`` in templates: what the shop of this visit has set, else what the theme has."""
+
+    def __init__(self, look: Look) -> None:
+        self._look = look
+
+    def __getitem__(self, name: str) -> Any:
+        return self._now()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._now())
+
+    def __len__(self) -> int:
+        return len(self._look.settings)
+
+    def _now(self) -> dict[str, Any]:
+        now = visits.current()
+        dress = now.dress if now else None
+        stored = dress.settings if dress and dress.theme == self._look.theme.id else {}
+        return theme_settings.shown(self._look.settings, stored)
+
+
+def _stylesheet() -> str:
+    """The address of what the shop's settings make of the theme; empty when there is nothing to add."""
+    now = visits.current()
+    return now.dress.stylesheet if now and now.dress else ""
 
 
 class StaticFiles:
@@ -311,6 +435,7 @@ class Look:
     chain: list[Theme]
     environment: ThemeEnvironment
     static: StaticFiles
+    settings: tuple[Setting, ...] = ()
 
     @property
     def theme(self) -> Theme:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -11,6 +12,7 @@ Surface = Literal["shop", "console", "api"]
 
 LANGUAGE_COOKIE = "lang"
 COLOURS_COOKIE = "colours"
+PREVIEW_COOKIE = "preview"
 
 
 class Shop(Protocol):
@@ -32,6 +34,23 @@ class Shop(Protocol):
     def test_mode(self) -> bool: ...
     @property
     def settings(self) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Dress:
+    """How the shop looks in this visit, and what stands at its foot."""
+
+    theme: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Of the theme, those that are not as it comes."""
+    stylesheet: str = ""
+    """The address of what they make."""
+    notices: tuple[Any, ...] = ()
+    """The merchant's own pages that every page links to."""
+    draft: bool = False
+    """Not what buyers see: staff looks at it before it is published."""
+    framed: bool = False
+    """The console shows the page in a frame of its own."""
 
 
 @dataclass(slots=True)
@@ -56,10 +75,18 @@ class Visit:
     """The session cookie as sent; proves nothing until the session is loaded."""
     session: Any = None
     flash: str | None = None
+    preview: str | None = None
+    """What lets the browser of staff see a draft of the shop's looks; proves nothing by itself."""
     language: str | None = None
     """Chosen by the visitor with the language switch."""
+    switched: bool = False
+    """The address asks for a language that the visitor would not get otherwise."""
     htmx: bool = False
     boosted: bool = False
+    dress: Dress | None = None
+    """None where there are no shops to ask, such as in the console."""
+    frames: bool = False
+    """This page of the console shows pages of the shop in frames."""
     waiting: list[Any] = field(default_factory=list)
     """Places of the page that plugins fill before it is sent."""
 

@@ -19,6 +19,7 @@ from core.web import i18n, once, render
 from core.web import visit as visits
 from core.web.csrf import FIELD
 from core.web.feature import Feature, nav_for
+from core.web.i18n import in_words as in_words
 from core.web.themes import ThemeEnvironment
 
 
@@ -70,12 +71,6 @@ def size(value: int) -> str:
             return f"{number(round(value, 1 if unit != 'B' else 0))} {unit}"
         value = value / 1000  # type: ignore[assignment]
     raise AssertionError("unreachable")
-
-
-def in_words(texts: Mapping[str, str] | None) -> str:
-    """The text of this language out of ``{"zh-CN": …, "en": …}``, else any that is there."""
-    texts = texts or {}
-    return texts.get(i18n.html_lang(i18n.locale())) or next((text for text in texts.values() if text), "")
 
 
 def pairs(named: Mapping[str, Any]) -> list[tuple[str, Any]]:
