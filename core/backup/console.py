@@ -11,6 +11,7 @@ from litestar.response import File
 from msgspec import Meta
 
 from core.backup import service
+from core.backup.lists import BACKUPS
 from core.backup.service import Plan
 from core.jobs import ring
 from core.refused import Refused
@@ -18,17 +19,12 @@ from core.vault import sealed_file
 from core.web.errors import FormError, NotFound
 from core.web.flash import flash
 from core.web.forms import read_form
-from core.web.i18n import Text, _
+from core.web.i18n import _
+from core.web.list_page import list_page
 from core.web.render import page, see_other
 
 MINE = {"who": "staff:backups.manage"}
 FRESH = {**MINE, "fresh": True}
-STATES: dict[str, tuple[Text, str]] = {
-    "running": (_("Being made"), "busy"),
-    "done": (_("Good"), "good"),
-    "failed": (_("Failed"), "bad"),
-    "removed": (_("Made room for newer ones"), "neutral"),
-}
 
 
 class PlanForm(msgspec.Struct):
@@ -53,11 +49,9 @@ async def _backups(
         "plan": {**{name: getattr(plan, name) for name in ("public_key", "every_hours", "keep")}, **(kept or {})},
         "planned": bool(plan.public_key),
         "standing": await service.standing(),
-        "files": await service.latest(),
-        "states": STATES,
         "errors": errors or {},
     }
-    return page(request, "backup/backups.html", context, status=status)
+    return await list_page(request, BACKUPS, context, template="backup/backups.html", status=status)
 
 
 @post("/backups/plan", opt=FRESH)

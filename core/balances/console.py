@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from core import db
 from core.audit import service as audit
+from core.balances.lists import BALANCES
 from core.ledger import chart, customers
 from core.money import Money
 from core.people.email import read_email
@@ -20,6 +21,7 @@ from core.web.errors import FormError, NotFound
 from core.web.flash import flash
 from core.web.forms import Line, read_form, read_query
 from core.web.i18n import _
+from core.web.list_page import list_page
 from core.web.render import page, see_other
 
 AnyRequest = Request[Any, Any, Any]
@@ -31,8 +33,7 @@ def shop_of(request: AnyRequest) -> Any:
     return request.scope["state"]["visit"].shop
 
 
-class Search(msgspec.Struct):
-    q: Line = ""
+class Paging(msgspec.Struct):
     page: Annotated[int, Meta(ge=1, le=100_000)] = 1
 
 
@@ -47,30 +48,20 @@ class ChangeForm(msgspec.Struct):
 
 
 @get("/balances", opt={"who": "staff:balance.read"})
-async def balance_list(request: AnyRequest) -> Response[str]:
+async def balance_list(request: AnyRequest) -> Response[Any]:
     return await _balance_list(request, {}, {})
 
 
 async def _balance_list(
     request: AnyRequest, kept: dict[str, Any], errors: dict[str, Any], status: int = 200
-) -> Response[str]:
-    search = read_query(request, Search)
-    found = await customers.search(shop_of(request).id, search.q.lower(), PAGE + 1, (search.page - 1) * PAGE)
-    context = {
-        "balances": found[:PAGE],
-        "more": len(found) > PAGE,
-        "search": search,
-        "given": {"q": search.q},
-        "owed": await customers.owed_to_all(shop_of(request).id),
-        "kept": kept,
-        "errors": errors,
-    }
-    return page(request, "balances/list.html", context, status=status)
+) -> Response[Any]:
+    context = {"owed": await customers.owed_to_all(shop_of(request).id), "kept": kept, "errors": errors}
+    return await list_page(request, BALANCES, context, template="balances/list.html", status=status)
 
 
 @get("/balances/{balance_id:int}", opt={"who": "staff:balance.read"})
 async def balance_page(request: AnyRequest, balance_id: FromPath[int]) -> Response[str]:
-    search = read_query(request, Search)
+    search = read_query(request, Paging)
     balance = await customers.by_id(shop_of(request).id, balance_id)
     if balance is None:
         raise NotFound()

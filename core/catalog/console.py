@@ -14,6 +14,7 @@ from core import db
 from core.catalog import editing, images
 from core.catalog.buyer_fields import BuyerField
 from core.catalog.editing import Editor, ProductDraft, SkuDraft
+from core.catalog.lists import PRODUCTS, STATES
 from core.catalog.service import words
 from core.catalog.tiers import MOST_TIERS, OF_SKU
 from core.money import Money
@@ -21,8 +22,9 @@ from core.refused import Refused
 from core.vault import stock
 from core.web.errors import FormError, NotFound
 from core.web.flash import flash
-from core.web.forms import Line, Upload, read_form, read_query
+from core.web.forms import Line, Upload, read_form
 from core.web.i18n import Text, _, locale
+from core.web.list_page import list_page
 from core.web.render import page, see_other
 
 LongText = Annotated[str, Meta(max_length=20_000)]
@@ -32,15 +34,10 @@ Small = Annotated[int, Meta(ge=-100_000, le=100_000)]
 Count = Annotated[int, Meta(ge=1, le=1000)]
 PAGE = 50
 FIELD_ROWS = 4
-SKU_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
 COMMAS = re.compile("[,，、;；]")
 WHOLE = re.compile("-?[0-9]{1,6}")
-STATES: dict[str, tuple[Text, str]] = {
-    "draft": (_("Draft"), "neutral"),
-    "listed": (_("On sale"), "good"),
-    "archived": (_("Archived"), "neutral"),
-}
+SKU_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
 PERIODS: dict[str, Text] = {
     "none": _("No period"),
     "day": _("Day"),
@@ -59,36 +56,30 @@ KINDS: dict[str, Text] = {
 }
 
 
-class Filters(msgspec.Struct):
-    q: Line = ""
-    state: Line = ""
-    page: Annotated[int, Meta(ge=1, le=100_000)] = 1
-
-
 class ProductForm(msgspec.Struct):
     title_zh: Line = ""
     title_en: Line = ""
     slug: Line = ""
     summary_zh: Line = ""
-    tags: Line = ""
-    seo_title_zh: Line = ""
-    seo_title_en: Line = ""
-    seo_description_zh: Line = ""
-    seo_description_en: Line = ""
     summary_en: Line = ""
     description_zh: LongText = ""
     description_en: LongText = ""
-class SkuRowsForm(msgspec.Struct):
-    skus: dict[str, str] = {}
-
-
     note_zh: LongText = ""
     note_en: LongText = ""
     category: Id | None = None
     state: Literal["draft", "listed", "archived"] = "draft"
     position: Small = 0
     version: Version = 0
+    tags: Line = ""
+    seo_title_zh: Line = ""
+    seo_title_en: Line = ""
+    seo_description_zh: Line = ""
+    seo_description_en: Line = ""
     asked: dict[str, str] = {}
+
+
+class SkuRowsForm(msgspec.Struct):
+    skus: dict[str, str] = {}
 
 
 class SkuForm(msgspec.Struct):
@@ -143,50 +134,13 @@ def title_of(zh: str, en: str) -> dict[str, str]:
 
 # -- the list ---------------------------------------------------------------------------
 
-PRODUCTS = """
-SELECT product.*, category.title AS category_title,
-       (SELECT json_agg(json_build_object('id', sku.id, 'code', sku.code, 'title', sku.title, 'price', sku.price,
-            'currency', sku.currency, 'low_stock', sku.low_stock, 'listed', sku.listed, 'source', sku.source,
-            'available', sku.available) ORDER BY sku.position, sku.id)
-        FROM catalog_sku sku WHERE sku.product_id = product.id) AS skus
-FROM catalog_product product LEFT JOIN catalog_category category ON category.id = product.category_id
-WHERE product.shop_id = $1 AND ($2 = '' OR product.state = $2)
-  AND ($3 = '' OR product.title::text ILIKE '%' || $4 || '%' OR product.slug = $3
-       OR product.id IN (SELECT product_id FROM catalog_sku WHERE code = $3))
-ORDER BY product.position, product.id DESC LIMIT $5 OFFSET $6
-"""
-
 
 @get("/products", opt={"who": "staff:products.read"})
-async def product_list(request: Request[Any, Any, Any]) -> Response[str]:
-    filters = read_query(request, Filters)
-    wanted = filters.q.strip()
-    like = wanted.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    rows = await db.fetch(
-        PRODUCTS, editor(request).shop_id, filters.state, wanted, like, PAGE + 1, (filters.page - 1) * PAGE
-    )
-    products = [dict(row) for row in rows[:PAGE]]
-    free = await stock.free_counts([sku["id"] for product in products for sku in product["skus"] or []])
-    for product in products:
-        for sku in product["skus"] or []:
-            sku["money"] = Money(sku["price"], sku["currency"])
-    form = {**_as_form(product), **kept}
-    form["asked"] = form.get("asked") or {}
-            sku["free"] = free[sku["id"]]
-    context = {
-        "products": products,
-        "more": len(rows) > PAGE,
-        "filters": filters,
-        "given": {name: value for name, value in msgspec.to_builtins(filters).items() if value not in ("", 1)},
-        "states": STATES,
-        "counted_up_to": stock.COUNTED_UP_TO,
-    }
-        "sku_rows": (sku_kept or {}).get("rows", {}),
-    return page(request, "catalog/product_list.html", context)
+async def product_list(request: Request[Any, Any, Any]) -> Response[Any]:
+    return await list_page(request, PRODUCTS, template="catalog/product_list.html")
 
 
 # -- one product ------------------------------------------------------------------------
-        "used_rows": [row for row in range(FIELD_ROWS) if _is_asked(form["asked"], row)],
 
 
 @get("/products/new", opt={"who": "staff:products.edit"})
@@ -216,6 +170,8 @@ async def _product_page(
         kept_here = (sku_kept or {}) if sku["id"] == open_sku else {}
         sku["form"].update(kept_here)
         sku["tier_rows"] = _tier_rows(sku, kept_here.get("tiers"))
+    form = {**_as_form(product), **kept}
+    form["asked"] = form.get("asked") or {}
     context = {
         "product": product,
         "form": form,
@@ -225,19 +181,18 @@ async def _product_page(
         "sku_errors": sku_errors or {},
         "new_sku": {"listed": True, **((sku_kept or {}) if open_sku == "new" else {})},
         "open_sku": open_sku,
+        "sku_rows": (sku_kept or {}).get("rows", {}),
         "states": STATES,
         "periods": PERIODS,
         "kinds": KINDS,
         "field_rows": range(FIELD_ROWS),
+        "used_rows": [row for row in range(FIELD_ROWS) if _is_asked(form["asked"], row)],
         "image": await _image(product),
-    form["tags"] = ", ".join(product["tags"])
         "currency": request.scope["state"]["visit"].shop.currency,
     }
     return page(request, "catalog/product_edit.html", context, status=status)
 
 
-        ("seo_title", "seo_title"),
-        ("seo_description", "seo_description"),
 async def _product(shop_id: int, product_id: int) -> Any:
     product = await db.fetchrow("SELECT * FROM catalog_product WHERE shop_id = $1 AND id = $2", shop_id, product_id)
     if product is None:
@@ -262,10 +217,6 @@ async def _skus(product_id: int) -> list[dict[str, Any]]:
     for row in rows:
         row["money"] = Money(row["price"], row["currency"])
         row["free"] = free[row["id"]]
-def _is_asked(asked: dict[str, str], row: int) -> bool:
-    return bool(asked.get(f"{row}_zh") or asked.get(f"{row}_en"))
-
-
         row["form"] = _sku_as_form(row)
     return rows
 
@@ -279,11 +230,14 @@ def _as_form(product: Any) -> dict[str, Any]:
         return {"state": "draft", "position": 0, "version": 0, "asked": {}}
     form: dict[str, Any] = {name: product[name] for name in ("slug", "state", "position", "version")}
     form["category"] = product["category_id"]
+    form["tags"] = ", ".join(product["tags"])
     for name, column in (
         ("title", "title"),
         ("summary", "summary"),
         ("description", "description"),
         ("note", "delivery_note"),
+        ("seo_title", "seo_title"),
+        ("seo_description", "seo_description"),
     ):
         form[f"{name}_zh"] = product[column].get("zh-CN", "")
         form[f"{name}_en"] = product[column].get("en", "")
@@ -302,17 +256,14 @@ def _field_as_form(field: dict[str, Any]) -> dict[str, str]:
         "en": field["label"].get("en", ""),
         "kind": field.get("kind", "text"),
         "required": "on" if field.get("required", True) else "",
-        tags=_tags(form.tags),
-        seo_title=both(form.seo_title_zh, form.seo_title_en),
-        seo_description=both(form.seo_description_zh, form.seo_description_en),
         "options": "\n".join(field.get("options", [])),
         "help_zh": field.get("help", {}).get("zh-CN", ""),
         "help_en": field.get("help", {}).get("en", ""),
-def _tags(text: str) -> list[str]:
-    return list(dict.fromkeys(tag.strip() for tag in COMMAS.split(text) if tag.strip()))
-
-
     }
+
+
+def _is_asked(asked: dict[str, str], row: int) -> bool:
+    return bool(asked.get(f"{row}_zh") or asked.get(f"{row}_en"))
 
 
 def _buyer_fields(asked: dict[str, str]) -> list[BuyerField]:
@@ -340,13 +291,6 @@ def _draft(form: ProductForm) -> ProductDraft:
     title = title_of(form.title_zh, form.title_en)
     slug = form.slug.lower() or editing.slug_from(form.title_en)
     if editing.slug_from(slug) != slug:
-@post("/products/{product_id:int}/duplicate", opt={"who": "staff:products.edit"})
-async def duplicate_product(request: Request[Any, Any, Any], product_id: FromPath[int]) -> Response[Any]:
-    await _product(editor(request).shop_id, product_id)
-    copy_id = await editing.duplicate_product(editor(request), product_id)
-    return flash(see_other(f"/admin/products/{copy_id}"), _("This is the copy: a draft that nobody sees yet."))
-
-
         raise Refused(_("An address has only small letters, digits and hyphens."), "slug")
     return ProductDraft(
         slug=slug,
@@ -358,7 +302,14 @@ async def duplicate_product(request: Request[Any, Any, Any], product_id: FromPat
         category_id=form.category,
         state=form.state,
         position=form.position,
+        tags=_tags(form.tags),
+        seo_title=both(form.seo_title_zh, form.seo_title_en),
+        seo_description=both(form.seo_description_zh, form.seo_description_en),
     )
+
+
+def _tags(text: str) -> list[str]:
+    return list(dict.fromkeys(tag.strip() for tag in COMMAS.split(text) if tag.strip()))
 
 
 @post("/products/new", opt={"who": "staff:products.edit"})
@@ -387,6 +338,13 @@ async def save_product(request: Request[Any, Any, Any], product_id: FromPath[int
     except Refused as refused:
         return await _product_page(request, product_id, _named(refused), msgspec.to_builtins(form), status=422)
     return flash(see_other(f"/admin/products/{product_id}"), _("Saved."))
+
+
+@post("/products/{product_id:int}/duplicate", opt={"who": "staff:products.edit"})
+async def duplicate_product(request: Request[Any, Any, Any], product_id: FromPath[int]) -> Response[Any]:
+    await _product(editor(request).shop_id, product_id)
+    copy_id = await editing.duplicate_product(editor(request), product_id)
+    return flash(see_other(f"/admin/products/{copy_id}"), _("This is the copy: a draft that nobody sees yet."))
 
 
 @post("/products/{product_id:int}/delete", opt={"who": "staff:products.edit"})
@@ -479,31 +437,6 @@ def _amount(text: str, currency: str, field: str) -> int:
         amount = Money.parse(text, currency).amount
     except ValueError:
         raise Refused(_("Write an amount in digits, such as 19.90."), field) from None
-@post("/products/{product_id:int}/prices", opt={"who": "staff:products.edit"})
-async def save_sku_rows(request: Request[Any, Any, Any], product_id: FromPath[int]) -> Response[Any]:
-    await _product(editor(request).shop_id, product_id)
-    form = await read_form(request, SkuRowsForm, gather={"skus": "sku_"})
-    currency = request.scope["state"]["visit"].shop.currency
-    ids = sorted({int(name.partition("_")[0]) for name in form.skus if name.partition("_")[0].isdecimal()})
-    try:
-        rows = [_sku_row(id, form.skus, currency) for id in ids]
-        await editing.save_sku_rows(editor(request), product_id, rows)
-    except Refused as refused:
-        status = 409 if isinstance(refused, editing.ChangedMeanwhile) else 422
-        return await _product_page(
-            request, product_id, {}, {}, {"rows": refused.text}, {"rows": form.skus}, open_sku="rows", status=status
-        )
-    return flash(see_other(f"/admin/products/{product_id}"), _("Saved."))
-
-
-def _sku_row(id: int, typed: dict[str, str], currency: str) -> editing.SkuRow:
-    version, position = typed.get(f"{id}_version", ""), typed.get(f"{id}_position", "").strip() or "0"
-    if not WHOLE.fullmatch(version) or not WHOLE.fullmatch(position):
-        raise Refused(_("Write a number, in digits."))
-    listed = bool(typed.get(f"{id}_listed"))
-    return editing.SkuRow(id, int(version), _price(typed.get(f"{id}_price", ""), currency), int(position), listed)
-
-
     if amount < 0:
         raise Refused(_("An amount cannot be negative."), field)
     return amount
@@ -544,6 +477,31 @@ async def _write_sku(request: Request[Any, Any, Any], product_id: int, sku_id: i
         kept = msgspec.to_builtins(form)
         return await _product_page(request, product_id, {}, {}, _named(refused), kept, open_sku=open_sku, status=422)
     return flash(see_other(f"/admin/products/{product_id}"), _("SKU saved."))
+
+
+@post("/products/{product_id:int}/prices", opt={"who": "staff:products.edit"})
+async def save_sku_rows(request: Request[Any, Any, Any], product_id: FromPath[int]) -> Response[Any]:
+    await _product(editor(request).shop_id, product_id)
+    form = await read_form(request, SkuRowsForm, gather={"skus": "sku_"})
+    currency = request.scope["state"]["visit"].shop.currency
+    ids = sorted({int(name.partition("_")[0]) for name in form.skus if name.partition("_")[0].isdecimal()})
+    try:
+        rows = [_sku_row(id, form.skus, currency) for id in ids]
+        await editing.save_sku_rows(editor(request), product_id, rows)
+    except Refused as refused:
+        status = 409 if isinstance(refused, editing.ChangedMeanwhile) else 422
+        return await _product_page(
+            request, product_id, {}, {}, {"rows": refused.text}, {"rows": form.skus}, open_sku="rows", status=status
+        )
+    return flash(see_other(f"/admin/products/{product_id}"), _("Saved."))
+
+
+def _sku_row(id: int, typed: dict[str, str], currency: str) -> editing.SkuRow:
+    version, position = typed.get(f"{id}_version", ""), typed.get(f"{id}_position", "").strip() or "0"
+    if not WHOLE.fullmatch(version) or not WHOLE.fullmatch(position):
+        raise Refused(_("Write a number, in digits."))
+    listed = bool(typed.get(f"{id}_listed"))
+    return editing.SkuRow(id, int(version), _price(typed.get(f"{id}_price", ""), currency), int(position), listed)
 
 
 async def _sku_version(product_id: int, sku_id: int | None) -> int:
@@ -647,13 +605,11 @@ async def _category_page(
     return page(request, "catalog/category_list.html", context, status=status)
 
 
-    duplicate_product,
 @post("/categories", opt={"who": "staff:products.edit"})
 async def add_category(request: Request[Any, Any, Any]) -> Response[Any]:
     return await _write_category(request, None)
 
 
-    save_sku_rows,
 @post("/categories/{category_id:int}", opt={"who": "staff:products.edit"})
 async def save_category(request: Request[Any, Any, Any], category_id: FromPath[int]) -> Response[Any]:
     return await _write_category(request, category_id)
@@ -691,11 +647,13 @@ ROUTES = (
     add_product,
     product_page,
     save_product,
+    duplicate_product,
     delete_product,
     upload_image,
     remove_image,
     add_sku,
     save_sku,
+    save_sku_rows,
     delete_sku,
     save_tiers,
     category_list,

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Annotated, Any, Literal
+from datetime import timedelta
+from typing import Any, Literal
+from urllib.parse import urlencode
 
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.params import FromPath
-from msgspec import Meta
 
-from core import db
+from core import clock, db
 from core.audit import service as audit
-from core.checkout import acts, held
+from core.checkout import acts, correcting, diagnosis, held, trace
+from core.checkout.lists import FOUND_BY, ORDERS, ref_by_code
 from core.checkout.settle import OPEN, Outcome
 from core.fulfilment import deciding
 from core.fulfilment.console import PURCHASE
 from core.jobs import bell, ring
 from core.ledger.chart import BALANCE_METHOD
 from core.messages import service as messages
-from core.messages.console import STATES as MESSAGE_STATES
 from core.messages.events import EVENTS
+from core.messages.lists import STATES as MESSAGE_STATES
 from core.money import Money
-from core.orders import search, timeline, words
+from core.orders import timeline, words
 from core.orders import service as orders
+from core.orders.pages import seen_by_buyer
 from core.payments import money, queue, refunds
 from core.people.sessions import Session
 from core.refused import Refused
@@ -31,22 +34,29 @@ from core.review.queue import evidence_of
 from core.supply import purchases
 from core.web.errors import NotFound
 from core.web.flash import flash
-from core.web.forms import Line, read_form, read_query
+from core.web.forms import Line, read_form
 from core.web.hx import safe_next
 from core.web.i18n import _
-from core.web.render import page, see_other
+from core.web.list_page import list_page
+from core.web.render import as_in_shop, page, see_other
 from core.web.visit import Visit
+from core.web.words import span
 
-Size = Literal[20, 50, 100, 200]
 
+class Find(msgspec.Struct):
+    """The search of the list. It is posted, for what is looked for may be a code."""
 
-class Filters(msgspec.Struct):
     q: Line = ""
     payment: Line = ""
     fulfilment: Line = ""
     sku: Line = ""
-    page: Annotated[int, Meta(ge=1, le=100_000)] = 1
-    size: Size = 50
+    method: Line = ""
+    test: Line = ""
+    since: Line = ""
+    until: Line = ""
+    sort: Line = ""
+    size: Line = ""
+    col: list[Line] = []
 
 
 class Noted(msgspec.Struct):
@@ -56,6 +66,18 @@ class Noted(msgspec.Struct):
 class Confirmed(msgspec.Struct):
     note: Line = ""
     attempt: Line = ""
+
+
+class MoreTime(msgspec.Struct):
+    minutes: int
+
+
+class NewContact(msgspec.Struct):
+    contact: Line
+
+
+class TraceFile(msgspec.Struct):
+    format: Literal["json", "txt"] = "txt"
 
 
 class Next(msgspec.Struct):
@@ -86,26 +108,19 @@ def _who(request: Request[Any, Any, Any]) -> refunds.Who:
 
 
 @get("/orders", opt={"who": "staff:orders.read"})
-async def order_list(request: Request[Any, Any, Any]) -> Response[str]:
-    asked = read_query(request, Filters)
-    filters = search.Filters(**msgspec.structs.asdict(asked))
-    rows, total = await search.find(visit_of(request).shop.id, filters)
-    context = {
-        "orders": [{**row, "money": Money(row["total"], row["currency"])} for row in rows],
-        "total": total,
-        "filters": filters,
-        "given": {name: value for name, value in msgspec.to_builtins(asked).items() if value not in ("", 1)},
-        "pages": max(1, -(-total // filters.size)),
-        "skus": await _sku_codes(visit_of(request).shop.id),
-        "payment_names": words.PAYMENT,
-        "fulfilment_names": words.FULFILMENT,
-    }
-    return page(request, "checkout/order_list.html", context)
+async def order_list(request: Request[Any, Any, Any]) -> Response[Any]:
+    return await list_page(request, ORDERS)
 
 
-async def _sku_codes(shop_id: int) -> list[tuple[str, str]]:
-    rows = await db.fetch("SELECT code FROM catalog_sku WHERE shop_id = $1 ORDER BY code LIMIT 500", shop_id)
-    return [(row["code"], row["code"]) for row in rows]
+@post("/orders/find", opt={"who": "staff:orders.read", "max_body": 8192})
+async def find(request: Request[Any, Any, Any]) -> Response[Any]:
+    """To the list with these filters; a code leads to its order and stands in no address."""
+    form = await read_form(request, Find)
+    ref = await ref_by_code(visit_of(request).shop.id, form.q)
+    if ref is not None:
+        return flash(see_other(f"/admin/orders/{ref}"), FOUND_BY["code"], "info")
+    given = [pair for pair in msgspec.to_builtins(form).items() if pair[1] not in ("", [])]
+    return see_other(f"/admin/orders?{urlencode(given, doseq=True) or 'view=all'}")
 
 
 @get("/orders/{ref:str}", opt={"who": "staff:orders.read"})
@@ -125,7 +140,7 @@ async def _order_page(request: Request[Any, Any, Any], ref: str, problem: Any = 
         "lines": order["lines"] or [],
         "attempts": order["attempts"] or [],
         "events": await _payment_events(order["id"]),
-        "steps": await search.timeline_of(order["id"]),
+        **await _traced(request, order),
         "messages": await db.fetch("SELECT * FROM messages_message WHERE order_id = $1 ORDER BY id", order["id"]),
         "questions": await db.fetch(
             "SELECT * FROM review_item WHERE order_id = $1 AND state = 'open' ORDER BY id", order["id"]
@@ -138,7 +153,6 @@ async def _order_page(request: Request[Any, Any, Any], ref: str, problem: Any = 
         "part_refunded": order["payment_state"] == "paid" and order["paid"] - order["refunded"] < order["total"],
         **_to_confirm(order),
         "kept_codes": _kept_codes(order["lines"] or []),
-        "reveals": await _reveals(order["id"]),
         "message_events": EVENTS,
         "message_states": MESSAGE_STATES,
         "names": await _staff_names(visit_of(request).shop.id),
@@ -150,6 +164,26 @@ async def _order_page(request: Request[Any, Any, Any], ref: str, problem: Any = 
         "purchase_states": PURCHASE,
     }
     return page(request, "checkout/order_detail.html", context, status=status)
+
+
+async def _traced(request: Request[Any, Any, Any], order: dict[str, Any]) -> dict[str, Any]:
+    rows = await trace.of(order)
+    by = request.query_params.get("by", "")
+    by = by if by in trace.ACTORS else ""
+    return {
+        "steps": [row for row in rows if not by or row.actor == by],
+        "step_count": len(rows),
+        "by": by,
+        "actors": trace.ACTORS,
+        "counts": trace.counted(rows),
+        "diagnosis": diagnosis.diagnose(await trace.facts_of(order, rows), clock.now()),
+        "whose_turn": diagnosis.WHOSE_TURN,
+        "minutes": [(minutes, _more_time(minutes)) for minutes in correcting.MINUTES],
+    }
+
+
+def _more_time(minutes: int) -> Any:
+    return span(timedelta(minutes=minutes))
 
 
 async def _payment_events(order_id: int) -> list[dict[str, Any]]:
@@ -170,16 +204,6 @@ def _kept_codes(lines: list[dict[str, Any]]) -> list[tuple[int, str]]:
     """Codes of the order that were not erased."""
     codes = (code for line in lines for code in line["codes"] or [])
     return [(code["id"], code["mask"]) for code in codes if code["burned_at"] is None]
-
-
-async def _reveals(order_id: int) -> list[Any]:
-    return await db.fetch(
-        "SELECT reveal.at, reveal.ip, reveal.agent, reveal.staff_id, reveal.export_id, code.mask"
-        " FROM vault_reveal reveal JOIN vault_code code ON code.id = reveal.code_id"
-        " JOIN orders_line line ON line.id = reveal.line_id"
-        " WHERE line.order_id = $1 ORDER BY reveal.id DESC LIMIT 50",
-        order_id,
-    )
 
 
 async def _staff_names(shop_id: int) -> dict[str, str]:
@@ -273,6 +297,55 @@ async def note(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[
     return see_other(f"/admin/orders/{ref}")
 
 
+@post("/orders/{ref:str}/ask", opt={"who": "staff:orders.ask"})
+async def ask_gateway(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[Any]:
+    shop_id = visit_of(request).shop.id
+    before = await orders.for_staff(shop_id, ref)
+    if before is None:
+        raise NotFound()
+    act = correcting.ask_gateways(shop_id, ref, request.app.state.config.base_url, _who(request))
+    return await _done(request, ref, act, _("The gateway was asked; what it said stands in the timeline."))
+
+
+@post("/orders/{ref:str}/extend", opt={"who": "staff:orders.ask"})
+async def extend(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[Any]:
+    form = await read_form(request, MoreTime)
+    act = correcting.extend(visit_of(request).shop.id, ref, form.minutes, _who(request))
+    return await _done(request, ref, act, _("The buyer has more time to pay."))
+
+
+@post("/orders/{ref:str}/contact", opt={"who": "staff:orders.contact", "fresh": True})
+async def change_contact(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[Any]:
+    form = await read_form(request, NewContact)
+    act = correcting.change_contact(visit_of(request).shop.id, ref, form.contact, _who(request))
+    return await _done(request, ref, act, _("Changed. Links that were sent before open nothing any more."))
+
+
+@get("/orders/{ref:str}/as-buyer", opt={"who": "staff:orders.read"})
+async def as_buyer(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[Any]:
+    """The buyer's page as it is drawn for them, out of reach: nothing on it can be pressed, and no code is on it."""
+    order = await orders.for_staff(visit_of(request).shop.id, ref)
+    if order is None:
+        raise NotFound()
+    return as_in_shop(request, "checkout/as_buyer.html", await seen_by_buyer(request, order))
+
+
+@post("/orders/{ref:str}/trace", opt={"who": "staff:orders.trace"})
+async def take_trace(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[Any]:
+    form = await read_form(request, TraceFile)
+    shop_id = visit_of(request).shop.id
+    order = await orders.for_staff(shop_id, ref)
+    if order is None:
+        raise NotFound()
+    rows = await trace.of(order)
+    said = str(diagnosis.diagnose(await trace.facts_of(order, rows), clock.now()).state)
+    await correcting.taken_along(shop_id, ref, form.format, _who(request))
+    headers = {"content-disposition": f'attachment; filename="{ref}.{form.format}"', "cache-control": "no-store"}
+    if form.format == "json":
+        return Response(trace.as_json(order, rows, said), headers=headers, status_code=200)
+    return Response(trace.as_text(order, rows, said), media_type="text/plain", headers=headers, status_code=200)
+
+
 async def _done(
     request: Request[Any, Any, Any], ref: str, act: Awaitable[list[int] | None], said: Any, back: str = ""
 ) -> Response[Any]:
@@ -286,6 +359,7 @@ async def _done(
 
 ROUTES = (
     order_list,
+    find,
     order_page,
     confirm_paid,
     cancel,
@@ -294,4 +368,9 @@ ROUTES = (
     refuse,
     resend,
     note,
+    ask_gateway,
+    extend,
+    change_contact,
+    as_buyer,
+    take_trace,
 )

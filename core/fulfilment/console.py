@@ -13,6 +13,7 @@ from core import db
 from core.audit import service as audit
 from core.fulfilment import by_hand, deciding, replacement
 from core.fulfilment.deciding import Who
+from core.fulfilment.lists import PURCHASE, PURCHASES
 from core.jobs import bell, ring
 from core.money import Money
 from core.orders import words
@@ -20,21 +21,14 @@ from core.refused import Refused
 from core.supply import answers, purchases
 from core.web.errors import NotFound
 from core.web.flash import flash
-from core.web.forms import Line, read_form, read_query
+from core.web.forms import Line, read_form
 from core.web.i18n import Text, _
+from core.web.list_page import list_page
 from core.web.render import page, see_other
 
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Codes = Annotated[str, Meta(max_length=500_000)]
 
-PURCHASE: dict[str, tuple[Text, str]] = {
-    "created": (_("To be sent"), "neutral"),
-    "sent": (_("Sent"), "busy"),
-    "waiting": (_("The supplier works on it"), "busy"),
-    "unknown": (_("Outcome unknown"), "bad"),
-    "done": (_("Bought"), "good"),
-    "failed": (_("Not sold"), "warning"),
-}
 STEPS: dict[str, Text] = {
     "begun": _("Written down"),
     "sent": _("Sent to the supplier"),
@@ -146,13 +140,6 @@ async def _acted(request: Request[Any, Any, Any], act: Any, path: str, order_ref
 # -- purchases --------------------------------------------------------------------------
 
 
-class Filters(msgspec.Struct):
-    q: Line = ""
-    supplier: Line = ""
-    state: Line = ""
-    page: Annotated[int, Meta(ge=1, le=100_000)] = 1
-
-
 class WasSold(msgspec.Struct):
     codes: Codes = ""
     cost: Line = ""
@@ -163,19 +150,8 @@ class NotSold(msgspec.Struct):
 
 
 @get("/purchases", opt={"who": "staff:purchases.read"})
-async def purchase_list(request: Request[Any, Any, Any]) -> Response[str]:
-    asked = read_query(request, Filters)
-    rows, total = await purchases.find(_who(request).shop_id, purchases.Filters(**msgspec.structs.asdict(asked)))
-    context = {
-        "purchases": [{**row, "money": _money(row)} for row in rows],
-        "filters": asked,
-        "given": {name: value for name, value in msgspec.to_builtins(asked).items() if value not in ("", 1)},
-        "pages": max(1, -(-total // purchases.PAGE)),
-        "total": total,
-        "states": PURCHASE,
-        "suppliers": [(key, key) for key in await purchases.suppliers_of(_who(request).shop_id)],
-    }
-    return page(request, "fulfilment/purchases.html", context)
+async def purchase_list(request: Request[Any, Any, Any]) -> Response[Any]:
+    return await list_page(request, PURCHASES)
 
 
 def _money(row: Any) -> Money | None:

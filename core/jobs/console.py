@@ -3,60 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Any
 
-import msgspec
 from litestar import Request, Response, get, post
 from litestar.params import FromPath
-from msgspec import Meta
 
 from core import db
 from core.db import Tx
 from core.jobs import registry, service
+from core.jobs.lists import JOBS, STATES
 from core.jobs.queue import ring
 from core.refused import Refused
 from core.web.errors import Conflict, NotFound
 from core.web.flash import flash
-from core.web.forms import Line, read_query
 from core.web.i18n import Text, _
+from core.web.list_page import list_page
 from core.web.render import fragment, page, see_other
 
-PAGE = 50
-STATES: dict[str, tuple[Text, str]] = {
-    "queued": (_("Waiting"), "neutral"),
-    "running": (_("Running"), "busy"),
-    "done": (_("Done"), "good"),
-    "failed": (_("Failed"), "bad"),
-    "cancelled": (_("Cancelled"), "neutral"),
-}
 WHY_NOT = (_("This cannot be done now"), _("Look at the job again: it may have changed meanwhile."))
 
 
-class Filters(msgspec.Struct):
-    state: Line = ""
-    name: Line = ""
-    periodic: Line = ""
-    page: Annotated[int, Meta(ge=1, le=100_000)] = 1
-
-
 @get("/jobs", opt={"who": "staff:jobs.read"})
-async def job_list(request: Request[Any, Any, Any]) -> Response[str]:
-    filters = read_query(request, Filters)
+async def job_list(request: Request[Any, Any, Any]) -> Response[Any]:
     registry.import_core()
-    rows = await service.listed(
-        filters.state, filters.name, bool(filters.periodic), PAGE + 1, (filters.page - 1) * PAGE
-    )
-    context = {
-        "jobs": rows[:PAGE],
-        "more": len(rows) > PAGE,
-        "health": await service.health(),
-        "names": await service.names(),
-        "known": set(registry.names()),
-        "states": STATES,
-        "filters": filters,
-        "given": {name: value for name, value in msgspec.to_builtins(filters).items() if value not in ("", 1)},
-    }
-    return page(request, "jobs/list.html", context)
+    return await list_page(request, JOBS, {"health": await service.health()}, template="jobs/list.html")
 
 
 @get("/jobs/{number:int}", opt={"who": "staff:jobs.read"})
@@ -89,6 +59,7 @@ async def _context(number: int) -> dict[str, Any]:
         "states": STATES,
         "known": registry.find(job["name"]),
         "periodic": (job["key"] or "").startswith(service.PERIODIC),
+        "left": service.seconds_left(job),
         "ended": job["state"] in ("done", "failed", "cancelled"),
     }
 

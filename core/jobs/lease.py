@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from core import db
+from core import clock, db
 from core.db import Tx
 from core.jobs import bell
 
@@ -56,6 +56,7 @@ class Lease:
         self.task: asyncio.Task[Any] | None = None
         self.ends_at = time.monotonic() + seconds
         self._said_at = 0.0
+        self._since = round(clock.now().timestamp(), 1)
 
     async def still_held(self) -> bool:
         held = await db.fetchval(
@@ -97,7 +98,7 @@ class Lease:
         if not finished and time.monotonic() - self._said_at < PROGRESS_EVERY:
             return
         self._said_at = time.monotonic()
-        facts = {"done": done, "total": total, "note": note}
+        facts = {"done": done, "total": total, "note": note, "since": self._since}
         known = {name: value for name, value in facts.items() if value is not None}
         self.cancelled = await self._note(known)
         await bell.ring(f"job:{self.job_id}", "progress")

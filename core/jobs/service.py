@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from core import db
+from core import clock, db
 from core.db import Tx
 from core.jobs import registry
 from core.refused import Refused
@@ -15,12 +15,6 @@ from core.web.i18n import _
 STATES = ("queued", "running", "done", "failed", "cancelled")
 PERIODIC = "every:"
 ALIVE_SECONDS = 15
-
-LIST = """
-SELECT id, name, state, tries, error, progress, cancel, key, run_at, created_at, finished_at, lease_until FROM jobs_job
-WHERE ($1 = '' OR state = $1) AND ($2 = '' OR name = $2) AND ($3 OR key IS NULL OR NOT starts_with(key, 'every:'))
-ORDER BY (state = 'failed') DESC, (state = 'running') DESC, id DESC LIMIT $4 OFFSET $5
-"""
 
 RETRY = """
 UPDATE jobs_job SET state = 'queued', run_at = now(), finished_at = NULL, cancel = false,
@@ -58,11 +52,6 @@ async def health() -> Health:
     return Health(workers, {row["state"]: row["number"] for row in rows}, since)
 
 
-async def listed(state: str, name: str, periodic: bool, limit: int, offset: int) -> list[Any]:
-    """Failed ones first, then running, then the newest."""
-    return await db.fetch(LIST, state, name, periodic, limit, offset)
-
-
 async def names() -> list[str]:
     return [row["name"] for row in await db.fetch("SELECT DISTINCT name FROM jobs_job ORDER BY name")]
 
@@ -89,6 +78,15 @@ async def failed_jobs(since: datetime) -> list[FailedJob]:
 
 async def one(job_id: int) -> Any:
     return await db.fetchrow("SELECT * FROM jobs_job WHERE id = $1", job_id)
+
+
+def seconds_left(job: Any) -> int | None:
+    """How long a running job will still take if it goes on as it did; None when that cannot be told."""
+    done, total, since = (job["progress"].get(name) for name in ("done", "total", "since"))
+    if job["state"] != "running" or not done or not total or since is None:
+        return None
+    elapsed = clock.now().timestamp() - since
+    return max(1, round(elapsed / done * (total - done))) if done < total else None
 
 
 async def retry_now(tx: Tx, job_id: int) -> None:

@@ -248,19 +248,6 @@ async def owed_to_all(shop_id: int) -> list[Money]:
     return [Money(row["amount"], row["currency"]) for row in rows]
 
 
-async def search(shop_id: int, text: str, limit: int, offset: int) -> list[Balance]:
-    """Balances whose contact begins with ``text``, the last changed first."""
-    rows = await db.fetch(
-        "SELECT * FROM ledger_balance WHERE shop_id = $1 AND ($2 = '' OR starts_with(contact, $2))"
-        " ORDER BY changed_at DESC, id DESC LIMIT $3 OFFSET $4",
-        shop_id,
-        text,
-        limit,
-        offset,
-    )
-    return [_balance(row) for row in rows]
-
-
 async def history(balance: Balance, limit: int, offset: int = 0) -> list[Change]:
     """What changed a balance, the newest first."""
     return [

@@ -16,6 +16,7 @@ from core.hooks import runtime
 from core.jobs import ring
 from core.messages import compose, outbox, service, texts
 from core.messages.events import EVENTS, MAIL, VARIABLES
+from core.messages.lists import MESSAGES, STATES
 from core.messages.markup import BadTemplate
 from core.messages.notifier import NotifierRefused, NotifierUnavailable, OutgoingMessage
 from core.messages.texts import Template, Written
@@ -24,26 +25,11 @@ from core.shops import service as shops
 from core.shops.service import Shop
 from core.web.errors import Conflict, FormError, NotFound
 from core.web.flash import flash
-from core.web.forms import Line, read_form, read_query
-from core.web.i18n import LOCALES, NAMES, Text, _, html_lang
+from core.web.forms import Line, read_form
+from core.web.i18n import LOCALES, NAMES, _, html_lang
+from core.web.list_page import list_page
 from core.web.render import page, see_other
 from core.web.visit import Visit
-
-PAGE = 50
-STATES: dict[str, tuple[Text, str]] = {
-    "queued": (_("Waiting"), "busy"),
-    "sending": (_("Being sent"), "busy"),
-    "sent": (_("Sent"), "good"),
-    "failed": (_("Failed"), "bad"),
-    "held": (_("Held"), "warning"),
-}
-
-
-class Filters(msgspec.Struct):
-    q: Line = ""
-    state: Line = ""
-    event: Line = ""
-    page: Annotated[int, Meta(ge=1, le=100_000)] = 1
 
 
 class SendAll(msgspec.Struct):
@@ -67,24 +53,10 @@ def visit_of(request: Request[Any, Any, Any]) -> Visit:
 
 
 @get("/messages", opt={"who": "staff:messages.read"})
-async def message_list(request: Request[Any, Any, Any]) -> Response[str]:
-    filters = read_query(request, Filters)
+async def message_list(request: Request[Any, Any, Any]) -> Response[Any]:
     shop_id = visit_of(request).shop.id
-    rows = await outbox.listed(
-        shop_id, filters.state, filters.event, filters.q.strip(), PAGE + 1, (filters.page - 1) * PAGE
-    )
-    context = {
-        "messages": rows[:PAGE],
-        "more": len(rows) > PAGE,
-        "counts": await outbox.counts(shop_id),
-        "notifier": service.notifier_for(MAIL),
-        "states": STATES,
-        "events": EVENTS,
-        "event_names": {key: event.title for key, event in EVENTS.items()},
-        "filters": filters,
-        "given": {name: value for name, value in msgspec.to_builtins(filters).items() if value not in ("", 1)},
-    }
-    return page(request, "messages/list.html", context)
+    context = {"counts": await outbox.counts(shop_id), "notifier": service.notifier_for(MAIL), "states": STATES}
+    return await list_page(request, MESSAGES, context, template="messages/list.html")
 
 
 @get("/messages/{number:int}", opt={"who": "staff:messages.read"})

@@ -6,18 +6,6 @@ from typing import Any
 
 from core import db
 
-LIST = """
-SELECT message.*, o.ref AS order_ref FROM messages_message message
-LEFT JOIN orders_order o ON o.id = message.order_id
-WHERE message.shop_id = $1 AND ($2 = '' OR message.state = $2) AND ($3 = '' OR message.event = $3)
-  AND ($4 = '' OR message.recipient = $4 OR o.ref = upper($4))
-ORDER BY message.id DESC LIMIT $5 OFFSET $6
-"""
-
-
-async def listed(shop_id: int, state: str, event: str, search: str, limit: int, offset: int) -> list[Any]:
-    return await db.fetch(LIST, shop_id, state, event, search, limit, offset)
-
 
 async def counts(shop_id: int) -> dict[str, int]:
     rows = await db.fetch(

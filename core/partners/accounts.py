@@ -97,22 +97,6 @@ def _partner(row: Any) -> Partner:
     )
 
 
-LIST = """
-SELECT partner.id, partner.name, partner.api_key, partner.discount, partner.created_at, partner.stopped_at,
-       (SELECT count(*) FROM partners_order WHERE partner_id = partner.id) AS orders,
-       coalesce((SELECT json_agg(json_build_object('amount', amount, 'currency', currency) ORDER BY currency)
-                 FROM ledger_balance WHERE shop_id = partner.shop_id AND contact = $2 || partner.name), '[]'
-       ) AS balances
-FROM partners_partner partner WHERE partner.shop_id = $1 ORDER BY partner.stopped_at IS NOT NULL, partner.name
-"""
-
-
-async def of_shop(shop_id: int) -> list[dict[str, Any]]:
-    """Every partner for the list in the console."""
-    rows = await db.fetch(LIST, shop_id, contact_of(""))
-    return [{**row, "balances": [Money(**one) for one in row["balances"]]} for row in rows]
-
-
 ORDERS = """
 SELECT bought.reference, o.ref, o.total, o.currency, o.payment_state, o.fulfilment_state, o.created_at
 FROM partners_order bought JOIN orders_order o ON o.id = bought.order_id

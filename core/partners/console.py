@@ -17,11 +17,13 @@ from core.money import Money
 from core.orders import words
 from core.partners import accounts
 from core.partners.accounts import Keys, Partner
+from core.partners.lists import PARTNERS
 from core.refused import Refused
 from core.web.errors import FormError, NotFound
 from core.web.flash import flash
 from core.web.forms import Line, read_form, read_query
 from core.web.i18n import _
+from core.web.list_page import list_page
 from core.web.render import page, see_other
 from core.web.visit import Visit
 
@@ -97,18 +99,17 @@ def read_amount(text: str, currency: str) -> Money:
 
 
 @get("/partners", opt={"who": "staff:partners.read"})
-async def partner_list(request: AnyRequest) -> Response[str]:
+async def partner_list(request: AnyRequest) -> Response[Any]:
     return await _list(request, {}, {})
 
 
-async def _list(request: AnyRequest, kept: dict[str, Any], errors: dict[str, Any], status: int = 200) -> Response[str]:
+async def _list(request: AnyRequest, kept: dict[str, Any], errors: dict[str, Any], status: int = 200) -> Response[Any]:
     context = {
-        "partners": await accounts.of_shop(visit_of(request).shop.id),
         "channels": _channels(request),
         "kept": kept,
         "errors": errors,
     }
-    return page(request, "partners/list.html", context, status=status)
+    return await list_page(request, PARTNERS, context, template="partners/list.html", status=status)
 
 
 def _channels(request: AnyRequest) -> list[tuple[Any, str]]:

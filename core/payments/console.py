@@ -19,6 +19,8 @@ from core.ledger import service as ledger
 from core.money import Money
 from core.orders import words
 from core.payments import chargebacks, money, queue, reconciliation, refunds, statements
+from core.payments.lists import PAYMENTS
+from core.payments.lists import REFUNDS as ALL_REFUNDS
 from core.payments.refunds import Who, Wish
 from core.people.sessions import Session
 from core.refused import Refused
@@ -26,18 +28,9 @@ from core.web.flash import flash
 from core.web.forms import Line, read_form, read_query
 from core.web.hx import safe_next
 from core.web.i18n import _
+from core.web.list_page import list_page
 from core.web.render import page, see_other
 from core.web.visit import Visit
-
-PAGE = 50
-
-ATTEMPTS = """
-SELECT attempt.*, o.ref AS order_ref, o.test, o.contact FROM payments_attempt attempt
-JOIN orders_order o ON o.id = attempt.order_id
-WHERE o.shop_id = $1 AND ($2 = '' OR attempt.state = $2) AND ($3 = '' OR attempt.method = $3)
-  AND ($4 = '' OR attempt.ref = upper($4) OR attempt.gateway_ref = $4 OR o.ref = upper($4))
-ORDER BY attempt.id DESC LIMIT $5 OFFSET $6
-"""
 
 METHODS = """
 SELECT attempt.method, count(*) AS attempts, count(*) FILTER (WHERE attempt.state = 'paid') AS paid,
@@ -57,7 +50,6 @@ LEFT JOIN people_staff approver ON approver.id = refund.approved_by
 WHERE refund.shop_id = $1
 """
 OPEN_REFUNDS = REFUNDS + "AND refund.state = ANY($2) ORDER BY refund.id LIMIT 200"
-LATEST_REFUNDS = REFUNDS + "ORDER BY refund.id DESC LIMIT 50"
 
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
@@ -79,33 +71,21 @@ class Decision(msgspec.Struct):
     next: Line = ""
 
 
-class Filters(msgspec.Struct):
-    q: Line = ""
-    state: Line = ""
-    method: Line = ""
-    page: Annotated[int, Meta(ge=1, le=100_000)] = 1
-
-
 @get("/payments", opt={"who": "staff:payments.read"})
-async def payment_list(request: Request[Any, Any, Any]) -> Response[str]:
-    filters = read_query(request, Filters)
+async def payment_list(request: Request[Any, Any, Any]) -> Response[Any]:
     shop = request.scope["state"]["visit"].shop
-    rows = await db.fetch(
-        ATTEMPTS, shop.id, filters.state, filters.method, filters.q.strip(), PAGE + 1, (filters.page - 1) * PAGE
-    )
     methods = await db.fetch(METHODS, shop.id)
     context = {
-        "attempts": [{**row, "money": Money(row["amount"], row["currency"])} for row in rows[:PAGE]],
-        "more": len(rows) > PAGE,
-        "filters": filters,
-        "given": {name: value for name, value in msgspec.to_builtins(filters).items() if value not in ("", 1)},
         "methods": [{**row, "balance": await _balance(shop, row["method"])} for row in methods],
-        "known_methods": [(row["method"], chart.method_title(row["method"])) for row in methods],
         "method_title": chart.method_title,
         "offered": sorted(runtime.current().payment_methods),
-        "states": words.ATTEMPT,
     }
-    return page(request, "payments/list.html", context)
+    return await list_page(request, PAYMENTS, context, template="payments/list.html")
+
+
+@get("/refunds/all", opt={"who": "staff:payments.read"})
+async def refund_list(request: Request[Any, Any, Any]) -> Response[Any]:
+    return await list_page(request, ALL_REFUNDS)
 
 
 async def _balance(shop: Any, method: str) -> Money:
@@ -128,7 +108,6 @@ async def _refund_page(
         "rows": await queue.rows(shop.id),
         "asked": [_shown(row) for row in await db.fetch(OPEN_REFUNDS, shop.id, ["asked"])],
         "doubted": [_shown(row) for row in await db.fetch(OPEN_REFUNDS, shop.id, ["unknown"])],
-        "latest": [_shown(row) for row in await db.fetch(LATEST_REFUNDS, shop.id)],
         "me": _who(request).staff_id,
         "kinds": words.REVIEW,
         "states": words.REFUND,
@@ -325,6 +304,7 @@ ROUTES = (
     statement_page,
     statement_settled,
     payment_list,
+    refund_list,
     refund_page,
     ask_refund,
     tell_chargeback,

@@ -13,7 +13,7 @@ from core.catalog.service import words
 from core.db import Tx
 from core.money import Money
 from core.orders import timeline
-from core.payments import money
+from core.payments import calls, money
 from core.payments.method import (
     Attempt,
     Claim,
@@ -263,15 +263,20 @@ def next_query_time(method: PaymentMethod, since: datetime, queries: int) -> dat
 
 async def ask(method: PaymentMethod, attempt: StoredAttempt) -> Claim | None:
     """Ask the gateway about one attempt and plan the next question."""
-    claim = None
+    claim, said, watch = None, "nothing", calls.Stopwatch()
     try:
         async with asyncio.timeout(START_SECONDS):
             claim = await method.query(_with_purse(method, attempt.view))
     except (GatewayUnavailable, GatewayRefused, TimeoutError) as error:
+        said = f"{'refused' if isinstance(error, GatewayRefused) else 'unavailable'}: {error}"
         log.warning("attempt %s could not be asked about: %s", attempt.view.ref, error)
     except Exception:
         # One method's mistake must not keep the timer from asking about the payments of all others.
+        said = "broke"
         log.exception("method %s broke when asked about attempt %s", attempt.method, attempt.view.ref)
+    payload = calls.of_claim(claim) if claim else {}
+    said = str(claim.state) if claim else said
+    await calls.write([calls.Call(attempt.method, "query", [attempt.view.ref], said, watch.ms, payload=payload)])
     await db.execute(
         "UPDATE payments_attempt SET queries = queries + 1, next_query_at = $2 WHERE id = $1 AND state <> 'paid'",
         attempt.id,
@@ -293,6 +298,22 @@ async def ask_soon(order_ref: str, method: str, session_hash: bytes) -> None:
         method,
         session_hash,
     )
+
+
+async def ask_now(shop_id: int, order_id: int) -> None:
+    """Staff want to know: let the timer ask about the open payments of this order at once.
+
+    :raises Refused: none of them is open.
+    """
+    asked = await db.fetch(
+        "UPDATE payments_attempt attempt SET next_query_at = now() FROM orders_order o"
+        " WHERE o.id = attempt.order_id AND o.id = $1 AND o.shop_id = $2"
+        " AND attempt.state IN ('created', 'waiting') RETURNING attempt.id",
+        order_id,
+        shop_id,
+    )
+    if not asked:
+        raise Refused(_("No payment of this order is open."))
 
 
 async def ask_later(attempt: StoredAttempt) -> None:

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from core import db
 from core.people import passkeys, passwords, recovery, rights, sessions, staff, step_up, totp
+from core.people.lists import STAFF
 from core.people.staff import Caller, CodeNeeded, SignInRefused
 from core.refused import Refused
 from core.vault.cipher import DecryptError, open_secret, seal_secret
@@ -22,6 +23,7 @@ from core.web.errors import FormError, NotFound
 from core.web.flash import flash
 from core.web.forms import Line, read_form
 from core.web.i18n import _
+from core.web.list_page import list_page
 from core.web.render import fragment, page, see_other
 from core.web.sessions import begin, finish
 from core.web.visit import Visit
@@ -417,21 +419,14 @@ async def _staff_list(
     link: str = "",
     status: int = 200,
 ) -> Response[str]:
-    people = await db.fetch(
-        "SELECT person.*, EXISTS (SELECT 1 FROM people_passkey WHERE staff_id = person.id) AS has_passkey"
-        " FROM people_staff person WHERE shop_id = $1 ORDER BY created_at",
-        shop_id(request),
-    )
     context = {
-        "people": people,
         "roles": [(role, rights.ROLE_NAMES[role]) for role in rights.ROLES],
-        "role_names": rights.ROLE_NAMES,
         "rights": rights.everything(),
         "errors": errors or {},
         "kept": kept or {},
         "link": link,
     }
-    return page(request, "people/staff.html", context, status=status)
+    return await list_page(request, STAFF, context, template="people/staff.html", status=status)
 
 
 @post("/staff", opt={"who": "staff:staff.manage", "fresh": True})

@@ -83,6 +83,7 @@ RIGHTS: dict[str, Right] = {
         _right("messages.send", _("Send messages again"), "manager", "support"),
         _right("messages.edit", _("Change the texts of messages"), "manager", "support"),
         _right("audit.read", _("See the audit log and alarms"), "manager", "finance"),
+        _right("lists.export", _("Export lists"), "manager", "finance"),
         _right("settings.read", _("See settings"), "manager"),
         _right("settings.edit", _("Change settings"), "manager"),
         _right("setup.run", _("Go through the set-up"), whole_server=True),

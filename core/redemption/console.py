@@ -18,13 +18,15 @@ from core.people import api_keys, sessions
 from core.redemption import issue, log, redeem, words
 from core.redemption.issue import Draft
 from core.redemption.limits import guarded
+from core.redemption.lists import KEYS, LOG, OWN
 from core.redemption.redeem import Answer, Outcome, RequestReused, Till
 from core.refused import Refused
 from core.vault import sheets
 from core.web.errors import Conflict, FormError, NotFound
 from core.web.flash import flash
-from core.web.forms import Line, read_form, read_query
+from core.web.forms import Line, read_form
 from core.web.i18n import _
+from core.web.list_page import list_page
 from core.web.render import fragment, page, see_other
 
 AnyRequest = Request[Any, Any, Any]
@@ -101,9 +103,8 @@ FROM redemption_voucher WHERE batch_id = $1
 
 
 @get("/own-codes", opt={"who": "staff:stock.read"})
-async def batches(request: AnyRequest) -> Response[str]:
-    rows = await db.fetch(f"{BATCHES} ORDER BY batch.id DESC LIMIT 100", shop_of(request).id)
-    return page(request, "redemption/batches.html", {"batches": [{**row, "worth": _worth(row)} for row in rows]})
+async def batches(request: AnyRequest) -> Response[Any]:
+    return await list_page(request, OWN, template="redemption/batches.html")
 
 
 def _worth(row: Any) -> Money | None:
@@ -342,24 +343,9 @@ async def _once(act: Any, till: Till, *args: Any) -> Answer:
 # -- the log ----------------------------------------------------------------------------
 
 
-class LogQuery(msgspec.Struct):
-    outcome: Line = ""
-    act: Line = ""
-    before: int | None = None
-
-
 @get("/redemptions", opt={"who": "staff:codes.redeem"})
-async def redemptions(request: AnyRequest) -> Response[str]:
-    query = read_query(request, LogQuery)
-    rows = await log.newest(shop_of(request).id, act=query.act, outcome=query.outcome, before=query.before)
-    context = {
-        "rows": rows,
-        "more": rows[-1].id if len(rows) == log.AT_ONCE else None,
-        "query": query,
-        "says": words.SAYS,
-        "acts": words.ACTS,
-    }
-    return page(request, "redemption/log.html", context)
+async def redemptions(request: AnyRequest) -> Response[Any]:
+    return await list_page(request, LOG, template="redemption/log.html")
 
 
 # -- keys for programs ------------------------------------------------------------------
@@ -380,14 +366,12 @@ async def _keys_page(
     request: AnyRequest, kept: Any = None, errors: dict[str, Any] | None = None, token: str = "", status: int = 200
 ) -> Response[str]:
     context = {
-        "keys": await api_keys.every(shop_of(request).id),
         "scopes": api_keys.SCOPES,
-        "now": clock.now(),
         "kept": kept or {},
         "errors": errors or {},
         "token": token,
     }
-    return page(request, "redemption/api_keys.html", context, status=status)
+    return await list_page(request, KEYS, context, template="redemption/api_keys.html", status=status)
 
 
 @post("/api-keys", opt={"who": "staff:keys.manage", "fresh": True})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, get, post
@@ -14,53 +14,24 @@ from core import db
 from core.audit import service as audit
 from core.hooks import runtime
 from core.money import Money
-from core.orders import words
 from core.people.sessions import Session
 from core.refused import Refused
 from core.review import claims
 from core.review import queue as the_queue
 from core.review.assess import KEPT_DAYS
-from core.review.queue import Wanted
-from core.review.service import KINDS
+from core.review.lists import REVIEW
 from core.shops import service as shops
 from core.web.errors import FormError
 from core.web.flash import flash
 from core.web.forms import Line, read_form, read_query
 from core.web.hx import safe_next
 from core.web.i18n import Text, _
+from core.web.list_page import list_page
 from core.web.render import page, see_other
 from core.web.visit import Visit
 
 Points = Annotated[int, Meta(ge=1, le=1000)]
 Page = Annotated[int, Meta(ge=1, le=100_000)]
-
-RESOLUTIONS: dict[str, Text] = {
-    "delivered": _("delivered"),
-    "refunded": _("paid back"),
-    "replaced": _("replaced"),
-    "good": _("found good"),
-    "kept": _("settled by hand"),
-    "seen": _("dealt with"),
-    "paid": _("the rest was paid"),
-    "charged_back": _("charged back"),
-    "done": _("it went back"),
-    "failed": _("it did not go back"),
-    "matched": _("it matches now"),
-    "approved": _("let go"),
-    "refused": _("refused"),
-    "sold": _("it was sold"),
-    "unsold": _("it was not sold"),
-    "accepted": _("accepted"),
-}
-WHOSE: dict[str, Text] = {"mine": _("Mine"), "free": _("Nobody's")}
-
-
-class Filters(msgspec.Struct):
-    q: Line = ""
-    kind: Line = ""
-    whose: Line = ""
-    state: Literal["open", "done"] = "open"
-    page: Page = 1
 
 
 class Back(msgspec.Struct):
@@ -93,36 +64,12 @@ def _staff_id(request: Request[Any, Any, Any]) -> int:
 
 
 @get("/review", opt={"who": "staff:review.read"})
-async def queue(request: Request[Any, Any, Any]) -> Response[str]:
-    return await _queue(request, read_query(request, Filters))
+async def queue(request: Request[Any, Any, Any]) -> Response[Any]:
+    return await _queue(request)
 
 
-async def _queue(
-    request: Request[Any, Any, Any], filters: Filters, problem: Any = "", status: int = 200
-) -> Response[str]:
-    shop_id = _visit(request).shop.id
-    items, total = await the_queue.items(
-        shop_id, _staff_id(request), Wanted(filters.q, filters.kind, filters.whose, filters.state, filters.page)
-    )
-    waiting = await the_queue.open_kinds(shop_id)
-    given = {name: value for name, value in msgspec.to_builtins(filters).items() if value not in ("", 1, "open")}
-    context = {
-        "items": [
-            {**item, "money": Money(item["total"], item["currency"]) if item["currency"] else None} for item in items
-        ],
-        "total": total,
-        "waiting": waiting,
-        "filters": filters,
-        "given": given,
-        "pages": max(1, -(-total // the_queue.PAGE)),
-        "me": _staff_id(request),
-        "kinds": words.REVIEW,
-        "kind_options": [(kind, words.named(words.REVIEW, kind)) for kind in sorted({*KINDS, *waiting})],
-        "whose_options": list(WHOSE.items()),
-        "resolutions": RESOLUTIONS,
-        "problem": problem,
-    }
-    return page(request, "review/queue.html", context, status=status)
+async def _queue(request: Request[Any, Any, Any], problem: Any = "", status: int = 200) -> Response[Any]:
+    return await list_page(request, REVIEW, {"problem": problem}, template="review/queue.html", status=status)
 
 
 # -- who is at it -----------------------------------------------------------------------
@@ -165,7 +112,7 @@ async def _acted(
     try:
         await db.transaction(act)
     except Refused as refused:
-        return await _queue(request, Filters(), refused.text, 409)
+        return await _queue(request, refused.text, 409)
     return flash(see_other(safe_next(back, "/admin/review")), said)
 
 

@@ -15,26 +15,22 @@ from core.catalog.service import changed
 from core.jobs import ring
 from core.money import Money
 from core.refused import Refused
-from core.supply import importing, offers, skus, suppliers, sync
+from core.supply import importing, skus, suppliers, sync
 from core.supply.importing import Wish
+from core.supply.lists import OFFERS
 from core.supply.price_rule import PriceRule
 from core.supply.skus import Draft
 from core.web.errors import FormError, NotFound
 from core.web.flash import flash
-from core.web.forms import Line, read_form, read_query
+from core.web.forms import Line, read_form
 from core.web.i18n import Text, _
+from core.web.list_page import list_page
 from core.web.render import page, see_other
 
 AnyRequest = Request[Any, Any, Any]
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Place = Annotated[int, Meta(ge=1, le=100)]
 
-SHOWS: dict[str, Text] = {
-    "there": _("Can be bought now"),
-    "free": _("Not sold by us yet"),
-    "linked": _("Sold by us"),
-    "gone": _("Not offered any more"),
-}
 SOURCES: dict[str, Text] = {
     "codes": _("Own codes from the vault"),
     "supplier": _("Bought from a supplier after payment"),
@@ -49,13 +45,6 @@ BELOW: dict[str, Text] = {
     "alarm": _("Sell it, and raise an alarm"),
 }
 ROUND_TO = ("0.01", "0.10", "0.50", "1.00", "5.00", "10.00")
-
-
-class OfferFilters(msgspec.Struct):
-    q: Line = ""
-    category: Line = ""
-    show: Line = ""
-    page: Annotated[int, Meta(ge=1, le=100_000)] = 1
 
 
 class SupplierForm(msgspec.Struct):
@@ -111,35 +100,34 @@ async def supplier_list(request: AnyRequest) -> Response[str]:
 
 
 @get("/supply/{key:str}", opt={"who": "staff:supply.read"})
-async def supplier_page(request: AnyRequest, key: FromPath[str]) -> Response[str]:
+async def supplier_page(request: AnyRequest, key: FromPath[str]) -> Response[Any]:
     return await _supplier_page(request, key)
 
 
 async def _supplier_page(
     request: AnyRequest, key: str, errors: dict[str, Any] | None = None, kept: Any = None, status: int = 200
-) -> Response[str]:
+) -> Response[Any]:
     known = await suppliers.one(key)
     if known is None:
         raise NotFound()
-    asked = read_query(request, OfferFilters)
-    rows, total = await offers.find(key, offers.Filters(**msgspec.structs.asdict(asked)))
     shop = request.scope["state"]["visit"].shop
     context = {
         "supplier": known,
-        "offers": rows,
-        "total": total,
-        "filters": asked,
-        "given": {name: value for name, value in msgspec.to_builtins(asked).items() if value not in ("", 1)},
-        "pages": max(1, -(-total // offers.PAGE)),
-        "categories": [(name, name) for name in await offers.categories(key)],
-        "shows": SHOWS,
         "round_to": [(text, text) for text in ROUND_TO],
         "foreign": [name for name in known.currencies if name != shop.currency],
         "currency": shop.currency,
         "errors": errors or {},
         "kept": kept or {},
     }
-    return page(request, "supply/supplier.html", context, status=status)
+    return await list_page(
+        request,
+        OFFERS,
+        context,
+        template="supply/supplier.html",
+        status=status,
+        path=f"/admin/supply/{key}",
+        fixed={"supplier": key},
+    )
 
 
 @post("/supply/{key:str}", opt={"who": "staff:supply.edit"})

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from core import db
 from core.db import Tx
-from core.money import Money
 from core.supply import accounts
 from core.supply.supplier import Offer
 from core.vault.code_text import storable
 
-PAGE = 50
 LONGEST_TITLE = 300
 LONGEST_DESCRIPTION = 5_000
 MOST_STOCK = 10**9
@@ -45,32 +41,6 @@ NOT_SEEN = """
 UPDATE supply_offer SET gone = true, changed_at = $2
 WHERE supplier = $1 AND NOT gone AND seen_at < $2 AND ($3::text[] IS NULL OR item = ANY($3)) RETURNING id
 """
-
-FOUND = """
-FROM supply_offer offer
-WHERE offer.supplier = $1 AND ($2 = '' OR offer.title ILIKE $2 OR offer.item ILIKE $2 OR offer.category ILIKE $2)
-  AND ($3 = '' OR offer.category = $3)
-  AND CASE $4 WHEN 'there' THEN offer.listed AND NOT offer.gone AND coalesce(offer.stock, 1) > 0
-              WHEN 'linked' THEN EXISTS (SELECT 1 FROM supply_link WHERE offer_id = offer.id)
-              WHEN 'free' THEN NOT EXISTS (SELECT 1 FROM supply_link WHERE offer_id = offer.id) AND NOT offer.gone
-              WHEN 'gone' THEN offer.gone ELSE true END
-"""
-
-LIST = f"""
-SELECT offer.*, (SELECT json_agg(json_build_object('id', sku.id, 'code', sku.code) ORDER BY sku.id)
-                 FROM supply_link link JOIN catalog_sku sku ON sku.id = link.sku_id
-                 WHERE link.offer_id = offer.id) AS skus
-{FOUND} ORDER BY offer.category, offer.title, offer.id LIMIT $5 OFFSET $6
-"""  # noqa: S608 - put together from constants
-
-
-@dataclass(frozen=True, slots=True)
-class Filters:
-    q: str = ""
-    category: str = ""
-    show: str = ""
-    page: int = 1
-
 
 # -- what a supplier said ---------------------------------------------------------------
 
@@ -123,21 +93,3 @@ async def not_seen(tx: Tx, supplier: str, now: datetime, items: list[str] | None
 
 
 # -- looking ----------------------------------------------------------------------------
-
-
-async def find(supplier: str, filters: Filters) -> tuple[list[dict[str, Any]], int]:
-    """One page of offers, and how many there are in all."""
-    literal = filters.q.strip().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    wanted = (supplier, f"%{literal}%" if literal else "", filters.category, filters.show)
-    rows = await db.fetch(LIST, *wanted, PAGE, (filters.page - 1) * PAGE)
-    total = await db.fetchval(f"SELECT count(*) {FOUND}", *wanted)
-    return [{**row, "money": Money(row["cost"], row["currency"]), "skus": row["skus"] or []} for row in rows], total
-
-
-async def categories(supplier: str) -> list[str]:
-    rows = await db.fetch(
-        "SELECT DISTINCT category FROM supply_offer WHERE supplier = $1 AND category <> '' AND NOT gone ORDER BY 1"
-        " LIMIT 500",
-        supplier,
-    )
-    return [row["category"] for row in rows]

@@ -254,34 +254,6 @@ async def due() -> list[int]:
 
 # -- reading ----------------------------------------------------------------------------
 
-PAGE = 50
-FOUND = """
-FROM supply_purchase purchase JOIN orders_order o ON o.id = purchase.order_id
-JOIN supply_offer offer ON offer.id = purchase.offer_id
-WHERE purchase.shop_id = $1 AND ($2 = '' OR purchase.supplier = $2) AND ($3 = '' OR purchase.state = $3)
-  AND ($4 = '' OR purchase.ref = $4 OR o.ref = $4 OR purchase.supplier_ref = $4)
-"""
-LIST = f"""
-SELECT purchase.*, o.ref AS order_ref, offer.title AS offer_title
-{FOUND} ORDER BY purchase.id DESC LIMIT $5 OFFSET $6
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Filters:
-    q: str = ""
-    supplier: str = ""
-    state: str = ""
-    page: int = 1
-
-
-async def find(shop_id: int, filters: Filters) -> tuple[list[Any], int]:
-    """One page of purchases, newest first, and how many there are in all."""
-    wanted = (shop_id, filters.supplier, filters.state, filters.q.strip())
-    rows = await db.fetch(LIST, *wanted, PAGE, (filters.page - 1) * PAGE)
-    return rows, await db.fetchval(f"SELECT count(*) {FOUND}", *wanted)
-
-
 async def suppliers_of(shop_id: int) -> list[str]:
     """From whom this shop has bought."""
     rows = await db.fetch(

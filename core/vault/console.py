@@ -19,10 +19,12 @@ from core.refused import Refused
 from core.vault import import_layout, import_words
 from core.vault import import_service as imports
 from core.vault.import_text import ENCODINGS
+from core.vault.lists import BATCHES, STOCKED
 from core.web.errors import FormError, NotFound
 from core.web.flash import flash
 from core.web.forms import Line, Upload, read_form
 from core.web.i18n import Text, _
+from core.web.list_page import list_page
 from core.web.render import fragment, page, see_other
 
 MOST_BYTES = 64_000_000
@@ -44,11 +46,6 @@ COUNTS: dict[str, tuple[Text, str]] = {
     "duplicate_in_stock": (_("In stock already"), "warning"),
     "already_sold": (_("Sold already"), "bad"),
     "malformed": (_("Cannot be used"), "bad"),
-}
-BATCH_STATES: dict[str, tuple[Text, str]] = {
-    "importing": (_("Importing"), "busy"),
-    "ready": (_("In stock"), "good"),
-    "undone": (_("Undone"), "neutral"),
 }
 
 
@@ -82,50 +79,31 @@ def shop_of(request: Request[Any, Any, Any]) -> Any:
 
 # -- what is there ----------------------------------------------------------------------
 
-STOCK = """
-SELECT sku.id, sku.code, sku.title, sku.low_stock, sku.listed, product.id AS product_id, product.title AS product_title,
-       coalesce(code.free, 0) AS free, coalesce(code.reserved, 0) AS reserved, coalesce(sold.codes, 0) AS sold
-FROM catalog_sku sku JOIN catalog_product product ON product.id = sku.product_id
-LEFT JOIN (SELECT sku_id, count(*) FILTER (WHERE state = 'free') AS free,
-                  count(*) FILTER (WHERE state = 'reserved') AS reserved
-           FROM vault_code WHERE shop_id = $1 AND state IN ('free', 'reserved') GROUP BY sku_id) code
-       ON code.sku_id = sku.id
-LEFT JOIN (SELECT sku_id, sum(quantity) AS codes FROM orders_line WHERE state = 'delivered' GROUP BY sku_id) sold
-       ON sold.sku_id = sku.id
-WHERE sku.shop_id = $1 ORDER BY product.position, product.id, sku.position, sku.id
-"""
-
-BATCHES = """
-SELECT batch.*, sku.code AS sku_code, staff.name AS staff_name, staff.email AS staff_email FROM vault_batch batch
-JOIN catalog_sku sku ON sku.id = batch.sku_id LEFT JOIN people_staff staff ON staff.id = batch.created_by
-WHERE batch.shop_id = $1 ORDER BY batch.id DESC LIMIT 100
-"""
-
 
 @get("/stock", opt={"who": "staff:stock.read"})
-async def stock_page(request: Request[Any, Any, Any]) -> Response[str]:
+async def stock_page(request: Request[Any, Any, Any]) -> Response[Any]:
     return await _stock_page(request)
 
 
-async def _stock_page(request: Request[Any, Any, Any], problem: Any = "", status: int = 200) -> Response[str]:
-    shop = shop_of(request)
-    batches = await db.fetch(BATCHES, shop.id)
+async def _stock_page(request: Request[Any, Any, Any], problem: Any = "", status: int = 200) -> Response[Any]:
     context = {
-        "skus": await db.fetch(STOCK, shop.id),
-        "batches": [{**row, "cost": _cost(row["unit_cost"], shop.currency)} for row in batches],
-        "batch_states": BATCH_STATES,
         "open_imports": await db.fetch(
             "SELECT id, filename, state, created_at FROM vault_import WHERE shop_id = $1"
             " AND state NOT IN ('done', 'dropped') ORDER BY id DESC LIMIT 20",
-            shop.id,
+            shop_of(request).id,
         ),
         "problem": problem,
     }
-    return page(request, "vault/stock.html", context, status=status)
+    return await list_page(request, STOCKED, context, template="vault/stock.html", status=status)
 
 
-def _cost(amount: int | None, currency: str) -> Money | None:
-    return None if amount is None else Money(amount, currency)
+@get("/stock/batches", opt={"who": "staff:stock.read"})
+async def batch_list(request: Request[Any, Any, Any]) -> Response[Any]:
+    return await _batch_list(request)
+
+
+async def _batch_list(request: Request[Any, Any, Any], problem: Any = "", status: int = 200) -> Response[Any]:
+    return await list_page(request, BATCHES, {"problem": problem}, template="vault/batches.html", status=status)
 
 
 @post("/stock/batches/{batch_id:int}/undo", opt={"who": "staff:stock.undo"})
@@ -142,8 +120,8 @@ async def undo(request: Request[Any, Any, Any], batch_id: FromPath[int]) -> Resp
     try:
         codes = await db.transaction(write)
     except Refused as refused:
-        return await _stock_page(request, refused.text, 409)
-    return flash(see_other("/admin/stock"), _("Batch undone, %(codes)d codes taken out.", codes=codes))
+        return await _batch_list(request, refused.text, 409)
+    return flash(see_other("/admin/stock/batches"), _("Batch undone, %(codes)d codes taken out.", codes=codes))
 
 
 # -- bringing codes in ------------------------------------------------------------------
@@ -334,4 +312,4 @@ async def rejects(request: Request[Any, Any, Any], import_id: FromPath[int]) -> 
     return Stream(imports.reject_csv(shop_of(request).id, import_id), media_type="text/csv", headers=headers)
 
 
-ROUTES = (stock_page, undo, import_page, stage, one_import, progress, check, commit, drop, rejects)
+ROUTES = (stock_page, batch_list, undo, import_page, stage, one_import, progress, check, commit, drop, rejects)

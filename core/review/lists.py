@@ -1,0 +1,152 @@
+"""The list of questions for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from core import db
+from core.money import Money
+from core.orders import words
+from core.review import claims, queue
+from core.review.service import KINDS
+from core.web.i18n import Text, _, in_language
+from core.web.lists import Act, Badge, Cell, Choice, Column, Day, Doing, Listing, Nothing, Scope
+
+RESOLUTIONS: dict[str, Text] = {
+    "delivered": _("delivered"),
+    "refunded": _("paid back"),
+    "replaced": _("replaced"),
+    "good": _("found good"),
+    "kept": _("settled by hand"),
+    "seen": _("dealt with"),
+    "paid": _("the rest was paid"),
+    "charged_back": _("charged back"),
+    "done": _("it went back"),
+    "failed": _("it did not go back"),
+    "matched": _("it matches now"),
+    "approved": _("let go"),
+    "refused": _("refused"),
+    "sold": _("it was sold"),
+    "unsold": _("it was not sold"),
+    "accepted": _("accepted"),
+}
+LIVE = f"item.claimed_at >= now() - interval '{int(claims.LASTS.total_seconds())} seconds'"
+
+
+async def kinds(scope: Scope) -> Sequence[tuple[str, Any]]:
+    waiting = await queue.open_kinds(scope.shop_id)
+    return [(kind, words.named(words.REVIEW, kind)) for kind in sorted({*KINDS, *waiting})]
+
+
+async def _with_evidence(scope: Scope, rows: list[dict[str, Any]]) -> None:
+    found = await queue.evidence_of([row["order_id"] for row in rows if row["kind"] == "risk"])
+    for row in rows:
+        row["holder"] = claims.holder(row)
+        row["mine"] = row["holder"] == scope.staff_id
+        row["evidence"] = found.get(row["order_id"], []) if row["kind"] == "risk" else []
+
+
+def _question(row: Any) -> Cell:
+    return Cell(
+        "", badges=(Badge(words.named(words.REVIEW, row["kind"]), "bad" if row["state"] == "open" else "neutral"),)
+    )
+
+
+def _order(row: Any) -> Cell | None:
+    if not row["ref"]:
+        return None
+    marks = (Badge(_("test"), "warning"),) if row["test"] else ()
+    return Cell(row["ref"], f"/admin/orders/{row['ref']}", row["contact"], marks)
+
+
+def _decision(row: Any) -> Cell | None:
+    return Cell(RESOLUTIONS.get(row["resolution"], row["resolution"]), note=row["note"]) if row["resolved_at"] else None
+
+
+def _who(row: Any) -> Any:
+    if row["state"] == "done":
+        return row["decider_name"]
+    return (_("You") if row["mine"] else row["holder_name"]) if row["holder"] else None
+
+
+async def claim(doing: Doing, key: int) -> None:
+    await db.transaction(claims.claim, doing.scope.shop_id, key, doing.scope.staff_id)
+
+
+ROWS = """
+SELECT item.id AS key, item.*, o.ref, o.contact, o.total, o.currency, o.test, o.held,
+       coalesce(nullif(holder.name, ''), holder.email) AS holder_name,
+       coalesce(nullif(decider.name, ''), decider.email) AS decider_name
+FROM review_item item LEFT JOIN orders_order o ON o.id = item.order_id
+LEFT JOIN people_staff holder ON holder.id = item.claimed_by
+LEFT JOIN people_staff decider ON decider.id = item.resolved_by
+WHERE item.id = ANY({keys})
+"""
+
+
+REVIEW = Listing(
+    name="review",
+    title=_("Review"),
+    about=_("What only a person can decide. Open the order to see what happened and act."),
+    path="/admin/review",
+    right="review.read",
+    key="item.id",
+    source="FROM review_item item LEFT JOIN orders_order o ON o.id = item.order_id WHERE item.shop_id = {shop}",
+    rows=ROWS,
+    order="CASE WHEN item.state = 'done' THEN item.resolved_at END DESC, item.id",
+    columns=(
+        Column("question", _("Question"), _question),
+        Column("order", _("Order"), _order),
+        Column(
+            "amount",
+            _("Amount"),
+            lambda row: Money(row["total"], row["currency"]) if row["currency"] else None,
+            kind="number",
+        ),
+        Column("why", _("Why"), lambda row: in_language(row["reason"]), draw="review/_why.html"),
+        Column("decision", _("Decision"), _decision, shown=False),
+        Column("who", _("Who"), _who),
+        Column("asked", _("Since"), lambda row: row["created_at"], "item.id"),
+        Column("decided", _("When"), lambda row: row["resolved_at"], shown=False),
+        Column("do", "", draw="review/_acts.html"),
+    ),
+    hint=_("Order no. or contact"),
+    search="o.ref = upper({q}) OR o.contact = lower({q})",
+    filters=(
+        Choice(
+            "state", _("State"), {"open": _("Waiting"), "done": _("Decided")}, "item.state = {value}", default="open"
+        ),
+        Choice("kind", _("All questions"), kinds, "item.kind = {value}"),
+        Choice(
+            "whose",
+            _("Everybody's"),
+            {"mine": _("Mine"), "free": _("Nobody's")},
+            {"mine": f"item.claimed_by = {{staff}} AND {LIVE}", "free": f"item.claimed_by IS NULL OR NOT {LIVE}"},
+        ),
+        Day("since", _("From"), "item.created_at >= {value}"),
+        Day("until", _("To"), "item.created_at < {value}", after=True),
+    ),
+    prepare=_with_evidence,
+    acts=(
+        Act(
+            "claim",
+            _("I take them"),
+            "review.decide",
+            _("They are yours for the next quarter of an hour; others see that."),
+            claim,
+            f"item.state = 'open' AND (item.claimed_by IS NULL OR item.claimed_by = {{staff}} OR NOT {LIVE})",
+            _("they are decided, or somebody else is at them"),
+        ),
+    ),
+    label=lambda row: f"{words.named(words.REVIEW, row['kind'])} {row['ref'] or row['id']}",
+    empty=Nothing(
+        _("Nothing waits for you"),
+        _("Late, double and wrong payments, paid orders without stock and orders that risk rules hold come here."),
+        "/admin/orders",
+        _("See all orders"),
+        "circle-check",
+    ),
+)
+
+LISTS = (REVIEW,)

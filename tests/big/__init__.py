@@ -1,0 +1,1 @@
+"""A shop as large as one gets, and how long its pages take."""
