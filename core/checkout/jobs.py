@@ -15,6 +15,7 @@ from core.db import Tx
 from core.fulfilment import service as fulfilment
 from core.jobs import Lease, bell, every, job, ring
 from core.jobs.registry import Args
+from core.messages import gifts
 from core.orders import service as orders
 from core.payments import service as payments
 
@@ -48,6 +49,12 @@ async def ask_gateways(lease: Lease) -> None:
     async with asyncio.TaskGroup() as asking:
         for attempt in await payments.attempts_to_query(Config.from_env().base_url):
             asking.create_task(one(attempt))
+
+
+@every(10, "checkout.send_gifts")
+async def send_gifts(lease: Lease) -> None:
+    """Mail whom goods were given to, once these are there and their day has come."""
+    await ring(*await db.transaction(gifts.queue_due))
 
 
 @every(30, "checkout.finish_stuck")

@@ -16,9 +16,11 @@ from core import clock, db
 from core.checkout import free
 from core.checkout.discounts import UsedUp, is_used_up, with_discounts
 from core.checkout.evidence import with_evidence
+from core.checkout.giving import with_gift
 from core.crash_point import crash_point
 from core.db import Tx
 from core.ids import new_ref, new_token, token_hash
+from core.orders.gifts import Gift
 from core.pricing.quote import LineRefused, Quote, QuoteLine
 from core.refused import Refused
 from core.review.assess import NOTHING_FOUND, Verdict
@@ -196,6 +198,7 @@ async def place(
     chosen: Chosen,
     key: str,
     verdict: Verdict = NOTHING_FOUND,
+    gift: Gift | None = None,
 ) -> Placed:
     """Place the order of ``quote`` and reserve its codes for the shop's reservation time.
 
@@ -210,7 +213,7 @@ async def place(
     while True:
         await check_supplied(quote)
         try:
-            placed = await _place(shop, quote, answers, buyer, chosen, key, verdict)
+            placed = await _place(shop, quote, answers, buyer, chosen, key, verdict, gift)
             crash_point("checkout.placed")
             return placed
         except _CodesTaken:
@@ -269,9 +272,16 @@ async def certainly_short(lines: Sequence[QuoteLine]) -> bool:
 
 
 async def _place(
-    shop: Shop, quote: Quote, answers: Answers, buyer: Buyer, chosen: Chosen, key: str, verdict: Verdict
+    shop: Shop,
+    quote: Quote,
+    answers: Answers,
+    buyer: Buyer,
+    chosen: Chosen,
+    key: str,
+    verdict: Verdict,
+    gift: Gift | None,
 ) -> Placed:
-    draft = await _draft(shop, quote, answers, buyer, chosen, key, verdict=verdict)
+    draft = await _draft(shop, quote, answers, buyer, chosen, key, verdict=verdict, gift=gift)
     jobs: list[int] = []
     locks = _locks(shop, quote, buyer, chosen)
     try:
@@ -353,6 +363,7 @@ async def _draft(
     key: str,
     places: Sequence[int] | None = None,
     verdict: Verdict = NOTHING_FOUND,
+    gift: Gift | None = None,
 ) -> _Draft:
     """An order as ``PLACE`` wants it."""
     ref, token = new_ref("V"), new_token()
@@ -388,7 +399,7 @@ async def _draft(
         step.next_query_at if step else None,
         verdict.held,
     )
-    statement, values = with_evidence(*with_discounts(PLACE, values, quote), verdict)
+    statement, values = with_evidence(*with_discounts(*with_gift(PLACE, values, gift), quote), verdict)
     return _Draft(ref, token, expires_at, step is not None, statement, values)
 
 

@@ -41,6 +41,11 @@ SELECT o.*, happened.last_event, happened.to_codes,
         ORDER BY line.id) FROM orders_line line WHERE line.order_id = o.id) AS lines,
     (SELECT json_agg(json_build_object('title', title, 'amount', amount, 'code', code) ORDER BY id)
      FROM orders_adjustment WHERE order_id = o.id) AS discounts,
+    (SELECT json_build_object(
+        'recipient', recipient, 'message', message, 'send_at', send_at, 'sent_at', sent_at,
+        'token', encode(token_sealed, 'base64'),
+        'opened_at', (SELECT min(at) FROM orders_event WHERE order_id = o.id AND kind = 'gift_opened'))
+     FROM orders_gift WHERE order_id = o.id) AS gift,
     (SELECT json_agg(json_build_object(
         'id', attempt.id, 'ref', attempt.ref, 'method', attempt.method, 'label', attempt.label,
         'option', attempt.option, 'state', attempt.state, 'started', attempt.started, 'error', attempt.error,

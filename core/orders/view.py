@@ -9,6 +9,7 @@ from typing import Any
 from core import clock
 from core.catalog.service import Words
 from core.money import Money
+from core.orders.gifts import GiftView, gift_view
 
 ACCOUNT = "account_"
 """How the keys of a top-up's questions begin."""
@@ -107,6 +108,7 @@ class OrderView:
     discounts: list[DiscountView] = field(default_factory=list)
     held: bool = False
     """A person looks at it before anything is delivered."""
+    gift: GiftView | None = None
     from_balance: bool = False
     """Whether this browser may pay it from its buyer's balance."""
 
@@ -226,6 +228,7 @@ def order_view(row: dict[str, Any]) -> OrderView:
             DiscountView(one["title"], Money(one["amount"], currency), one["code"]) for one in row["discounts"] or []
         ],
         held=row["held"],
+        gift=gift_view(row["gift"]),
         missing=Money(row["missing"], currency) if row["missing"] and row["missing"] > 0 else None,
     )
 

@@ -82,6 +82,7 @@ STEPS: dict[str, Text] = {
     "handed_over": _("Handed over by a person"),
     "delivered": _("Codes delivered"),
     "revealed": _("Codes shown to the buyer"),
+    "gift_opened": _("Codes shown to whom they were given"),
     "codes_mailed": _("Codes put into a mail"),
     "staff_revealed": _("Codes shown to staff"),
     "burned": _("Shown codes erased for good"),
@@ -97,6 +98,8 @@ STEPS: dict[str, Text] = {
     "risk_refused": _("Risk: refused by a person"),
     "expired": _("Expired unpaid, codes released"),
     "cancelled": _("Cancelled, codes released"),
+    "extended": _("More time to pay"),
+    "contact_changed": _("The buyer is reached elsewhere"),
     "payment_confirmed": _("The gateway confirms the payment too"),
     "charged_back": _("The payer's bank took the money back"),
     "refund_asked": _("Money is to go back"),
@@ -116,6 +119,7 @@ STEPS: dict[str, Text] = {
 
 ACTORS: dict[str, Text] = {
     "buyer": _("Buyer"),
+    "recipient": _("Recipient of the gift"),
     "system": _("The shop itself"),
     "gateway": _("Gateway"),
     "supplier": _("Supplier"),

@@ -1,0 +1,91 @@
+"""A gift as its recipient sees it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Request, Response, get, post
+from litestar.params import FromPath
+
+from core import db
+from core.audit import service as audit
+from core.catalog.markdown import to_html
+from core.catalog.service import words
+from core.ids import token_hash
+from core.orders import gifts
+from core.orders.pages import REVEALED_SECONDS
+from core.orders.view import OrderView, order_view
+from core.people import sessions
+from core.vault.reveal import RevealedCode
+from core.web import limits
+from core.web.render import page, see_other
+from core.web.sessions import begin
+from core.web.visit import Visit
+
+AnyRequest = Request[Any, Any, Any]
+
+
+@get("/gift", opt={"who": "anyone", "session": True})
+async def by_link(request: AnyRequest) -> Response[Any]:
+    """The link: the browser is let in, and the token leaves the address bar."""
+    visit: Visit = request.scope["state"]["visit"]
+    token = request.query_params.get("k", "")
+    await limits.hit("order-link", visit.ip)
+    if not await gifts.link_fits(visit.shop.id, token):
+        await db.transaction(_alarm, visit)
+        return _unknown(request)
+    fresh = None
+    if visit.session is None:
+        fresh = await db.transaction(_new_session, visit.ip, request.headers.get("user-agent", ""))
+    session_hash = visit.session.id_hash if fresh is None else token_hash(fresh)
+    ref = await gifts.let_in(visit.shop.id, token, session_hash)
+    response = see_other(f"/gift/{ref}")
+    return begin(response, fresh, max_age=sessions.BUYER_SECONDS) if fresh else response
+
+
+async def _new_session(tx: db.Tx, ip: str, agent: str) -> str:
+    return await sessions.create(tx, "buyer", ip=ip, agent=agent)
+
+
+async def _alarm(tx: db.Tx, visit: Visit) -> None:
+    await audit.alarm(tx, "gift.wrong_link", "", "", {"request": visit.id}, shop_id=visit.shop.id, ip=visit.ip)
+
+
+@get("/gift/{ref:str}", opt={"who": "anyone", "session": True})
+async def gift_page(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
+    visit: Visit = request.scope["state"]["visit"]
+    row = await gifts.for_session(ref, visit.session.id_hash) if visit.session else None
+    if row is None:
+        return _unknown(request)
+    return page(request, "orders/gift.html", _context(visit, order_view(row)))
+
+
+@post("/gift/{ref:str}/reveal", opt={"who": "buyer", "max_body": 4096})
+async def reveal(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
+    visit: Visit = request.scope["state"]["visit"]
+    agent = request.headers.get("user-agent", "")
+    shown = await gifts.reveal(ref, visit.session.id_hash, visit.ip, agent, visit.shop.settings.burn_hours)
+    if shown is None:
+        return _unknown(request)
+    return page(request, "orders/gift.html", _context(visit, order_view(shown[0]), shown[1]))
+
+
+def _context(visit: Visit, order: OrderView, revealed: list[RevealedCode] | None = None) -> dict[str, Any]:
+    return {
+        "order": order,
+        "gift": order.gift,
+        "revealed": {code.code_id: code.text for code in revealed or []},
+        "elsewhere": revealed is not None and len(revealed) < len(order.kept_codes),
+        "burn_hours": order.burn_hours(visit.shop.settings.burn_hours),
+        "seconds": REVEALED_SECONDS,
+        "words": lambda texts: words(texts, visit.locale),
+        "markdown": to_html,
+    }
+
+
+def _unknown(request: AnyRequest) -> Response[Any]:
+    """The same for a gift that is not there and for a wrong link."""
+    return page(request, "orders/gift_unknown.html", {}, status=404)
+
+
+routes = [by_link, gift_page, reveal]
