@@ -40,6 +40,7 @@ from core.ledger import customers
 from core.money import Money
 from core.orders import service as orders
 from core.orders.contact import read_contact
+from core.orders.gifts import read_gift
 from core.payments import offer
 from core.payments import service as payments
 from core.payments.method import Answer, CallbackRequest, Forged, GatewayUnavailable
@@ -85,6 +86,10 @@ class OrderForm(msgspec.Struct):
     quantity: Annotated[int, msgspec.Meta(ge=1, le=MOST_ASKED)] = 1
     method: Line = ""
     coupon: Line = ""
+    gift: bool = False
+    gift_to: Line = ""
+    gift_message: Annotated[str, msgspec.Meta(max_length=2000)] = ""
+    gift_on: Line = ""
     seen: Line = ""
     """The total the buyer saw."""
     fields: dict[str, str] = {}
@@ -102,6 +107,10 @@ class TriedForm(msgspec.Struct):
     quantity: Line = "1"
     method: Line = ""
     coupon: Line = ""
+    gift: bool = False
+    gift_to: Line = ""
+    gift_message: str = ""
+    gift_on: Line = ""
     seen: Line = ""
     fields: dict[str, str] = {}
 
@@ -316,6 +325,7 @@ async def _place(request: AnyRequest, sent: OrderForm) -> tuple[Placed, str | No
     at_list = await quote(visit.shop.id, _items(sent))
     answers = _answers(at_list, sent.fields, bool(sent.item), visit.locale)
     kind, contact = read_contact(sent.contact)
+    gift = read_gift(sent.gift_to, sent.gift_message, sent.gift_on, visit.shop.timezone) if sent.gift else None
     token = None if visit.session else await _token(visit)
     buyer = Buyer(
         contact_kind=kind,
@@ -338,7 +348,7 @@ async def _place(request: AnyRequest, sent: OrderForm) -> tuple[Placed, str | No
     way = await _way(visit, priced, sent.method, contact)
     verdict = await check(visit.shop, priced, buyer, answers, sent.key)
     choice = Chosen("", {}, "", visit.shop.test_mode) if way is None else _choice(request, way, priced, buyer)
-    placed = await place(visit.shop, priced, answers, buyer, choice, sent.key, verdict)
+    placed = await place(visit.shop, priced, answers, buyer, choice, sent.key, verdict, gift)
     if way is not None and placed.is_new and not placed.started:
         await _start(request, way.method, placed.attempt_ref, buyer.session_hash)
     await ring(*placed.jobs)
