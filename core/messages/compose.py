@@ -12,11 +12,12 @@ from babel import dates
 from core import clock, db
 from core.catalog.service import words
 from core.messages import markup, texts
-from core.messages.events import BALANCE_LINK, EVENTS, LOW_STOCK, ORDER_LINKS, STAFF_NEWS
+from core.messages.events import BALANCE_LINK, EVENTS, GIFT, LOW_STOCK, ORDER_LINKS, STAFF_NEWS
 from core.messages.markup import BadTemplate, Markdown
 from core.messages.notifier import OutgoingMessage
 from core.messages.texts import Written
 from core.money import Money
+from core.orders import gifts
 from core.people import contact_proof
 from core.shops import service as shops
 from core.shops.service import Shop
@@ -104,6 +105,8 @@ async def _context(message: Any, shop: Shop, base_url: str, *, secret: bool) -> 
         return await _balance_context(message, shop, base_url, secret)
     if message["event"] == LOW_STOCK.key:
         return await _stock_context(shop, base_url, locale)
+    if message["event"] == GIFT.key:
+        return await _gift_context(message, shop, base_url, secret)
     if message["event"] == STAFF_NEWS.key:
         return {"shop": _shop(shop), "news": _news(message), "link": f"{base_url}{message['data']['path']}"}
     row = await db.fetchrow(f"{ORDER} WHERE o.id = $1", message["order_id"])
@@ -233,6 +236,16 @@ async def _balance_context(message: Any, shop: Shop, base_url: str, secret: bool
     """The link is made when the mail goes out, and stands nowhere else."""
     token = await contact_proof.new_link(shop.id, message["recipient"]) if secret else HIDDEN
     return {"shop": _shop(shop), "link": f"{base_url}/balance/open?k={token}"}
+
+
+async def _gift_context(message: Any, shop: Shop, base_url: str, secret: bool) -> Context:
+    """Neither price nor buyer: the recipient need not know them."""
+    order_id = message["data"]["gift"]
+    gift = await db.fetchrow("SELECT message, token_sealed FROM orders_gift WHERE order_id = $1", order_id)
+    if gift is None:
+        raise LookupError("the gift of this message is gone")
+    token = open_secret(gifts.TOKEN_PURPOSE, gift["token_sealed"]).decode() if secret else HIDDEN
+    return {"shop": _shop(shop), "gift": {"message": gift["message"]}, "link": f"{base_url}/gift?k={token}"}
 
 
 async def _stock_context(shop: Shop, base_url: str, locale: str) -> Context:

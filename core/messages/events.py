@@ -47,6 +47,7 @@ LOW_STOCK = Event(
 ORDER_NEWS = Event(
     "order_news", _("News about an order"), _("Sent when a plugin has something to tell a buyer, such as an answer.")
 )
+GIFT = Event("gift", _("A gift"), _("Sent to whom an order was given, on the day its buyer chose."))
 STAFF_NEWS = Event("staff_news", _("News for staff"), _("Sent when a plugin has something that waits for staff."))
 
 EVENTS = {
@@ -62,6 +63,7 @@ EVENTS = {
         CODE_REPLACED,
         LOW_STOCK,
         ORDER_NEWS,
+        GIFT,
         STAFF_NEWS,
     )
 }
@@ -80,6 +82,7 @@ VARIABLES: dict[str, Text] = {
     "codes": _("The codes, if the shop mails them: each has product, sku and text; else empty"),
     "refunds": _("What was given back so far: each has amount and way (source, balance or hand)"),
     "skus": _("For low stock: each has product, sku, code and free"),
+    "gift.message": _("For a gift: what its buyer wrote; may be empty"),
     "news": _("For news: title and text, what it is about"),
     "orders": _("For links to orders: each has ref, product, placed and link"),
 }
