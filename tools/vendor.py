@@ -52,7 +52,7 @@ PACKAGES = (
         "1.6.1",
         "MIT",
         "lgmR9gcxRp5JlLxcmRi9Rz85JrEvH6Bz71KnlcPVSa97wtwQNjgSs3g3fxwbAlulHyRMghhIV04QUuW3pqDsIg==",
-        {"dist/css/tabler.min.css": CONSOLE + "tabler.min.css", "dist/js/tabler.min.js": CONSOLE + "tabler.min.js"},
+        {"dist/css/tabler.min.css": CONSOLE + "tabler.min.css"},
     ),
     Package(
         "uplot",
