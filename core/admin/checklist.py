@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core import db
+from core.admin import setup
 from core.backup import service as backups
 from core.messages.events import MAIL
 from core.messages.service import notifier_for
@@ -41,6 +42,10 @@ class Checklist:
     steps: list[Step]
     shown: bool
     setup_step: int
+
+    @property
+    def setup_address(self) -> str:
+        return setup.address(self.setup_step)
 
     @property
     def done(self) -> int:

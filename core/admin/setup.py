@@ -60,11 +60,6 @@ def address(step: int) -> str:
     return f"/admin/setup/{STEPS[step]}" if step in STEPS else "/admin"
 
 
-def standing(shop: Shop) -> str:
-    """Where to go on."""
-    return address(shop.settings.setup_step)
-
-
 async def come_to(shop: Shop, step: int) -> str:
     """Remember that the set-up has come so far, and give where to go. Done once, it stays done."""
     now = shop.settings.setup_step

@@ -71,11 +71,6 @@ async def _page(request: AnyRequest, name: str, context: dict[str, Any], status:
     return page(request, f"admin/setup_{name}.html", {"stored": await _shop(request), **context}, status=status)
 
 
-@get("/setup/next", opt={"who": "staff:setup.run"})
-async def go_on(request: AnyRequest) -> Response[None]:
-    return see_other(setup.standing(await _shop(request)))
-
-
 @post("/setup/skip", opt={"who": "staff:setup.run"})
 async def skip(request: AnyRequest) -> Response[None]:
     form = await read_form(request, Skip)
@@ -295,7 +290,6 @@ async def tried_order(request: AnyRequest) -> Response[str]:
 
 
 ROUTES = (
-    go_on,
     skip,
     end,
     shop_step,

@@ -73,7 +73,7 @@ class PasswordTried(msgspec.Struct):
 async def setup(request: Request[Any, Any, Any], token: FromQuery[str] = "") -> Response[Any]:
     session = request.state.session
     if session is not None and session.may("setup.run"):
-        return see_other("/admin/setup/next")
+        return see_other("/admin")
     if not await staff.link_is_good(token, "setup"):
         return page(request, "people/link_over.html", {"purpose": "setup"}, status=410)
     return page(request, "people/setup.html", {"token": token, "errors": {}, "kept": {}})

@@ -6,45 +6,61 @@ Other than the link to an order, which may be handed on with the order, it is go
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Literal
 
 from core import clock, db
 from core.db import Tx
 from core.ids import new_token, token_hash
 
+Purpose = Literal["open", "erase"]
+"""``open`` proves the contact; ``erase`` confirms that all about it is to be forgotten, and proves nothing."""
+
 LINK_LASTS = timedelta(minutes=30)
 PROOF_LASTS = timedelta(hours=12)
 
 
-async def new_link(shop_id: int, contact: str) -> str:
+async def new_link(shop_id: int, contact: str, purpose: Purpose = "open") -> str:
     """The token of a new link for ``contact``; it is stored nowhere."""
     token = new_token()
     await db.execute(
-        "INSERT INTO people_contact_link (token_hash, shop_id, contact, expires_at) VALUES ($1, $2, $3, $4)",
+        "INSERT INTO people_contact_link (token_hash, shop_id, contact, expires_at, purpose)"
+        " VALUES ($1, $2, $3, $4, $5)",
         token_hash(token),
         shop_id,
         contact,
         clock.now() + LINK_LASTS,
+        purpose,
     )
     return token
 
 
-async def link_lives(shop_id: int, token: str) -> bool:
+async def link_lives(shop_id: int, token: str, purpose: Purpose = "open") -> bool:
     return await db.fetchval(
-        "SELECT EXISTS (SELECT 1 FROM people_contact_link WHERE token_hash = $1 AND shop_id = $2 AND expires_at > $3)",
+        "SELECT EXISTS (SELECT 1 FROM people_contact_link"
+        " WHERE token_hash = $1 AND shop_id = $2 AND expires_at > $3 AND purpose = $4)",
         token_hash(token),
         shop_id,
         clock.now(),
+        purpose,
     )
+
+
+async def spend(tx: Tx, shop_id: int, token: str, purpose: Purpose) -> str | None:
+    """Use a link up, and say whose it was. None: the link does not count."""
+    contact: str | None = await tx.fetchval(
+        "DELETE FROM people_contact_link WHERE token_hash = $1 AND shop_id = $2 AND expires_at > $3 AND purpose = $4"
+        " RETURNING contact",
+        token_hash(token),
+        shop_id,
+        clock.now(),
+        purpose,
+    )
+    return contact
 
 
 async def prove(tx: Tx, shop_id: int, token: str, session_hash: bytes) -> str | None:
     """Use a link up: that session has now proven its contact, which is given. None: the link does not count."""
-    contact = await tx.fetchval(
-        "DELETE FROM people_contact_link WHERE token_hash = $1 AND shop_id = $2 AND expires_at > $3 RETURNING contact",
-        token_hash(token),
-        shop_id,
-        clock.now(),
-    )
+    contact = await spend(tx, shop_id, token, "open")
     if contact is None:
         return None
     await tx.execute(

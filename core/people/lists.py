@@ -27,7 +27,7 @@ STAFF = Listing(
     right="staff.manage",
     key="person.id",
     source="FROM people_staff person WHERE person.shop_id = {shop}",
-    rows="SELECT person.id AS key, person.id, person.name, person.email, person.role, person.last_sign_in_at,"
+    rows="SELECT person.id AS row_key, person.id, person.name, person.email, person.role, person.last_sign_in_at,"
     " person.disabled_at, person.created_at, person.password_hash IS NOT NULL AS password_hash,"
     " person.totp_secret IS NOT NULL AS totp_secret,"
     " EXISTS (SELECT 1 FROM people_passkey WHERE staff_id = person.id) AS has_passkey"

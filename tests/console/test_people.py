@@ -66,11 +66,12 @@ async def test_the_set_up_link_makes_the_owner_and_is_over(browser, address):
     assert weak.status_code == 422 and 'value="Boss@Example.com"' in weak.text and "short" not in weak.text
     assert await people() == []
     done = await browser.post("/admin/setup", data=form)
-    assert (done.status_code, done.headers["location"]) == (303, "/admin")
-    assert (await browser.get("/admin")).status_code == 200
+    assert (done.status_code, done.headers["location"]) == (303, "/admin/setup/shop")
+    assert (await browser.get("/admin/setup/shop")).status_code == 200
     assert await people() == [("boss@example.com", "owner", False)]
-    assert (await browser.get(link)).status_code == 410
+    assert (await browser.get(link)).headers["location"] == "/admin"
     browser.cookies.clear()
+    assert (await browser.get(link)).status_code == 410
     assert (await browser.post("/admin/setup", data={**form, "email": "thief@example.com"})).status_code == 422
     assert len(await people()) == 1
 

@@ -15,8 +15,14 @@ from server import with_plugins
 from tests import console, plugged
 from tests.console import everything, signed_in
 
-OWNERS_ALONE = {"backups.manage", "keys.manage", "partners.edit", "plugins.edit", "staff.manage"}
-OPEN = {"/admin/setup", "/admin/sign-in", "/admin/sign-in/passkey", "/admin/welcome/{purpose:str}"}
+OWNERS_ALONE = {"backups.manage", "keys.manage", "partners.edit", "plugins.edit", "setup.run", "staff.manage"}
+OPEN = {
+    "/admin/setup",
+    "/admin/setup/strength",
+    "/admin/sign-in",
+    "/admin/sign-in/passkey",
+    "/admin/welcome/{purpose:str}",
+}
 """What stands before the sign-in."""
 
 VALUES = {"int": "999999", "str": "NOSUCH", "path": "x"}

@@ -198,6 +198,10 @@ def test_doctor_without_a_worker(shop):
         "audit": "ok",
         "backup": "warn",
         "ledger": "ok",
+        "suppliers": "ok",
+        "scheduled": "ok",
+        "key copy": "warn",
+        "mode": "warn",
         "mail": "warn",
     }
 
