@@ -10,7 +10,9 @@ from core import clock
 from core.catalog.service import Words
 from core.money import Money
 from core.orders.gifts import GiftView, gift_view
+from core.vault.cipher import open_secret
 
+TOKEN_PURPOSE = "order-token"  # noqa: S105 - the name of a purpose
 ACCOUNT = "account_"
 """How the keys of a top-up's questions begin."""
 
@@ -109,8 +111,15 @@ class OrderView:
     held: bool = False
     """A person looks at it before anything is delivered."""
     gift: GiftView | None = None
+    sealed: bytes = field(default=b"", repr=False)
+    """The token of its link."""
     from_balance: bool = False
     """Whether this browser may pay it from its buyer's balance."""
+
+    @property
+    def link(self) -> str:
+        """The address that opens it in any browser; lets in whoever has it."""
+        return f"/o/{self.ref}?k={open_secret(TOKEN_PURPOSE, self.sealed).decode()}"
 
     @property
     def subtotal(self) -> Money:
@@ -229,6 +238,7 @@ def order_view(row: dict[str, Any]) -> OrderView:
         ],
         held=row["held"],
         gift=gift_view(row["gift"]),
+        sealed=row["token_sealed"],
         missing=Money(row["missing"], currency) if row["missing"] and row["missing"] > 0 else None,
     )
 

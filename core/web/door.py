@@ -148,6 +148,7 @@ class Door:
             surface=_surface(scope["path"]),
             htmx=headers.get(b"hx-request") == b"true",
             boosted=headers.get(b"hx-boosted") == b"true",
+            agent=headers.get(b"user-agent", b"").decode("latin-1")[:300],
         )
         if b"cookie" in headers:
             self._read_cookies(visit, cookies.read(headers[b"cookie"]))

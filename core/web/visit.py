@@ -83,6 +83,8 @@ class Visit:
     """The address asks for a language that the visitor would not get otherwise."""
     htmx: bool = False
     boosted: bool = False
+    agent: str = ""
+    """What the browser calls itself; never more than a hint."""
     dress: Dress | None = None
     """None where there are no shops to ask, such as in the console."""
     frames: bool = False

@@ -86,7 +86,7 @@ async def order_on(phone: Phone, contact: str) -> Page:
     await phone.step("home")
     await page.locator(".product-card").first.click()
     await phone.step("product")
-    await page.locator(".buy button").click()
+    await page.locator(".buy .button-primary").click()
     await phone.step("checkout")
     await page.locator("#f-contact").fill(contact)
     await page.locator("input[value=sandbox]").check()
@@ -228,7 +228,7 @@ async def test_codes_are_masked_when_the_tab_is_hidden(
 async def test_a_mistake_keeps_what_was_typed(browser: Browser, shop: str, stock: Any, screenshots: Path) -> None:
     mine = await phone(browser, shop, screenshots, "mistake")
     await mine.page.goto("/p/nimbus-drive")
-    await mine.page.locator(".buy button").click()
+    await mine.page.locator(".buy .button-primary").click()
     await mine.page.locator("#f-contact").fill("wang@")
     await mine.page.locator("#f-field_account").fill("wang@nimbus.example")
     await mine.page.locator(".checkout button[type=submit]").click()
