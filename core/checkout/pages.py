@@ -495,6 +495,7 @@ def pay_panel(order: Any) -> tuple[str, dict[str, Any]] | None:
         "order": order,
         "attempt": attempt,
         "step": started,
+        "outside": _opens_outside(visit, attempt) if started else "",
         "offers": offer.offers_for_order(visit.shop.id, order.total.currency, order.test, from_balance),
         "balance_is_taken": offer.balance_is_taken(visit.shop.id)
         and not order.test
@@ -503,6 +504,12 @@ def pay_panel(order: Any) -> tuple[str, dict[str, Any]] | None:
         "words": lambda texts: words(texts, locale),
         "qr": qr,
     }
+
+
+def _opens_outside(visit: Visit, attempt: dict[str, Any]) -> bool:
+    """Whether the way to pay may not open here: WeChat's browser lets through hardly any but its own."""
+    own = any(part in f"{attempt['method']}:{attempt['option']}".lower() for part in ("wx", "wechat", "weixin"))
+    return "MicroMessenger" in visit.agent and not own
 
 
 # -- the gateways' doors ----------------------------------------------------------------
