@@ -82,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
     add("--key-file", metavar="KEY_FILE", help="the secret half of the key it was sealed to")
     flag(add, "--passphrase-stdin", "read the passphrase from standard input")
     add("--keys", metavar="KEYS_FILE", help="what --with-keys made: put the master key back too")
+    flag(add, "--nothing-sold-since", "the shop sold nothing after the backup: put its codes on sale at once")
     flag(add, "--json", "print the facts as JSON")
     add = command("new-plugin", developer("new_plugin"), "Make a plugin that works and keeps its contract.")
     add("kind", metavar="KIND", help="suppliers, payments, risk, promotions, notifiers, channels, bridges or apps")

@@ -78,7 +78,7 @@ def restored(config: Config, args: argparse.Namespace, say: Callable[[str], None
         raise SetupProblem(f"There is no file {file}.")
     by = _opener(file, args)
     masters = keys.from_text(_opened(Path(args.keys), by), args.keys) if args.keys else []
-    return restore.restore(config, file, _key(file, by), masters, say)
+    return restore.restore(config, file, _key(file, by), masters, say, nothing_sold_since=args.nothing_sold_since)
 
 
 def _opener(file: Path, args: argparse.Namespace) -> Secret:

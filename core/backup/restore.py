@@ -24,11 +24,13 @@ from core.backup.archive import DATABASE, FILES, FORMAT, MANIFEST, OWN_SESSION, 
 from core.backup.unfinished import UNFINISHED
 from core.config import Config, SetupProblem
 from core.crash_point import crash_point
-from core.vault import cipher, keyring, keys, sealed_file
+from core.shops import service as shops
+from core.vault import cipher, keyring, keys, quarantine, sealed_file
 from core.vault.cipher import DecryptError, Secret
 from core.vault.keys import MasterKey
 from core.vault.providers import KeyAway
 from core.vault.ring import Ring
+from core.web.i18n import _, speaking
 
 NOT_EMPTY = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v', 'S')"
 BATCHES = """
@@ -76,11 +78,18 @@ def check_empty(config: Config) -> None:
 
 
 def restore(
-    config: Config, file: Path, key: Secret, masters: Sequence[MasterKey] = (), say: Callable[[str], None] = print
+    config: Config,
+    file: Path,
+    key: Secret,
+    masters: Sequence[MasterKey] = (),
+    say: Callable[[str], None] = print,
+    *,
+    nothing_sold_since: bool = False,
 ) -> list[Found]:
     """Make the shop of ``file`` in this empty data folder (and in the empty database of ``config``, if it names one).
 
     ``masters`` are written to the file of the master key. The shop does not start until what was found is sound.
+    Codes sold after the backup look free in it: unless ``nothing_sold_since``, all free ones are set aside.
 
     :raises RestoreFailed: nothing was touched.
     """
@@ -93,13 +102,15 @@ def restore(
     if masters:
         keys.write(config.master_key_file, masters)
     with embedded.addresses(config, say) as config:
-        found = asyncio.run(_bring_back(config, file, key, manifest))
+        found = asyncio.run(_bring_back(config, file, key, manifest, nothing_sold_since))
     if all(one.state != "fail" for one in found):
         (config.home / UNFINISHED).unlink()
     return found
 
 
-async def _bring_back(config: Config, file: Path, key: Secret, manifest: dict[str, Any]) -> list[Found]:
+async def _bring_back(
+    config: Config, file: Path, key: Secret, manifest: dict[str, Any], nothing_sold_since: bool
+) -> list[Found]:
     url = config.database_url or ""
     await asyncio.to_thread(_unpack, config.home, file, key, url)
     crash_point("restore.unpacked")
@@ -112,7 +123,10 @@ async def _bring_back(config: Config, file: Path, key: Secret, manifest: dict[st
     try:
         await db.migrate()
         await db.execute("DELETE FROM backup_file WHERE state = 'running'")
-        return [*found, await _lines(), *await _codes(config)]
+        found += [await _lines(), *await _codes(config)]
+        if not nothing_sold_since:
+            found += await _hold(manifest["taken_at"])
+        return found
     finally:
         await db.close_pool()
 
@@ -271,6 +285,20 @@ def _found(name: str, problems: list[str], text: str) -> Found:
 async def _lines() -> Found:
     lonely = await db.fetchval(LONELY)
     return _found("orders", [f"{lonely} codes belong to no order"] if lonely else [], "every sold code has its order")
+
+
+async def _hold(taken_at: str) -> list[Found]:
+    held = 0
+    for shop in await shops.all_shops():
+        with speaking(shop.locale):
+            reason = str(
+                _("Restored from the backup of %(time)s: some of these may have been sold since", time=taken_at)
+            )
+        held += await db.transaction(quarantine.hold_everything, shop.id, reason)
+    if not held:
+        return []
+    text = f"{held} free codes are set aside, for some may have been sold after the backup: look at Stock, Set aside"
+    return [Found("held", "warn", text)]
 
 
 async def _codes(config: Config) -> list[Found]:

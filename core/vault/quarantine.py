@@ -115,6 +115,27 @@ async def mark_held_by_lines(tx: Tx, shop_id: int, line_ids: list[int], reason: 
         await tx.execute(MARK.format(which=reserved), hold_id, line_ids)
 
 
+HOLD_ALL = """
+WITH batch AS (
+    SELECT DISTINCT batch_id FROM vault_code WHERE shop_id = $1 AND state = 'free'
+), hold AS (
+    INSERT INTO vault_hold (shop_id, batch_id, reason, held_at) SELECT $1, batch_id, $2, $3 FROM batch
+    RETURNING id, batch_id
+)
+UPDATE vault_code SET state = 'quarantined', hold_id = hold.id FROM hold
+WHERE vault_code.batch_id = hold.batch_id AND vault_code.state = 'free'
+"""
+
+
+async def hold_everything(tx: Tx, shop_id: int, reason: str) -> int:
+    """Set every free code of a shop aside, a hold for each batch, so that each can go back by itself."""
+    await tx.execute("SET LOCAL statement_timeout = '30min'")
+    count = _count(await tx.execute(HOLD_ALL, shop_id, reason, clock.now()))
+    if count:
+        await audit.record(tx, "system", "codes.held", "stock", {"aside": count, "reason": reason}, shop_id=shop_id)
+    return count
+
+
 # -- deciding ---------------------------------------------------------------------------
 
 # Codes that only have too few days left have no hold: they cannot be sold, but they can be written off.
