@@ -330,6 +330,8 @@ class _Check:
                     continue
 
     def _translations(self) -> None:
+        if len(self.trees) < len(self.own):  # what cannot be parsed says nothing
+            return
         domain = Domain(self.folder / "locales", (self.folder,), self.look.theme.id)
         for message in catalogues.collected(domain, self.folder.parent):
             text = message.id if isinstance(message.id, str) else message.id[0]
