@@ -20,6 +20,7 @@ KINDS: dict[str, Text] = {
     "payment.wrong_amount": _("Wrong amount"),
     "payment.chargeback": _("Charged back"),
     "order.wrong_link": _("Wrong link to an order"),
+    "gift.wrong_link": _("Wrong link to a gift"),
     "order.foreign_reveal": _("Codes of another's order asked for"),
     "order.second_reveal": _("Codes asked for in a second browser"),
     "staff.too_many_codes": _("Staff asked for too many codes"),

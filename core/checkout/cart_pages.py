@@ -32,8 +32,11 @@ class Look(msgspec.Struct):
 
 
 class AddForm(msgspec.Struct):
+    """From the form of a product; what else it says is for the counter."""
+
     sku: Line
     quantity: Quantity = 1
+    gift: bool = False
 
 
 class ChangeForm(msgspec.Struct):

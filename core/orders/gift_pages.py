@@ -13,11 +13,12 @@ from core.catalog.markdown import to_html
 from core.catalog.service import words
 from core.ids import token_hash
 from core.orders import gifts
-from core.orders.pages import REVEALED_SECONDS
+from core.orders.pages import MOST_QR, REVEALED_SECONDS
 from core.orders.view import OrderView, order_view
 from core.people import sessions
 from core.vault.reveal import RevealedCode
 from core.web import limits
+from core.web.qr import qr
 from core.web.render import page, see_other
 from core.web.sessions import begin
 from core.web.visit import Visit
@@ -78,6 +79,8 @@ def _context(visit: Visit, order: OrderView, revealed: list[RevealedCode] | None
         "elsewhere": revealed is not None and len(revealed) < len(order.kept_codes),
         "burn_hours": order.burn_hours(visit.shop.settings.burn_hours),
         "seconds": REVEALED_SECONDS,
+        "with_qr": len(revealed or []) <= MOST_QR,
+        "qr": qr,
         "words": lambda texts: words(texts, visit.locale),
         "markdown": to_html,
     }
