@@ -76,6 +76,7 @@ class Wanted(msgspec.Struct):
     item: list[Line] = []
     again: Line = ""
     coupon: Line = ""
+    gift: bool = False
 
 
 class OrderForm(msgspec.Struct):
@@ -138,6 +139,7 @@ async def form(request: AnyRequest) -> Response[Any]:
         "quantity": wanted.quantity,
         "item": wanted.item,
         FIELD: wanted.coupon,
+        "gift": wanted.gift,
     }
     token = None
     if visit.session is not None:
