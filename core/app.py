@@ -42,6 +42,7 @@ FEATURES = (
     "orders",
     "payments",
     "balances",
+    "account",
     "partners",
     "fulfilment",
     "supply",

@@ -126,6 +126,7 @@ from core.web.hx import hx_response, toast, wants_fragment
 from core.web.i18n import plugin_text as _
 from core.web.render import fragment, fragment_text, page, see_other
 from core.web.slots import (
+    AccountShown,
     CheckoutShown,
     Column,
     Fragment,
@@ -143,6 +144,7 @@ from core.web.visit import Visit
 __all__ = [
     "AboveCap",
     "AccountField",
+    "AccountShown",
     "Act",
     "Action",
     "Adjustment",

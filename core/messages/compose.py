@@ -12,7 +12,16 @@ from babel import dates
 from core import clock, db
 from core.catalog.service import words
 from core.messages import markup, texts
-from core.messages.events import BALANCE_LINK, EVENTS, GIFT, LOW_STOCK, ORDER_LINKS, STAFF_NEWS
+from core.messages.events import (
+    ACCOUNT_ERASE,
+    ACCOUNT_LINK,
+    BALANCE_LINK,
+    EVENTS,
+    GIFT,
+    LOW_STOCK,
+    ORDER_LINKS,
+    STAFF_NEWS,
+)
 from core.messages.markup import BadTemplate, Markdown
 from core.messages.notifier import OutgoingMessage
 from core.messages.texts import Written
@@ -30,6 +39,13 @@ log = logging.getLogger("vouchsafe.messages")
 TOKEN_PURPOSE = "order-token"  # noqa: S105 - the name of a purpose
 HIDDEN = "••••"
 MOST_LINKS = 5
+
+DOORS: dict[str, tuple[str, contact_proof.Purpose]] = {
+    BALANCE_LINK.key: ("/balance/open", "open"),
+    ACCOUNT_LINK.key: ("/account/open", "open"),
+    ACCOUNT_ERASE.key: ("/account/erase", "erase"),
+}
+"""Mails whose link shows that the address is the reader's: where it leads, and what for."""
 
 Context = dict[str, Any]
 
@@ -101,8 +117,8 @@ async def _context(message: Any, shop: Shop, base_url: str, *, secret: bool) -> 
     locale = known(message["locale"]) or "en"
     if message["event"] == ORDER_LINKS.key:
         return await _links_context(message, shop, base_url, locale, secret)
-    if message["event"] == BALANCE_LINK.key:
-        return await _balance_context(message, shop, base_url, secret)
+    if message["event"] in DOORS:
+        return await _door_context(message, shop, base_url, secret)
     if message["event"] == LOW_STOCK.key:
         return await _stock_context(shop, base_url, locale)
     if message["event"] == GIFT.key:
@@ -232,10 +248,11 @@ async def _links_context(message: Any, shop: Shop, base_url: str, locale: str, s
     }
 
 
-async def _balance_context(message: Any, shop: Shop, base_url: str, secret: bool) -> Context:
+async def _door_context(message: Any, shop: Shop, base_url: str, secret: bool) -> Context:
     """The link is made when the mail goes out, and stands nowhere else."""
-    token = await contact_proof.new_link(shop.id, message["recipient"]) if secret else HIDDEN
-    return {"shop": _shop(shop), "link": f"{base_url}/balance/open?k={token}"}
+    path, purpose = DOORS[message["event"]]
+    token = await contact_proof.new_link(shop.id, message["recipient"], purpose) if secret else HIDDEN
+    return {"shop": _shop(shop), "link": f"{base_url}{path}?k={token}"}
 
 
 async def _gift_context(message: Any, shop: Shop, base_url: str, secret: bool) -> Context:

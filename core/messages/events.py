@@ -38,6 +38,12 @@ ORDER_LINKS = Event("order_links", _("Links to orders"), _("Sent when somebody a
 BALANCE_LINK = Event(
     "balance_link", _("Link to a balance"), _("Sent when somebody wants to open their balance in a browser.")
 )
+ACCOUNT_LINK = Event(
+    "account_link", _("Link to an account"), _("Sent when somebody wants to open their account in a browser.")
+)
+ACCOUNT_ERASE = Event(
+    "account_erase", _("Erasing an account"), _("Sent when a buyer wants to be forgotten; its link confirms it.")
+)
 CODE_REPLACED = Event(
     "code_replaced", _("Code replaced"), _("Sent when staff gave a new code for one that did not work."), codes=True
 )
@@ -60,6 +66,8 @@ EVENTS = {
         ORDER_REFUSED,
         ORDER_LINKS,
         BALANCE_LINK,
+        ACCOUNT_LINK,
+        ACCOUNT_ERASE,
         CODE_REPLACED,
         LOW_STOCK,
         ORDER_NEWS,

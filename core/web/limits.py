@@ -39,6 +39,8 @@ LIMITS: dict[str, Limit] = {
     "reveal": Limit(60, 300, by="session", strict=True),
     "reveal-to-program": Limit(6000, 300, by="session", strict=True),
     "staff-reveal": Limit(120, 3600, by="session", strict=True),
+    "export-own": Limit(5, 3600, by="session", strict=True),
+    "erase-own": Limit(3, 3600, by="session", strict=True),
     "report": Limit(20, 3600, by="session", strict=True),
     "resend": Limit(5, 3600, strict=True),
     "ask-gateway": Limit(10, 600, strict=True),

@@ -80,6 +80,13 @@ class HelpShown(OrderShown):
 
 
 @dataclass(frozen=True, slots=True)
+class AccountShown:
+    """The account of a page. ``contact`` is whose it is; empty unless the plugin's manifest asks for ``contacts``."""
+
+    contact: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PluginShown:
     """The plugin whose page this is: only this plugin itself is asked."""
 
@@ -184,6 +191,8 @@ def _order(given: Any) -> OrderShown:
 
 def without_contacts(subject: Any) -> Any:
     """The same for a plugin that may not know who the buyer is."""
+    if isinstance(subject, AccountShown):
+        return AccountShown()
     return replace(subject, contact="", ip="") if isinstance(subject, OrderShown) else subject
 
 
@@ -200,6 +209,7 @@ _SHOWS: dict[type, Show] = {
     ),
     OrderShown: _order,
     HelpShown: _help,
+    AccountShown: lambda given: AccountShown(given),
     PluginShown: lambda given: PluginShown(given.id),
     tuple: lambda given: tuple(_order(one) for one in given),
 }
@@ -220,6 +230,8 @@ PLACES: dict[str, Place] = {
         Place("order.bottom", OrderShown, Fragment, "a buyer's order, below everything"),
         Place("orders.nav", None, Link, "My orders, beside the title"),
         Place("orders.more", None, Fragment, "My orders, below the orders of this device"),
+        Place("account.points", AccountShown, Fragment, "a buyer's account, beside the balance"),
+        Place("account.more", AccountShown, Fragment, "a buyer's account, below everything"),
         Place("admin.top", None, Link, "the head of every page of the console"),
         Place("admin.dashboard", None, Fragment, "the dashboard, below its figures"),
         Place("admin.setup", None, SetupRow, "the dashboard, among the steps to the first sale"),

@@ -13,7 +13,8 @@ from core.config import Config
 from core.hooks import runtime as runtimes
 from core.hooks import store
 from core.hooks.manager import State
-from core.ids import new_token
+from core.ids import new_token, token_hash
+from core.people import contact_proof
 from core.web.slots import PLACES
 from tests import stocked
 
@@ -42,6 +43,8 @@ async def pages(shop):
     session = new_token()
     sku = await stocked.sku(3)
     placed = await stocked.order(sku, 1, stocked.buyer(session=session))
+    link = await contact_proof.new_link(1, "buyer@example.com")
+    await db.transaction(contact_proof.prove, 1, link, token_hash(session))
     product = await db.fetchrow("SELECT id, slug FROM catalog_product ORDER BY id DESC LIMIT 1")
     owner = await staff_cookie()
 
@@ -56,7 +59,7 @@ async def pages(shop):
 
     async def all_pages():
         visitor = ["/", f"/p/{product['slug']}", f"/checkout?sku={sku.code}"]
-        buyer = [f"/o/{placed.ref}", "/lookup"]
+        buyer = [f"/o/{placed.ref}", "/lookup", "/account"]
         staff = ["", "/orders", f"/orders/{placed.ref}", f"/products/{product['id']}"]
         staff += [f"/plugins/{id}" for id in ("apps.fills", "apps.fills_badly")]
         return {

@@ -42,6 +42,8 @@ class Fills(Plugin):
                     "order.help",
                     "order.bottom",
                     "orders.more",
+                    "account.points",
+                    "account.more",
                     "admin.dashboard",
                     "admin.order.action",
                     "admin.order.detail",
