@@ -101,6 +101,7 @@ KINDS: dict[str, Text] = {
     "stock_in": _("Codes brought in"),
     "stock_out": _("Codes taken out again"),
     "written_off": _("Codes written off"),
+    "chargeback_won": _("Dispute won"),
     "replacement": _("Code given for a bad one"),
     "balance_in": _("Balance put in"),
     "balance_out": _("Balance taken out"),

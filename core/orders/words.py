@@ -102,6 +102,7 @@ STEPS: dict[str, Text] = {
     "contact_changed": _("The buyer is reached elsewhere"),
     "payment_confirmed": _("The gateway confirms the payment too"),
     "charged_back": _("The payer's bank took the money back"),
+    "chargeback_won": _("A dispute was won, the money is back"),
     "refund_asked": _("Money is to go back"),
     "refund_approved": _("Refund approved by a second person"),
     "refund_declined": _("Refund declined"),

@@ -40,6 +40,10 @@ FROM payments_event WHERE id = $1 RETURNING attempt_id
 """
 
 
+WON_BEFORE = "SELECT count(*) FROM orders_event WHERE order_id = $1 AND kind = 'chargeback_won'"
+GIVE_BACK = "UPDATE payments_event SET charged_back = charged_back - $2 WHERE id = $1"
+
+
 async def take(
     tx: Tx, order: Any, method: str, attempt_id: int, amount: Money, key: str, actor: str, *, ip: str | None
 ) -> bool:
@@ -63,12 +67,38 @@ async def told_by_staff(
         raise Refused(_("There is no such payment."))
     if not 0 < amount <= payment.amount.amount - payment.charged_back.amount:
         raise Refused(_("Not as much of that payment is left."), "amount")
-    key = f"staff:chargeback:{payment.id}:{payment.charged_back.amount}"
+    won_before = await tx.fetchval(WON_BEFORE, order["id"])
+    key = f"staff:chargeback:{payment.id}:{payment.charged_back.amount}:{won_before}"
     attempt_id = await tx.fetchval(BY_STAFF, payment.id, amount, key)
     taken, actor = Money(amount, payment.amount.currency), f"staff:{staff_id}"
     await _write(tx, order, payment.method, attempt_id, taken, key, actor, ip)
     detail = {"amount": amount, "currency": taken.currency, "note": note}
     await audit.record(tx, actor, "order.charged_back", f"order:{ref}", detail, shop_id=shop_id, ip=ip)
+
+
+async def won(
+    tx: Tx, shop_id: int, ref: str, payment_id: int, amount: int, staff_id: int, note: str, ip: str | None
+) -> None:
+    """The bank decided for the shop: the money is here again. What became of the order and its goods stays as it is.
+
+    :raises Refused: there is no such payment, or not as much of it was taken back.
+    """
+    order = await refunds.locked(tx, shop_id, ref)
+    payment = next((one for one in await money.payments_of(order["id"], tx) if one.id == payment_id), None)
+    if payment is None:
+        raise Refused(_("There is no such payment."))
+    if not 0 < amount <= payment.charged_back.amount:
+        raise Refused(_("Not as much of that payment was taken back."), "amount")
+    await tx.execute(GIVE_BACK, payment.id, amount)
+    back, actor = Money(amount, payment.amount.currency), f"staff:{staff_id}"
+    if not order["test"]:
+        number = await tx.fetchval(WON_BEFORE, order["id"])
+        source = f"chargeback_won:{payment.id}:{number}"
+        await money.returns(tx, order, "chargeback_won", source, back, ledger.GATEWAY.format(payment.method))
+    detail = {"amount": amount, "currency": back.currency, "method": payment.method}
+    await timeline.add(tx, order["id"], "chargeback_won", actor, detail)
+    detail["note"] = note
+    await audit.record(tx, actor, "order.chargeback_won", f"order:{ref}", detail, shop_id=shop_id, ip=ip)
 
 
 async def _write(

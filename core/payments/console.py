@@ -171,6 +171,19 @@ async def tell_chargeback(request: Request[Any, Any, Any]) -> Response[Any]:
     return await _acted(request, act, _("Booked as taken back."), f"/admin/orders/{form.order}", form.order)
 
 
+@post("/refunds/won", opt={"who": "staff:refunds.ask"})
+async def tell_won(request: Request[Any, Any, Any]) -> Response[Any]:
+    form = await read_form(request, Asked)
+    visit, who = _visit(request), _who(request)
+
+    async def act(tx: db.Tx) -> None:
+        order = await refunds.locked(tx, visit.shop.id, form.order)
+        payment, amount = await _payment(tx, order["id"], form)
+        await chargebacks.won(tx, visit.shop.id, form.order, payment.id, amount, who.staff_id, form.note, who.ip)
+
+    return await _acted(request, act, _("Booked as won."), f"/admin/orders/{form.order}", form.order)
+
+
 @post("/refunds/questions/{item_id:int}/back", opt={"who": "staff:refunds.ask"})
 async def give_back(request: Request[Any, Any, Any], item_id: FromPath[int]) -> Response[Any]:
     form = await read_form(request, Decision)
@@ -308,6 +321,7 @@ ROUTES = (
     refund_page,
     ask_refund,
     tell_chargeback,
+    tell_won,
     give_back,
     keep,
     seen,

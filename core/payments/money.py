@@ -7,6 +7,7 @@ from typing import Any
 
 from core import db
 from core.db import Tx
+from core.ledger import chart
 from core.ledger import service as ledger
 from core.money import Money
 
@@ -20,8 +21,8 @@ FROM payments_event event JOIN payments_attempt attempt ON attempt.id = event.at
 WHERE event.order_id = $1 AND event.state = 'paid' ORDER BY event.id
 """
 
-OWED = """
-SELECT coalesce(-sum(posting.amount), 0)::bigint FROM ledger_posting posting
+SUM = """
+SELECT coalesce(sum(posting.amount), 0)::bigint FROM ledger_posting posting
 JOIN ledger_account account ON account.id = posting.account_id
 WHERE posting.entry_id IN (SELECT id FROM ledger_entry WHERE order_id = $1)
   AND account.code = $2 AND account.currency = $3
@@ -77,7 +78,7 @@ async def here(tx: Tx, order_id: int, currency: str) -> int:
 
 async def owed(tx: Tx, order_id: int, currency: str) -> int:
     """What the books say the shop owes the buyer for this order: paid, and neither delivered nor given back."""
-    return int(await tx.fetchval(OWED, order_id, ledger.DEPOSITS, currency))
+    return -int(await tx.fetchval(SUM, order_id, ledger.DEPOSITS, currency))
 
 
 async def split(tx: Tx, order_id: int, source: str, amount: Money, once_earned: str) -> list[tuple[Money, str, str]]:
@@ -97,3 +98,16 @@ async def leaves(tx: Tx, order: Any, kind: str, source: str, amount: Money, cred
     """Book money that leaves the shop by way of the account ``credit``."""
     for part, debit, name in await split(tx, order["id"], source, amount, once_earned):
         await ledger.move(tx, order["shop_id"], kind, name, part, debit, credit, order_id=order["id"])
+
+
+async def returns(tx: Tx, order: Any, kind: str, source: str, amount: Money, debit: str) -> None:
+    """Book money that a chargeback took and that is back on ``debit``: first against what was lost by it.
+
+    What was not lost had been owed for an order that got nothing, and is owed again.
+    """
+    lost = int(await tx.fetchval(SUM, order["id"], chart.CHARGEBACKS, amount.currency))
+    undone = Money(max(0, min(lost, amount.amount)), amount.currency)
+    owed_again = Money(amount.amount - undone.amount, amount.currency)
+    for part, credit, name in ((undone, chart.CHARGEBACKS, source), (owed_again, ledger.DEPOSITS, f"{source}:owed")):
+        if part.amount:
+            await ledger.move(tx, order["shop_id"], kind, name, part, debit, credit, order_id=order["id"])

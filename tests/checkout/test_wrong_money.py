@@ -70,6 +70,10 @@ async def charge_back(placed, payment_id, amount, staff_id):
     await db.transaction(chargebacks.told_by_staff, 1, placed.ref, payment_id, amount, staff_id, "", None)
 
 
+async def win(placed, payment_id, amount, staff_id):
+    await db.transaction(chargebacks.won, 1, placed.ref, payment_id, amount, staff_id, "", None)
+
+
 async def another_attempt(placed):
     return await db.transaction(payments.begin, placed.order_id, Epay(), "")
 
@@ -345,6 +349,39 @@ async def test_staff_tells_of_a_chargeback_and_the_gateway_repeats_it():
     with pytest.raises(Refused):
         await charge_back(placed, payment.id, 1, staff_id)
     assert await stocked.states(placed) == ("charged_back", "void")
+
+
+async def test_a_dispute_that_is_won_takes_the_loss_out_of_the_books():
+    placed = await stocked.order(await stocked.sku(1))
+    before, staff_id = await books(), await stocked.staff_member()
+    await settle("epay", said(placed, 1990, "won"), "callback")
+    sold = await moved(before)
+    [payment] = await money.payments_of(placed.order_id)
+    with pytest.raises(Refused):
+        await win(placed, payment.id, 1, staff_id)
+    await charge_back(placed, payment.id, 1990, staff_id)
+    for wrong in (0, -1, 1991):
+        with pytest.raises(Refused):
+            await win(placed, payment.id, wrong, staff_id)
+    await win(placed, payment.id, 990, staff_id)
+    await win(placed, payment.id, 1000, staff_id)
+    with pytest.raises(Refused):
+        await win(placed, payment.id, 1, staff_id)
+    assert await moved(before) == sold
+    assert await stocked.states(placed) == ("charged_back", "void")
+    await charge_back(placed, payment.id, 1990, staff_id)
+    assert (await moved(before))["chargebacks"] == 1990
+
+
+async def test_what_is_won_for_an_order_that_got_nothing_is_owed_to_its_buyer():
+    placed = await stocked.order(await stocked.sku(1))
+    before, staff_id = await books(), await stocked.staff_member()
+    await settle("epay", said(placed, 500, "wo"), "callback")
+    [payment] = await money.payments_of(placed.order_id)
+    await charge_back(placed, payment.id, 500, staff_id)
+    assert await moved(before) == {}
+    await win(placed, payment.id, 500, staff_id)
+    assert await moved(before) == {"gateway:epay": 500, "deposits": -500}
 
 
 async def test_money_for_an_order_that_was_given_up_is_money_too_much():
