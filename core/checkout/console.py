@@ -24,8 +24,8 @@ from core.messages import service as messages
 from core.messages.events import EVENTS
 from core.messages.lists import STATES as MESSAGE_STATES
 from core.money import Money
-from core.orders import timeline, words
 from core.orders import service as orders
+from core.orders import timeline, words
 from core.orders.pages import seen_by_buyer
 from core.payments import money, queue, refunds
 from core.people.sessions import Session

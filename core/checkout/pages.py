@@ -41,7 +41,7 @@ from core.money import Money
 from core.orders import service as orders
 from core.orders.contact import read_contact
 from core.orders.gifts import read_gift
-from core.payments import offer
+from core.payments import calls, offer
 from core.payments import service as payments
 from core.payments.method import Answer, CallbackRequest, Forged, GatewayUnavailable
 from core.people import sessions
@@ -77,6 +77,7 @@ class Wanted(msgspec.Struct):
     again: Line = ""
     coupon: Line = ""
     gift: bool = False
+    gift: Line = ""
 
 
 class OrderForm(msgspec.Struct):
@@ -138,6 +139,7 @@ async def form(request: AnyRequest) -> Response[Any]:
         "sku": wanted.sku,
         "quantity": wanted.quantity,
         "item": wanted.item,
+        "gift": wanted.gift == "1",
         FIELD: wanted.coupon,
         "gift": wanted.gift,
     }
@@ -535,17 +537,21 @@ async def notify(request: AnyRequest, key: FromPath[str]) -> Response[bytes]:
         headers={name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]},
         client_ip=visit.ip,
     )
+    watch = calls.Stopwatch()
     try:
         claim = await method.parse_callback(call)
     except Forged as forged:
         if await limits.below("forged", visit.ip):
             await db.transaction(_alarm, key, source(forged), visit)
+            said = calls.read(call)
+            _note_call(visit, key, calls.names_in(said), f"forged: {source(forged)}", watch, said)
         return _answer(method.refused)
     except GatewayUnavailable as error:
         raise Unavailable() from error
     if claim is None or isinstance(claim, Answer):
         return _answer(claim or method.accepted)
     settled = await settle(method.key, claim, "callback", ip=visit.ip)
+    _note_call(visit, key, [claim.attempt_ref], settled.outcome, watch, calls.read(call))
     if settled.outcome is Outcome.UNKNOWN_ATTEMPT:
         # A yes would end the gateway's retries over money that is written down nowhere.
         return _answer(method.refused)
@@ -554,6 +560,12 @@ async def notify(request: AnyRequest, key: FromPath[str]) -> Response[bytes]:
         await bell.ring(f"order:{settled.order_ref}", settled.order_ref)
     crash_point("notify.before_answer")
     return _answer(claim.answer or method.accepted)
+
+
+def _note_call(
+    visit: Visit, key: str, names: list[str], said: str, watch: calls.Stopwatch, payload: dict[str, Any]
+) -> None:
+    calls.note(calls.Call(key, "callback", names, said, watch.ms, visit.ip, visit.id, calls.masked(payload)))
 
 
 async def _alarm(tx: db.Tx, key: str, reason: str, visit: Visit) -> None:

@@ -16,7 +16,7 @@ from core.jobs import Lease, Retry, bell, enqueue, every, job, ring
 from core.jobs.registry import Args
 from core.money import Money
 from core.orders.facts import order_view
-from core.payments import refunds, statements
+from core.payments import calls, refunds, statements
 from core.payments.method import (
     GatewayRefused,
     GatewayUnavailable,
@@ -213,3 +213,8 @@ async def look(ref: str) -> telling.Views | None:
 @every(60, "payments.statements", timeout_seconds=900)
 async def fetch_statements(lease: Lease) -> None:
     await statements.fetch_due()
+
+
+@every(86_400, "payments.forget_calls")
+async def forget_calls(lease: Lease) -> None:
+    await calls.forget_old()

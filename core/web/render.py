@@ -51,6 +51,15 @@ def page(
     return Response(text, status_code=status, media_type=HTML, headers=sent, cookies=gone)
 
 
+def as_in_shop(request: Request[Any, Any, Any], name: str, context: Mapping[str, Any]) -> Response[str]:
+    """A page of the storefront inside the console, in the shop's own look."""
+    visit: Visit = request.scope["state"]["visit"]
+    themes: Themes = request.app.state.themes
+    look = themes.look(visit.dress.theme if visit.dress else visit.shop.theme)
+    text = look.render(name, {"visit": visit, "shop": visit.shop, "flash": None, **context})
+    return Response(once.filled(text), media_type=HTML)
+
+
 def fragment(
     request: Request[Any, Any, Any], name: str, context: Mapping[str, Any] | None = None, status: int = 200
 ) -> Response[str]:
