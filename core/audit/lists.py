@@ -48,7 +48,7 @@ LOG = Listing(
     right="audit.read",
     key="entry.id",
     source=f"FROM audit_entry entry WHERE {OURS}",
-    rows="SELECT entry.id AS key, entry.*, staff.name, staff.email FROM audit_entry entry"
+    rows="SELECT entry.id AS row_key, entry.*, staff.name, staff.email FROM audit_entry entry"
     " LEFT JOIN people_staff staff ON entry.actor = 'staff:' || staff.id WHERE entry.id = ANY({keys})",
     order="entry.id DESC",
     columns=(
@@ -85,7 +85,7 @@ ALARMS = Listing(
     right="audit.read",
     key="entry.id",
     source=f"FROM audit_alarm entry WHERE {OURS}",
-    rows="SELECT entry.id AS key, entry.* FROM audit_alarm entry WHERE entry.id = ANY({keys})",
+    rows="SELECT entry.id AS row_key, entry.* FROM audit_alarm entry WHERE entry.id = ANY({keys})",
     order="entry.seen_at IS NOT NULL, entry.id DESC",
     columns=(
         Column("when", _("When"), lambda row: row["at"], "entry.id"),

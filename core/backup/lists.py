@@ -29,7 +29,7 @@ BACKUPS = Listing(
     right="backups.manage",
     key="file.id",
     source="FROM backup_file file WHERE {whole}",
-    rows="SELECT file.id AS key, file.* FROM backup_file file WHERE file.id = ANY({keys})",
+    rows="SELECT file.id AS row_key, file.* FROM backup_file file WHERE file.id = ANY({keys})",
     order="file.id DESC",
     columns=(
         Column("begun", _("Begun"), lambda row: row["started_at"], "file.id"),

@@ -14,7 +14,7 @@ BALANCES = Listing(
     right="balance.read",
     key="balance.id",
     source="FROM ledger_balance balance WHERE balance.shop_id = {shop}",
-    rows="SELECT balance.id AS key, balance.* FROM ledger_balance balance WHERE balance.id = ANY({keys})",
+    rows="SELECT balance.id AS row_key, balance.* FROM ledger_balance balance WHERE balance.id = ANY({keys})",
     order="balance.changed_at DESC, balance.id DESC",
     columns=(
         Column("buyer", _("Buyer"), lambda row: Cell(row["contact"], f"/admin/balances/{row['id']}")),

@@ -24,7 +24,7 @@ STATES: dict[str, tuple[Text, str]] = {
 }
 
 ROWS = """
-SELECT product.id AS key, product.id, product.slug, product.title, product.state, product.demo, product.updated_at,
+SELECT product.id AS row_key, product.id, product.slug, product.title, product.state, product.demo, product.updated_at,
        category.title AS category_title,
        (SELECT json_agg(json_build_object('id', sku.id, 'code', sku.code, 'title', sku.title, 'price', sku.price,
             'currency', sku.currency, 'low_stock', sku.low_stock, 'listed', sku.listed, 'source', sku.source,

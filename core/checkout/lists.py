@@ -41,7 +41,7 @@ FOUND_BY: dict[str, Text] = {
 }
 
 ROWS = """
-SELECT o.id AS key, o.id, o.ref, o.contact, o.currency, o.total, o.paid, o.refunded, o.payment_state,
+SELECT o.id AS row_key, o.id, o.ref, o.contact, o.currency, o.total, o.paid, o.refunded, o.payment_state,
        o.fulfilment_state, o.test, o.held, o.created_at, o.paid_at, o.delivered_at, lines.goods, attempt.method
 FROM orders_order o
 LEFT JOIN LATERAL (
@@ -136,7 +136,7 @@ ACTS = (
     Act(
         "ask",
         _("Ask the gateway about the payment"),
-        "orders.confirm_paid",
+        "orders.ask",
         _("The gateway is asked anew whether these were paid; the answer is booked as always."),
         ask_gateway,
         "EXISTS (SELECT 1 FROM payments_attempt WHERE order_id = o.id AND state IN ('created', 'waiting'))",

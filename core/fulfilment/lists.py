@@ -37,7 +37,7 @@ PURCHASES = Listing(
     key="purchase.id",
     source="FROM supply_purchase purchase JOIN orders_order o ON o.id = purchase.order_id"
     " WHERE purchase.shop_id = {shop}",
-    rows="SELECT purchase.id AS key, purchase.*, o.ref AS order_ref, offer.title AS offer_title"
+    rows="SELECT purchase.id AS row_key, purchase.*, o.ref AS order_ref, offer.title AS offer_title"
     " FROM supply_purchase purchase JOIN orders_order o ON o.id = purchase.order_id"
     " JOIN supply_offer offer ON offer.id = purchase.offer_id WHERE purchase.id = ANY({keys})",
     order="purchase.id DESC",

@@ -35,7 +35,7 @@ MESSAGES = Listing(
     right="messages.read",
     key="message.id",
     source="FROM messages_message message WHERE message.shop_id = {shop}",
-    rows="SELECT message.id AS key, message.*, o.ref AS order_ref FROM messages_message message"
+    rows="SELECT message.id AS row_key, message.*, o.ref AS order_ref FROM messages_message message"
     " LEFT JOIN orders_order o ON o.id = message.order_id WHERE message.id = ANY({keys})",
     order="message.id DESC",
     columns=(

@@ -10,7 +10,7 @@ from core.web.i18n import _
 from core.web.lists import Badge, Cell, Choice, Column, Listing, Many, Nothing
 
 ROWS = """
-SELECT partner.id AS key, partner.id, partner.name, partner.api_key, partner.discount, partner.created_at,
+SELECT partner.id AS row_key, partner.id, partner.name, partner.api_key, partner.discount, partner.created_at,
        partner.stopped_at, (SELECT count(*) FROM partners_order WHERE partner_id = partner.id) AS orders,
        coalesce((SELECT json_agg(json_build_object('amount', amount, 'currency', currency) ORDER BY currency)
                  FROM ledger_balance WHERE shop_id = partner.shop_id AND contact = '%s' || partner.name), '[]'

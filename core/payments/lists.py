@@ -50,7 +50,7 @@ PAYMENTS = Listing(
     right="payments.read",
     key="attempt.id",
     source="FROM payments_attempt attempt JOIN orders_order o ON o.id = attempt.order_id WHERE o.shop_id = {shop}",
-    rows="SELECT attempt.id AS key, attempt.*, o.ref AS order_ref, o.test, o.contact FROM payments_attempt attempt"
+    rows="SELECT attempt.id AS row_key, attempt.*, o.ref AS order_ref, o.test, o.contact FROM payments_attempt attempt"
     " JOIN orders_order o ON o.id = attempt.order_id WHERE attempt.id = ANY({keys})",
     order="attempt.id DESC",
     columns=(
@@ -92,7 +92,7 @@ REFUNDS = Listing(
     right="payments.read",
     key="refund.id",
     source="FROM payments_refund refund JOIN orders_order o ON o.id = refund.order_id WHERE refund.shop_id = {shop}",
-    rows="SELECT refund.id AS key, refund.*, o.ref AS order_ref, o.test,"
+    rows="SELECT refund.id AS row_key, refund.*, o.ref AS order_ref, o.test,"
     " coalesce(nullif(asker.name, ''), asker.email) AS asker, coalesce(nullif(approver.name, ''), approver.email)"
     " AS approver FROM payments_refund refund JOIN orders_order o ON o.id = refund.order_id"
     " JOIN people_staff asker ON asker.id = refund.asked_by"

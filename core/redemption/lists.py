@@ -31,7 +31,7 @@ OWN = Listing(
     right="stock.read",
     key="own.batch_id",
     source="FROM redemption_batch own JOIN vault_batch batch ON batch.id = own.batch_id WHERE own.shop_id = {shop}",
-    rows="SELECT own.batch_id AS key, batch.id, batch.name, batch.note, batch.state, batch.created_at, own.*,"
+    rows="SELECT own.batch_id AS row_key, batch.id, batch.name, batch.note, batch.state, batch.created_at, own.*,"
     " sku.code AS sku_code, job.state AS job_state FROM redemption_batch own"
     " JOIN vault_batch batch ON batch.id = own.batch_id JOIN catalog_sku sku ON sku.id = batch.sku_id"
     " LEFT JOIN jobs_job job ON job.id = own.job_id WHERE own.batch_id = ANY({keys})",
@@ -94,7 +94,7 @@ LOG = Listing(
     right="codes.redeem",
     key="one.id",
     source="FROM redemption_try one WHERE one.shop_id = {shop}",
-    rows="SELECT one.id AS key, one.id, one.at, one.act, one.outcome, one.amount, one.answer, one.place, one.caller,"
+    rows="SELECT one.id AS row_key, one.id, one.at, one.act, one.outcome, one.amount, one.answer, one.place, one.caller,"
     " coalesce(nullif(staff.name, ''), staff.email, key.name, one.caller) AS who FROM redemption_try one"
     " LEFT JOIN people_staff staff ON one.caller = 'staff:' || staff.id"
     " LEFT JOIN people_api_key key ON one.caller = 'key:' || key.id WHERE one.id = ANY({keys})",
@@ -137,7 +137,7 @@ KEYS = Listing(
     right="keys.manage",
     key="key.id",
     source="FROM people_api_key key WHERE key.shop_id = {shop}",
-    rows="SELECT key.id AS key, key.id, key.name, key.shown, key.scopes, key.created_at, key.last_used_at,"
+    rows="SELECT key.id AS row_key, key.id, key.name, key.shown, key.scopes, key.created_at, key.last_used_at,"
     " key.expires_at, key.revoked_at, staff.email AS made_by FROM people_api_key key"
     " LEFT JOIN people_staff staff ON staff.id = key.created_by WHERE key.id = ANY({keys})",
     order="key.revoked_at IS NOT NULL, key.id DESC",

@@ -75,7 +75,7 @@ async def claim(doing: Doing, key: int) -> None:
 
 
 ROWS = """
-SELECT item.id AS key, item.*, o.ref, o.contact, o.total, o.currency, o.test, o.held,
+SELECT item.id AS row_key, item.*, o.ref, o.contact, o.total, o.currency, o.test, o.held,
        coalesce(nullif(holder.name, ''), holder.email) AS holder_name,
        coalesce(nullif(decider.name, ''), decider.email) AS decider_name
 FROM review_item item LEFT JOIN orders_order o ON o.id = item.order_id

@@ -52,7 +52,7 @@ OFFERS = Listing(
     right="supply.read",
     key="offer.id",
     source="FROM supply_offer offer WHERE {whole}",
-    rows="SELECT offer.id AS key, offer.*, (SELECT json_agg(json_build_object('id', sku.id, 'code', sku.code)"
+    rows="SELECT offer.id AS row_key, offer.*, (SELECT json_agg(json_build_object('id', sku.id, 'code', sku.code)"
     " ORDER BY sku.id) FROM supply_link link JOIN catalog_sku sku ON sku.id = link.sku_id"
     " WHERE link.offer_id = offer.id) AS skus FROM supply_offer offer WHERE offer.id = ANY({keys})",
     order="offer.category, offer.title, offer.id",

@@ -22,7 +22,7 @@ COUNTED = 100_000
 
 # Each number comes from an index of its own, and only for the SKUs of the page.
 STOCK = """
-SELECT sku.id AS key, sku.id, sku.code, sku.title, sku.low_stock, sku.listed, product.id AS product_id,
+SELECT sku.id AS row_key, sku.id, sku.code, sku.title, sku.low_stock, sku.listed, product.id AS product_id,
        product.title AS product_title,
        (SELECT count(*) FROM (SELECT 1 FROM vault_code WHERE sku_id = sku.id AND state = 'free' LIMIT 100000) one)
            AS free,
@@ -132,7 +132,7 @@ BATCHES = Listing(
     right="stock.read",
     key="batch.id",
     source="FROM vault_batch batch JOIN catalog_sku sku ON sku.id = batch.sku_id WHERE batch.shop_id = {shop}",
-    rows="SELECT batch.id AS key, batch.*, sku.code AS sku_code, shop.currency AS shop_currency,"
+    rows="SELECT batch.id AS row_key, batch.*, sku.code AS sku_code, shop.currency AS shop_currency,"
     " coalesce(nullif(staff.name, ''), staff.email) AS made_by FROM vault_batch batch"
     " JOIN catalog_sku sku ON sku.id = batch.sku_id JOIN shops_shop shop ON shop.id = batch.shop_id"
     " LEFT JOIN people_staff staff ON staff.id = batch.created_by WHERE batch.id = ANY({keys})",

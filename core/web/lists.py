@@ -403,12 +403,12 @@ class Wanted:
     def keys_statement(self, limit: int, offset: int = 0, only: str = "") -> tuple[str, list[Any]]:
         sql = Sql(self.scope)
         where = self._where(sql) + (f" AND ({only})" if only else "")
-        text = f"SELECT {self.listing.key} AS key {where} ORDER BY {self._order()}"
+        text = f"SELECT {self.listing.key} AS row_key {where} ORDER BY {self._order()}"
         return sql.text(text + " LIMIT {limit} OFFSET {offset}", limit=limit, offset=offset), sql.values
 
     async def keys(self, limit: int, offset: int = 0) -> list[Any]:
         text, values = self.keys_statement(limit, offset)
-        return [row["key"] for row in await db.fetch(text, *values)]
+        return [row["row_key"] for row in await db.fetch(text, *values)]
 
     async def count(self) -> int:
         """How many there are; ``DEEPEST + 1`` when there are more than that."""
@@ -436,7 +436,7 @@ class Wanted:
             return []
         sql = Sql(self.scope)
         text = sql.text(self.listing.rows, keys=keys)
-        found = {row["key"]: dict(row) for row in await db.fetch(text, *sql.values)}
+        found = {row["row_key"]: dict(row) for row in await db.fetch(text, *sql.values)}
         rows = [found[key] for key in keys if key in found]
         if self.listing.prepare:
             await self.listing.prepare(self.scope, rows)

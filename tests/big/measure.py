@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core import db, embedded
-from core.checkout import lists as order_lists
 from core.config import Config
 from core.vault import keys
 from core.web import lists
@@ -86,7 +85,9 @@ async def slowest(limit: int = 15) -> list[str]:
 
 
 async def main(config: Config, size: Size, times: int) -> int:
-    order_lists.ORDERS  # noqa: B018 - the lists are known once they are imported
+    await db.open_pool(str(config.database_url), size=2)
+    await db.migrate()
+    await db.close_pool()
     async with running(str(config.database_url), str(config.redis_url), config.home) as address:
         if not await db.fetchval("SELECT EXISTS (SELECT 1 FROM orders_order WHERE ref = 'VBIG1')"):
             await seed(size, print)

@@ -58,19 +58,19 @@ CREATE TEMPORARY TABLE big_order ON COMMIT DROP AS
 INSERT INTO orders_order (shop_id, ref, key, contact, contact_kind, locale, currency, total, paid, refunded,
         payment_state, fulfilment_state, token_hash, token_sealed, ip, agent, created_at, expires_at, paid_at,
         delivered_at)
-SELECT 1, 'VBIG' || n, 'big' || n, 'b' || n * 31 % 20000 || CASE WHEN state = 'unpaid' THEN '-' || n ELSE '' END
+SELECT 1, 'VBIG' || big_order.n, 'big' || big_order.n, 'b' || big_order.n * 31 % 20000 || CASE WHEN state = 'unpaid' THEN '-' || big_order.n ELSE '' END
            || '@example.com', 'email', 'zh-CN', 'CNY', sku.price,
        CASE WHEN state IN ('paid', 'refunded') THEN sku.price WHEN state = 'mismatch' THEN 1 ELSE 0 END,
        CASE WHEN state = 'refunded' THEN sku.price ELSE 0 END, state,
-       CASE state WHEN 'paid' THEN CASE WHEN n % 100 = 0 THEN 'review' ELSE 'delivered' END WHEN 'refunded' THEN 'void'
+       CASE state WHEN 'paid' THEN CASE WHEN big_order.n % 100 = 0 THEN 'review' ELSE 'delivered' END WHEN 'refunded' THEN 'void'
             WHEN 'mismatch' THEN 'review' WHEN 'unpaid' THEN 'released' ELSE 'released' END,
-       sha256(n::text::bytea), '', '10.0.0.1', 'Mozilla/5.0 (iPhone) Safari/605', at, at + interval '15 minutes',
+       sha256(big_order.n::text::bytea), '', '10.0.0.1', 'Mozilla/5.0 (iPhone) Safari/605', at, at + interval '15 minutes',
        CASE WHEN state IN ('paid', 'refunded', 'mismatch') THEN at + interval '1 minute' END,
        CASE WHEN state IN ('paid', 'refunded') THEN at + interval '61 seconds' END
 FROM big_order JOIN big_sku sku ON sku.n = big_order.sku ORDER BY big_order.n;
 CREATE TEMPORARY TABLE big ON COMMIT DROP AS
     SELECT big_order.*, o.id AS order_id, o.total, o.contact, o.fulfilment_state FROM big_order
-    JOIN orders_order o ON o.ref = 'VBIG' || n;
+    JOIN orders_order o ON o.ref = 'VBIG' || big_order.n;
 INSERT INTO orders_line (order_id, sku_id, product_id, product_title, sku_title, sku_code, quantity, unit_price, total,
         state)
 SELECT order_id, sku.id, sku.product_id, sku.product_title, sku.title, sku.code, 1, sku.price, sku.price,
@@ -83,7 +83,7 @@ SELECT 'PBIG' || n, order_id, CASE WHEN n % 3 = 0 THEN 'stripe' ELSE 'epay' END,
        CASE WHEN state IN ('paid', 'refunded', 'mismatch') THEN at + interval '1 minute' END FROM big ORDER BY n;
 INSERT INTO payments_event (method, event_key, attempt_id, order_id, source, state, amount, currency, gateway_ref,
         outcome, received_at)
-SELECT attempt.method, 'E' || n, attempt.id, big.order_id, 'callback', 'paid', total, 'CNY', 'G' || n, 'paid',
+SELECT attempt.method, 'E' || n, attempt.id, big.order_id, 'callback', 'paid', big.total, 'CNY', 'G' || n, 'paid',
        at + interval '1 minute'
 FROM big JOIN payments_attempt attempt ON attempt.ref = 'PBIG' || n WHERE attempt.state = 'paid' ORDER BY n;
 INSERT INTO orders_event (order_id, at, kind, actor, data)
@@ -122,8 +122,8 @@ FROM generate_series(1, {products} * 2) n;
 INSERT INTO supply_purchase (shop_id, order_id, line_id, offer_id, supplier, ref, quantity, price_cap, currency, state,
         supplier_ref, cost, cost_currency, created_at, ended_at)
 SELECT 1, big.order_id, line.id, (SELECT min(id) FROM supply_offer WHERE supplier = 'big'), 'big', 'VBIG' || n || '-1', 1,
-       total, 'CNY', 'done', 'S' || n, total / 2, 'CNY', at, at
-FROM big JOIN orders_line line ON line.order_id = big.order_id WHERE n % 5 = 1 AND state = 'paid' ORDER BY n;
+       big.total, 'CNY', 'done', 'S' || n, big.total / 2, 'CNY', at, at
+FROM big JOIN orders_line line ON line.order_id = big.order_id WHERE n % 5 = 1 AND big.state = 'paid' ORDER BY n;
 INSERT INTO ledger_account (shop_id, code, currency)
 SELECT 1, 'customer:big' || n || '@example.com', 'CNY' FROM generate_series(1, {orders} / 10) n;
 INSERT INTO ledger_balance (shop_id, contact, currency, account_id, amount, changed_at)

@@ -73,7 +73,7 @@ async def test_payments_audit_alarms_and_review_show_what_is_there(what, staff):
         ("/admin/payments", "No payments here"),
         ("/admin/review", "Nothing waits for you"),
         ("/admin/alarms", "No alarms"),
-        ("/admin/audit?q=no.such_act", "Nothing found"),
+        ("/admin/audit?q=no.such_act", "Nothing fits these filters"),
     ):
         assert empty in words(await staff.get(path))
     placed = await stocked.order(what)

@@ -59,10 +59,14 @@ OBJECTS = {
     "page_id": "SELECT id FROM site_page WHERE slug = 'canary-page' AND $1 > 0",
     "i/slug": "SELECT slug FROM site_page WHERE slug = 'canary-page' AND $1 > 0",
     "file_id": "SELECT 1 WHERE $1 > 0",
+    "run_id": "SELECT id FROM lists_run WHERE $1 > 0",
     "promotions.coupon/coupon_id": "SELECT id FROM promotions_coupon WHERE name = 'canary-5f2c' AND $1 > 0",
     "notifiers.webhook/endpoint_id": "SELECT id FROM notifiers_webhook_endpoint WHERE note = 'canary-5f2c' AND $1 > 0",
     "notifiers.webhook/delivery_id": "SELECT min(id) FROM notifiers_webhook_delivery WHERE $1 > 0",
     "risk.network/entry_id": "SELECT id FROM risk_network_entry WHERE note = 'canary-5f2c' AND $1 > 0",
+    "apps.tickets/ticket_id": "SELECT id FROM apps_tickets_ticket WHERE about = 'canary-5f2c' AND $1 > 0",
+    "apps.tickets/image_id": "SELECT max(id) FROM apps_tickets_image WHERE $1 > 0",
+    "apps.tickets/reply_id": "SELECT id FROM apps_tickets_reply WHERE title = 'canary-5f2c' AND $1 > 0",
     "risk.network/list_id": "SELECT id FROM risk_network_list WHERE name = 'canary-5f2c' AND $1 > 0",
     "slug": "SELECT p.slug FROM catalog_product p JOIN catalog_sku s ON s.product_id = p.id WHERE s.id = $1",
     "c/slug": "SELECT min(slug) FROM catalog_category WHERE title::text LIKE '%canary%' AND $1 > 0",
@@ -96,7 +100,11 @@ POLITE = {
     "/admin/stock/reusable/{batch_id:int}/cap": 303,
     "/o/{ref:str}/report": 303,
 }
-ONES_OWN = {"/admin/redeem/{try_id:int}"}
+ONES_OWN = {
+    "/admin/redeem/{try_id:int}",
+    "/admin/lists/runs/{run_id:int}",
+    "/admin/lists/runs/{run_id:int}/progress",
+}
 """Seen by the person who did it alone."""
 
 MORE = """
@@ -123,6 +131,8 @@ INSERT INTO ledger_account (shop_id, code, currency) VALUES (1, 'customer:canary
 INSERT INTO ledger_balance (shop_id, contact, currency, account_id)
     SELECT 1, 'canary-5f2c@example.com', 'CNY', max(id) FROM ledger_account;
 INSERT INTO jobs_job (name) VALUES ('canary-5f2c');
+INSERT INTO lists_run (shop_id, staff_id, whole, locale, list, act, query, created_at)
+    SELECT 1, min(id), true, 'en', 'orders', 'cancel', 'canary-5f2c', now() FROM people_staff;
 INSERT INTO supply_supplier (key) VALUES ('canary-5f2c');
 INSERT INTO supply_offer (supplier, item, title, delivers, cost, currency, listed, seen_at, changed_at)
     VALUES ('canary-5f2c', 'canary-5f2c', 'canary-5f2c', 'codes', 1, 'CNY', true, now(), now());
@@ -139,6 +149,12 @@ INSERT INTO notifiers_webhook_endpoint (shop, url, note, events, salt)
     VALUES ('main', 'https://canary-5f2c.example', 'canary-5f2c', '{order.paid}', '0123456789abcdef');
 INSERT INTO notifiers_webhook_delivery (endpoint_id, message, event, body, state)
     SELECT id, 'canary-5f2c', 'order.paid', '{"a": "canary-5f2c"}', 'sent' FROM notifiers_webhook_endpoint;
+INSERT INTO apps_tickets_reply (shop, title, text) VALUES ('main', 'canary-5f2c', 'canary-5f2c');
+INSERT INTO apps_tickets_ticket (shop, order_ref, about, reason, place, locale, opened_at, waiting_since)
+    SELECT 'main', max(ref), 'canary-5f2c', 'other', 1, 'en', now(), now() FROM orders_order;
+INSERT INTO apps_tickets_message (ticket_id, author, text, at)
+    SELECT id, 'buyer', 'canary-5f2c', now() FROM apps_tickets_ticket;
+INSERT INTO apps_tickets_image (message_id, place, type, body) SELECT id, 1, 'image/png', 'x' FROM apps_tickets_message;
 INSERT INTO risk_network_list (name, kind) VALUES ('canary-5f2c', 'bad');
 """
 

@@ -56,7 +56,7 @@ async def test_a_refund_from_the_orders_page_shows_everywhere(boss):
     assert "CN¥5.00 by hand Given back" in page
     assert "Money given back" in page
     assert await audited(mark) == [("refund.asked", f"order:{placed.ref}")]
-    queue = words(await boss.get("/admin/refunds"))
+    queue = words(await boss.get("/admin/refunds/all"))
     assert f"{placed.ref}-R1" in queue
     page = words(await boss.post("/admin/refunds/ask", amount="14.90", **form))
     assert "Refunded" in page and "Part refunded" not in page

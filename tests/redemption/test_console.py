@@ -156,7 +156,7 @@ async def test_the_log_tells_who_did_what_where(staff):
     assert code not in page and code[-4:] in page
     row = words(page[page.index("<tbody>") :])
     assert "Kiosk" in row and "CN¥4.00" in row and "owner@example.com" in row
-    assert "Nothing yet" in words(await staff.get("/admin/redemptions?act=redeem&before=1"))
+    assert "Nothing fits" in words(await staff.get("/admin/redemptions?act=redeem&until=2020-01-01"))
 
 
 # -- batches and sheets -----------------------------------------------------------------
@@ -256,7 +256,7 @@ async def test_codes_for_sale_are_sold_like_any_other(staff):
     assert await stocked.codes_by_state(what) == {"free": 3}
     assert "Print a sheet" not in words(await staff.get(f"/admin/own-codes/{batch_id}"))
     assert "Winter" in words(await staff.get("/admin/own-codes"))
-    assert words(await staff.get("/admin/stock")).count("Winter") >= 1
+    assert words(await staff.get("/admin/stock/batches")).count("Winter") >= 1
 
 
 # -- keys -------------------------------------------------------------------------------
