@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from core.audit.acts import ACTS
 from core.db import Tx
 from core.web.i18n import Text, source
 
@@ -18,8 +19,8 @@ def of_plugins(titles: Mapping[str, Text | str]) -> None:
 
 
 def title(act: str) -> Text | str:
-    """An act of a plugin in words; empty for the shop's own, and when the plugin is off or gone."""
-    return _of_plugins.get(act, "")
+    """An act in words; empty when it is of a plugin that is off or gone."""
+    return _of_plugins.get(act) or ACTS.get(act, "")
 
 
 async def record(

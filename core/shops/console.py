@@ -17,7 +17,7 @@ from core.shops.service import Shop, ShopSettings
 from core.web.errors import FormError
 from core.web.flash import flash
 from core.web.forms import Line, read_form
-from core.web.i18n import _
+from core.web.i18n import LOCALES, NAMES, _, html_lang
 from core.web.render import page, see_other
 
 Text2000 = Annotated[str, Meta(max_length=2000)]
@@ -28,9 +28,8 @@ Cap = Annotated[int, Meta(ge=1, le=1000)]
 class ShopForm(msgspec.Struct):
     name: Annotated[str, Meta(min_length=1, max_length=120, extra={"strip": True})]
     currency: Currency
-    locale: Literal["zh-CN", "en"]
+    locale: Line
     timezone: Line
-    theme: Line = "market"
     support_contact: Line = ""
     announcement_zh: Text2000 = ""
     announcement_en: Text2000 = ""
@@ -78,17 +77,17 @@ async def _settings(
     shop = await _shop(request)
     context = {
         "stored": shop,
+        "languages": _languages(),
         "form": {**_as_form(shop), **(kept or {})},
         "errors": errors or {},
         "timezones": [(name, name) for name in sorted(available_timezones()) if "/" in name],
-        "themes": _themes(request),
         "real_orders": await db.fetchval("SELECT count(*) FROM orders_order WHERE shop_id = $1 AND NOT test", shop.id),
     }
     return page(request, "shops/settings.html", context, status=status)
 
 
-def _themes(request: Request[Any, Any, Any]) -> list[tuple[str, str]]:
-    return [(theme.id, theme.id) for theme in request.app.state.themes.all() if theme.kind == "storefront"]
+def _languages() -> dict[str, str]:
+    return {html_lang(locale): NAMES[locale] for locale in LOCALES}
 
 
 async def _shop(request: Request[Any, Any, Any]) -> Shop:
@@ -97,7 +96,7 @@ async def _shop(request: Request[Any, Any, Any]) -> Shop:
 
 def _as_form(shop: Shop) -> dict[str, Any]:
     given = shop.settings
-    form: dict[str, Any] = {name: getattr(shop, name) for name in ("name", "currency", "locale", "timezone", "theme")}
+    form: dict[str, Any] = {name: getattr(shop, name) for name in ("name", "currency", "locale", "timezone")}
     for name in (
         "reservation_minutes",
         "open_orders_per_contact",
@@ -128,8 +127,8 @@ async def save_shop(request: Request[Any, Any, Any]) -> Response[Any]:
     mistakes: dict[str, Any] = {}
     if form.timezone not in available_timezones():
         mistakes["timezone"] = _("Choose a time zone from the list.")
-    if form.theme not in dict(_themes(request)):
-        mistakes["theme"] = _("Choose a theme from the list.")
+    if form.locale not in _languages():
+        mistakes["locale"] = _("Choose a language from the list.")
     shop = await _shop(request)
     if form.currency != shop.currency and await shops.has_prices(shop.id):
         mistakes["currency"] = _("There are prices in the present currency. Delete those SKUs first.")
@@ -141,7 +140,7 @@ async def save_shop(request: Request[Any, Any, Any]) -> Response[Any]:
         announcement=both(form.announcement_zh, form.announcement_en),
         footer=both(form.footer_zh, form.footer_en),
     )
-    columns = {name: getattr(form, name) for name in ("name", "currency", "locale", "timezone", "theme")}
+    columns = {name: getattr(form, name) for name in ("name", "currency", "locale", "timezone")}
     return await _save(request, shop, "shop.saved", new, **columns)
 
 

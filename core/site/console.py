@@ -62,7 +62,7 @@ async def theme_list(request: AnyRequest) -> Response[str]:
     worn, look = await looks.live(shop_id)
     draft = await looks.draft(shop_id)
     context = {
-        "themes": [theme for theme in themes.all() if theme.kind == "storefront"],
+        "themes": [theme for theme in _storefront(themes) if theme.inherits or theme.id == worn],
         "broken": themes.broken(),
         "reports": {theme.id: theme_check.remembered(themes, theme.id) for theme in themes.all()},
         "worn": worn,
@@ -72,6 +72,10 @@ async def theme_list(request: AnyRequest) -> Response[str]:
         "may_edit": request.state.session.may("settings.edit"),
     }
     return page(request, "site/themes.html", context)
+
+
+def _storefront(themes: Themes) -> list[Theme]:
+    return [theme for theme in themes.all() if theme.kind == "storefront"]
 
 
 async def _report(request: AnyRequest, theme_id: str) -> theme_check.Report:
@@ -86,7 +90,7 @@ async def theme_report(request: AnyRequest, name: FromPath[str]) -> Response[str
 
 
 def _theme(request: AnyRequest, name: str) -> Theme:
-    found = next((one for one in themes_of(request).all() if one.id == name and one.kind == "storefront"), None)
+    found = next((one for one in _storefront(themes_of(request)) if one.id == name), None)
     if found is None:
         raise NotFound()
     return found

@@ -21,7 +21,7 @@ feature = Feature(
     console_routes=console.ROUTES,
     nav=[
         Nav(_("Themes"), "/admin/themes", "palette", group="shop", right="settings.read", order=60),
-        Nav(_("Pages"), "/admin/pages", "file-text", group="shop", right="settings.read", order=61),
+        Nav(_("Shop pages"), "/admin/pages", "file-text", group="shop", right="settings.read", order=61),
     ],
     slots={"shop.footer": footer},
 )

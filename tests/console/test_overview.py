@@ -131,7 +131,7 @@ async def test_alarms_are_seen_once_and_by_whom(what, staff):
 
 # -- settings ---------------------------------------------------------------------------
 
-SHOP = {"name": "Night shop", "currency": "CNY", "locale": "en", "timezone": "Europe/Berlin", "theme": "market"}
+SHOP = {"name": "Night shop", "currency": "CNY", "locale": "en", "timezone": "Europe/Berlin"}
 SELLING = {
     "reservation_minutes": "20",
     "open_orders_per_contact": "5",
