@@ -73,7 +73,6 @@ class ComingSoon(WebError):
             _("This shop is being set up and opens soon."),
             _("Have you ordered already? The link in your order mail works as always."),
             status=200 if looks else 403,
-            headers={"X-Robots-Tag": "noindex"},
             context={"template": "web/coming_soon.html"},
         )
 

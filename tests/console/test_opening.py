@@ -1,0 +1,204 @@
+"""Before the shop opens, what is in the way of it, and the day it does."""
+
+import asyncpg
+import httpx
+import pytest
+
+from core import db
+from core.admin import demo, packs, setup
+from core.checkout.settle import settle
+from core.hooks import runtime, store
+from core.shops import service as shops
+from tests import stocked
+from tests.console import audited, everything, newest_audit, words
+
+TRANSFER = {
+    "title_en": "Bank transfer",
+    "title_zh": "银行转账",
+    "instructions_en": "Send {amount} for {order}.",
+    "instructions_zh": "{order} 请转 {amount}。",
+}
+
+
+@pytest.fixture(autouse=True)
+async def closed(address):
+    """A shop that is being set up, with nothing in it."""
+    await db.execute(
+        "ALTER TABLE ledger_entry DISABLE TRIGGER USER;"
+        " TRUNCATE ledger_entry, vault_batch, vault_code, orders_order, catalog_product, web_limit CASCADE;"
+        " ALTER TABLE ledger_entry ENABLE TRIGGER USER"
+    )
+    await db.execute("UPDATE shops_shop SET test_mode = true, currency = 'CNY', settings = '{\"coming_soon\": true}'")
+    await switch_payment(False)
+    shops.forget()
+
+
+async def switch_payment(on):
+    await db.transaction(store.save, "payments.manual", on, TRANSFER, {})
+    await db.transaction(store.enable, "payments.manual", on)
+    await runtime.current().refresh()
+
+
+async def paid(what, **more):
+    placed = await stocked.order(what, **more)
+    await settle("epay", stocked.paid(placed), "callback")
+    return placed
+
+
+async def shop():
+    shops.forget()
+    return await shops.main_shop()
+
+
+# -- coming soon ------------------------------------------------------------------------
+
+
+async def test_strangers_wait_and_staff_looks_around(address, staff):
+    await demo.seed()
+    async with httpx.AsyncClient(base_url=address, headers={"accept-language": "en", "origin": address}) as stranger:
+        for path in ("/", "/p/starlight-music", "/c/games", "/checkout?sku=DEMO-MUSIC-1M", "/sitemap.xml"):
+            answer = await stranger.get(path)
+            assert answer.status_code == 200 and '<meta name="robots" content="noindex">' in answer.text, path
+            assert "Coming soon" in answer.text and "Starlight" not in answer.text
+        before = await everything()
+        answer = await stranger.post("/checkout", data={"sku": "DEMO-MUSIC-1M", "quantity": "1"})
+        assert answer.status_code == 403 and await everything() == before
+        for path, status in (("/healthz", 200), ("/readyz", 200), ("/lookup", 200), ("/o/VNOSUCH", 404)):
+            assert (await stranger.get(path)).status_code == status, path
+        assert (await stranger.post("/pay/nosuch/notify")).status_code == 404
+        home = words(await staff.get("/"))
+        assert "Starlight Music" in home and "Visitors see “Coming soon”." in home
+        await staff.post("/admin/settings/visitors", coming_soon="off")
+        assert "Starlight" in (await stranger.get("/?open=1")).text
+
+
+# -- test orders ------------------------------------------------------------------------
+
+
+async def test_test_orders_go_with_all_that_hangs_on_them_and_nothing_else(staff):
+    what = await stocked.sku(10)
+    real = await paid(what)
+    await paid(what, test=True)
+    await stocked.order(what, test=True)
+    await demo.seed("cards")
+    tables = ("ledger_entry", "orders_line", "payments_event", "orders_event")
+    of_real = [
+        await db.fetchval(f"SELECT count(*) FROM {table} WHERE order_id = $1", real.order_id) for table in tables
+    ]
+    assert (await stocked.codes_by_state(what)) == {"free": 7, "delivered": 2, "reserved": 1}
+
+    await staff.post("/admin/go-live/clean")
+    assert [row["ref"] for row in await db.fetch("SELECT ref FROM orders_order")] == [real.ref]
+    assert [await db.fetchval(f"SELECT count(*) FROM {table}") for table in tables] == of_real
+    assert (await stocked.codes_by_state(what)) == {"free": 8, "delivered": 1, "void": 1}
+    assert await db.fetchval("SELECT count(*) FROM catalog_product WHERE demo") == 0
+    assert (await stocked.states(real)) == ("paid", "delivered")
+
+
+async def test_a_delivered_code_is_held_by_the_database_unless_test_orders_are_taken_out(address):
+    what = await stocked.sku(3)
+    real, tried = await paid(what), await paid(what, test=True)
+    take = "DELETE FROM vault_code WHERE line_id IN (SELECT id FROM orders_line WHERE order_id = $1)"
+
+    async def taking_out(tx, order_id):
+        await tx.execute("SELECT set_config('vouchsafe.taking_out_trials', 'yes', true)")
+        await tx.execute(take, order_id)
+
+    with pytest.raises(asyncpg.CheckViolationError):
+        await db.transaction(taking_out, real.order_id)
+    with pytest.raises(asyncpg.CheckViolationError):
+        await db.execute(take, tried.order_id)
+    assert await stocked.codes_by_state(what) == {"free": 1, "delivered": 2}
+    await db.transaction(taking_out, tried.order_id)
+    assert await stocked.codes_by_state(what) == {"free": 1, "delivered": 1}
+
+
+# -- opening ----------------------------------------------------------------------------
+
+
+async def test_it_opens_when_nothing_is_in_the_way(staff):
+    await db.execute("DELETE FROM jobs_worker")
+    await demo.seed()
+    page = words(await staff.get("/admin/go-live"))
+    for blocked in ("Nothing to sell", "No way to be paid", "No worker is up"):
+        assert blocked in page
+    for warned in ("No mail goes out", "No second factor on your account", "There is no fresh backup"):
+        assert warned in page
+    assert "Open the shop now" not in page
+    before = await everything()
+    await staff.post("/admin/go-live", status=409, clean="on")
+    assert await everything() == before and (await shop()).test_mode
+
+    what = await stocked.sku(2)
+    await paid(what, test=True)
+    await switch_payment(True)
+    await db.execute("INSERT INTO jobs_worker (name) VALUES ('here')")
+    page = words(await staff.get("/admin/go-live"))
+    assert "In the way" not in page and "1 test orders with their codes, and 3 demo products" in page
+    mark = await newest_audit()
+    assert "Your shop is open." in words(await staff.post("/admin/go-live", clean="on"))
+    now = await shop()
+    assert (now.test_mode, now.settings.coming_soon) == (False, False)
+    assert await audited(mark) == [("shop.trials_removed", "shop:1"), ("shop.opened", "shop:1")]
+    assert await db.fetchval("SELECT count(*) FROM orders_order") == 0
+    assert await stocked.codes_by_state(what) == {"free": 1, "void": 1}
+
+
+# -- health -----------------------------------------------------------------------------
+
+
+async def test_health_says_what_is_wrong_why_and_where_to_mend_it(staff, address):
+    await db.execute("DELETE FROM jobs_worker")
+    page = await staff.get("/admin/health")
+    text = words(page)
+    assert "Worker : no worker has shown itself for a minute" in text
+    assert 'href="/admin/setup/messages"' in page and "Buyers find their orders again by mail." in text
+    assert f"you came by {address}, which is the shop's own" in text and "you are seen as 127.0.0.1" in text
+    through = (await staff.http.get("/admin/health", headers={"x-forwarded-for": "203.0.113.9"})).text
+    assert "127.0.0.1 passes visitors on but is not trusted" in words(through)
+    await db.execute("UPDATE shops_shop SET settings = '{}'")
+    shops.forget()
+    assert "anybody can take codes without paying" in words(await staff.get("/admin/health"))
+
+
+# -- the set-up -------------------------------------------------------------------------
+
+
+async def test_the_steps_can_be_skipped_and_stand_where_they_were(staff):
+    await db.execute("UPDATE shops_shop SET settings = '{\"setup_step\": 2}'")
+    shops.forget()
+    for step in (2, 3, 4):
+        assert f"Step {step} of 5 waits." in words(await staff.get("/admin"))
+        await staff.post("/admin/setup/skip", step=str(step))
+    await staff.post("/admin/setup/skip", step="2")
+    assert (await shop()).settings.setup_step == 5
+    await staff.post("/admin/setup/end")
+    assert (await shop()).settings.setup_step == 0 and "of 5 waits" not in words(await staff.get("/admin"))
+    await staff.post("/admin/checklist/hide")
+    assert "Your way to the first sale" not in words(await staff.get("/admin"))
+    await staff.post("/admin/checklist/show")
+    assert "Your way to the first sale" in words(await staff.get("/admin"))
+
+
+FACTS = {"name": "Moon", "currency": "EUR", "locale": "en", "timezone": "Europe/Berlin"}
+
+
+async def test_the_shop_is_named_and_gets_its_demo_goods(staff):
+    for pack, goods in packs.PACKS.items():
+        await staff.post("/admin/setup/shop", **FACTS, pack=pack, demo="on")
+        rows = await db.fetch("SELECT slug FROM catalog_product WHERE demo ORDER BY position")
+        assert [row["slug"] for row in rows] == [product.slug for product in goods.products]
+        assert await setup.pack_there(1) == pack
+        currencies = await db.fetch("SELECT DISTINCT currency FROM catalog_sku")
+        assert [row["currency"] for row in currencies] == ["EUR"]
+    now = await shop()
+    assert (now.name, now.currency, now.locale, now.timezone) == ("Moon", "EUR", "en", "Europe/Berlin")
+    await staff.post("/admin/setup/shop", **FACTS, pack="cards")
+    assert await db.fetchval("SELECT count(*) FROM catalog_product") == 0
+    before = await everything()
+    for wrong in ({"name": " "}, {"timezone": "Moon/Tycho"}, {"locale": "xx"}, {"currency": "euro"}, {"pack": "x"}):
+        await staff.post("/admin/setup/shop", status=422, **{**FACTS, **wrong})
+    await stocked.sku(1)
+    before = await everything()
+    await staff.post("/admin/setup/shop", status=422, **{**FACTS, "currency": "USD"})
+    assert await everything() == before
