@@ -14,12 +14,11 @@ from core.money import Money
 CARDS_PER_PAGE = 24
 MOST_WORDS = 6
 
-KINDS = ("code", "membership", "topup")
 ORDERS = {
     "": "product.position, product.id",
     "new": "product.id DESC",
-    "cheap": "sku.least, product.id",
-    "dear": "sku.least DESC, product.id",
+    "cheap": "shelf.least, product.id",
+    "dear": "shelf.least DESC, product.id",
 }
 
 
@@ -49,79 +48,68 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """One page of cards; ``total`` counts all that fit."""
+    """One page of cards. ``total`` is how many fit; None when that would mean to look into the vault for each."""
 
     cards: list[Card]
-    total: int
     more: bool
+    total: int | None
 
     @property
-    def pages(self) -> int:
-        return -(-self.total // CARDS_PER_PAGE)
+    def pages(self) -> int | None:
+        return None if self.total is None else -(-self.total // CARDS_PER_PAGE)
 
 
-# A membership has a period; a top-up asks for an account; what is left is a code.
-KIND = (
-    """CASE WHEN one.period <> 'none' THEN 'membership' WHEN one.account_fields <> '[]' THEN 'topup' ELSE 'code' END"""
-)
+ON_SHELF = """
+FROM catalog_product product JOIN catalog_shelf shelf ON shelf.product_id = product.id
+LEFT JOIN catalog_category category ON category.id = product.category_id
+WHERE product.shop_id = $1 AND product.state = 'listed'
+  AND ($2::bigint IS NULL OR product.category_id = $2)
+  AND ($3::text[] IS NULL
+       OR concat_ws(' ', product.found_by, jsonb_path_query_array(category.title, '$.*')::text, shelf.found_by)
+          ILIKE ALL ($3))
+  AND ($4 = '' OR $4 = ANY (shelf.kinds))
+  AND ($5::bigint IS NULL OR shelf.most >= $5) AND ($6::bigint IS NULL OR shelf.least <= $6)
+"""
 
-SKUS = f"""
-SELECT one.product_id, min(one.price) AS least, max(one.price) AS most, min(one.currency) AS currency,
-       max(one.low_stock) AS low, array_agg({KIND}) AS kinds,
-       string_agg(one.code || ' ' || jsonb_path_query_array(one.title, '$.*')::text, ' ') AS found_by
-FROM catalog_sku one WHERE one.shop_id = $1 AND one.listed GROUP BY one.product_id
-"""  # noqa: S608 - put together from constants
-
-IN_STOCK = """EXISTS (
+IN_STOCK = """
+AND EXISTS (
     SELECT 1 FROM catalog_sku one WHERE one.product_id = product.id AND one.listed AND (
         (one.source <> 'codes' AND coalesce(one.available, 1) > 0)
         OR ((one.source = 'codes' OR one.own_first)
-            AND EXISTS (SELECT 1 FROM vault_code code WHERE code.sku_id = one.id AND code.state = 'free'))))"""
+            AND EXISTS (SELECT 1 FROM vault_code code WHERE code.sku_id = one.id AND code.state = 'free'))))
+"""
 
 # Only the products of one page are counted in the vault.
 CARDS = f"""
-WITH sku AS ({SKUS}), found AS (
-    SELECT product.id, count(*) OVER () AS total, row_number() OVER (ORDER BY {{order}}) AS place
-    FROM catalog_product product JOIN sku ON sku.product_id = product.id
-    LEFT JOIN catalog_category category ON category.id = product.category_id
-    WHERE product.shop_id = $1 AND product.state = 'listed'
-      AND ($2::bigint IS NULL OR product.category_id = $2)
-      AND ($3::text[] IS NULL
-           OR concat_ws(' ', product.found_by, jsonb_path_query_array(category.title, '$.*')::text, sku.found_by)
-              ILIKE ALL ($3))
-      AND ($4 = '' OR $4 = ANY (sku.kinds))
-      AND ($5::bigint IS NULL OR sku.most >= $5) AND ($6::bigint IS NULL OR sku.least <= $6)
-      AND (NOT $7 OR {IN_STOCK})
-    ORDER BY place LIMIT $8 OFFSET $9
-)
-SELECT product.slug, product.title, product.summary, sku.least, sku.most, sku.currency, sku.low, found.total,
+WITH found AS (SELECT product.id {ON_SHELF} {{stock}} ORDER BY {{order}} LIMIT $7 OFFSET $8)
+SELECT product.slug, product.title, product.summary, shelf.least, shelf.most, shelf.currency, shelf.low,
        media.id AS media_id, left(media.sha256, 16) AS media_sha, media.width, media.height,
-       (SELECT sum({FREE.format(most="$10")})::int FROM catalog_sku one
+       (SELECT sum({FREE.format(most="$9")})::int FROM catalog_sku one
         WHERE one.product_id = product.id AND one.listed) AS free
-FROM found JOIN catalog_product product ON product.id = found.id JOIN sku ON sku.product_id = product.id
+FROM found JOIN catalog_product product ON product.id = found.id
+JOIN catalog_shelf shelf ON shelf.product_id = product.id
 LEFT JOIN catalog_media media ON media.id = product.image_id
-ORDER BY found.place
+ORDER BY {{order}}
 """  # noqa: S608 - put together from constants
 
-IN_ORDER = {name: CARDS.format(order=order) for name, order in ORDERS.items()}
+STATEMENTS = {
+    (order, in_stock): CARDS.format(order=by, stock=IN_STOCK if in_stock else "")
+    for order, by in ORDERS.items()
+    for in_stock in (False, True)
+}
+COUNT = f"SELECT count(*) {ON_SHELF}"
 
 
 async def find(shop_id: int, wanted: Wanted, page: int = 1) -> Shelf:
-    rows = await db.fetch(
-        IN_ORDER.get(wanted.sort, IN_ORDER[""]),
-        shop_id,
-        wanted.category_id,
-        patterns(wanted.words),
-        wanted.kind,
-        wanted.least,
-        wanted.most,
-        wanted.in_stock,
-        CARDS_PER_PAGE,
-        (page - 1) * CARDS_PER_PAGE,
-        COUNTED_UP_TO,
-    )
-    total = rows[0]["total"] if rows else 0
-    return Shelf([_card(row) for row in rows], total, page * CARDS_PER_PAGE < total)
+    asked = (shop_id, wanted.category_id, patterns(wanted.words), wanted.kind, wanted.least, wanted.most)
+    statement = STATEMENTS.get((wanted.sort, wanted.in_stock), STATEMENTS["", wanted.in_stock])
+    skip = (page - 1) * CARDS_PER_PAGE
+    rows = await db.fetch(statement, *asked, CARDS_PER_PAGE + 1, skip, COUNTED_UP_TO)
+    more = len(rows) > CARDS_PER_PAGE
+    cards = [_card(row) for row in rows[:CARDS_PER_PAGE]]
+    if not more and (rows or page == 1):
+        return Shelf(cards, False, skip + len(rows))
+    return Shelf(cards, more, None if wanted.in_stock else await db.fetchval(COUNT, *asked))
 
 
 def patterns(text: str) -> list[str] | None:
