@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,9 @@ class SetupProblem(Exception):
 
 class ConfigError(SetupProblem):
     """The environment holds a value we cannot use."""
+
+
+PROVIDER = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Config:
     web_processes: int
     allow_private_hosts: tuple[str, ...] = ()
     transit: "Transit | None" = None
+    key_provider: str = ""
     key_seconds: int = 300
 
     @classmethod
@@ -65,8 +70,14 @@ class Config:
             web_processes=_number(environ, "VOUCHSAFE_WEB_PROCESSES", 1, 1, 64),
             allow_private_hosts=_names(environ.get("VOUCHSAFE_ALLOW_PRIVATE_HOSTS", "")),
             transit=_transit(environ),
+            key_provider=_key_provider(environ),
             key_seconds=_number(environ, "VOUCHSAFE_KEY_SECONDS", 300, 2, 3600),
         )
+
+    @property
+    def key_elsewhere(self) -> bool:
+        """Whether something outside of this machine's files keeps the master key."""
+        return bool(self.transit or self.key_provider or self.master_key)
 
 
 def own_address(host: str, port: int) -> str:
@@ -115,6 +126,15 @@ def _transit(environ: Mapping[str, str]) -> Transit | None:
         namespace=environ.get("VOUCHSAFE_TRANSIT_NAMESPACE") or None,
         ca_file=Path(ca_file).absolute() if ca_file else None,
     )
+
+
+def _key_provider(environ: Mapping[str, str]) -> str:
+    name = environ.get("VOUCHSAFE_KEY_PROVIDER") or ""
+    if name in ("local", "transit") or (name and not PROVIDER.fullmatch(name)):
+        raise ConfigError("VOUCHSAFE_KEY_PROVIDER must be the name of an installed key provider, such as acme-kms.")
+    if name and environ.get("VOUCHSAFE_TRANSIT_URL"):
+        raise ConfigError("Set either VOUCHSAFE_KEY_PROVIDER or VOUCHSAFE_TRANSIT_URL: one of them keeps the key.")
+    return name
 
 
 def _base_url(text: str) -> str:

@@ -124,6 +124,8 @@ def _address(config: Config) -> Check:
 def _key(config: Config) -> Check:
     if config.transit:
         return _transit(config.transit)
+    if config.key_provider:
+        return Check("key", "ok", _("the key provider %(name)s keeps the master key", name=config.key_provider))
     file = config.master_key_file
     if not config.master_key and not file.exists():
         return Check(
@@ -413,7 +415,7 @@ async def _backup() -> Check:
 
 async def _copy_of_key(config: Config) -> Check:
     """Nobody can look whether a copy lies elsewhere: somebody has to say so."""
-    if config.transit or config.master_key:
+    if config.key_elsewhere:
         return Check("key copy", "ok", _("the key is kept outside of this machine's files"))
     if await db.fetchval("SELECT bool_or((settings ->> 'key_kept')::boolean) FROM shops_shop"):
         return Check("key copy", "ok", _("somebody said that a copy is kept elsewhere"))

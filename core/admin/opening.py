@@ -95,7 +95,7 @@ async def _warnings(shop: Shop, config: Config, staff_id: int | None) -> list[Po
     if not await checklist.second_factor_is_on(staff_id):
         text = _("Whoever learns your password can take every code.")
         found.append(Point("second_factor", _("No second factor on your account"), text, "/admin/account"))
-    if not (shop.settings.key_kept or config.transit or config.master_key):
+    if not (shop.settings.key_kept or config.key_elsewhere):
         text = _("Without %(file)s no backup can be opened.", file=config.master_key_file)
         found.append(Point("key_copy", _("The key may have no copy"), text, "/admin/health#key"))
     backup = await backups.standing()

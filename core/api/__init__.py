@@ -118,6 +118,8 @@ from core.supply.supplier import (
     SupplierRefused,
     SupplierUnavailable,
 )
+from core.vault.providers import KeyAway
+from core.vault.providers import Provider as KeyProvider
 from core.web.errors import BadRequest, Conflict, Forbidden, FormError, NotFound, TooMany, Unavailable
 from core.web.feature import Nav
 from core.web.flash import flash
@@ -191,6 +193,8 @@ __all__ = [
     "HttpAnswer",
     "HttpError",
     "Instructions",
+    "KeyAway",
+    "KeyProvider",
     "LineKind",
     "LineToCheck",
     "LineView",

@@ -63,8 +63,9 @@ def _file(config: Config, given: str | None) -> Path:
 
 def _keep_keys(config: Config, file: Path, to: str | Secret) -> Path:
     """The master key in a sealed file of its own."""
-    if config.transit:
-        raise SetupProblem("The backup was made. The master key is held by the transit engine: back that up instead.")
+    if config.transit or config.key_provider:
+        keeper = config.key_provider or "the transit engine"
+        raise SetupProblem(f"The backup was made. The master key is held by {keeper}: back that up instead.")
     if file.exists():
         raise SetupProblem(f"The backup was made, but {file} is there already: no key was written.")
     source = archive.Stream(iter([keys.as_text(keys.load(config))]))

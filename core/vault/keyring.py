@@ -76,7 +76,7 @@ async def unlock(config: Config, *, create: bool = False) -> bool:
 
 async def _make_master_key(config: Config) -> bool:
     """A new key beside old stock would hide the loss of the old one."""
-    if config.transit or config.master_key or not await is_new():
+    if config.key_elsewhere or not await is_new():
         return False
     return keys.create(config.master_key_file)
 

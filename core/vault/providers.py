@@ -1,17 +1,19 @@
 """Who keeps the master key: a file or the environment here, or the transit engine of an OpenBao or Vault server.
 
-A provider wraps the few keys of the keyring, never codes. Another one (a cloud's KMS, a hardware module) needs the
-four members of :class:`Provider` and a line in :func:`providers`.
+A provider wraps the few keys of the keyring, never codes. Another one (a cloud's KMS, a hardware module) comes as an
+installed package with the four members of :class:`Provider`, named by ``VOUCHSAFE_KEY_PROVIDER``.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
 import ssl
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import metadata
 from typing import TYPE_CHECKING, Any, Protocol
 
 from core.config import Config, Transit
@@ -22,6 +24,8 @@ from core.vault.keys import KeyFileError, MasterKey
 if TYPE_CHECKING:
     import httpx
 
+GROUP = "vouchsafe.key_providers"
+"""Entry points of a package: ``acme-kms = "vouchsafe_acme:make"``, where ``make()`` gives a :class:`Provider`."""
 AAD = fields("keyring")
 SECONDS = 5.0
 MOST_BYTES = 1 << 20
@@ -32,14 +36,25 @@ class KeyAway(Exception):
 
 
 class Provider(Protocol):
-    """Keeps the master key and wraps the keys of the keyring with it. All calls may fail with :class:`KeyAway`."""
+    """Keeps the master key and wraps the keys of the keyring with it.
+
+    Each call takes a few short secrets (some tens of bytes each) and gives as many answers in the same order, within
+    five seconds. It may come again at any time; ``unwrap`` comes several times a minute and changes nothing.
+
+    :raises KeyAway: it cannot be done now; the text tells staff why and what to do, and holds neither key nor token.
+        The shop goes on selling, shows no code, and asks again.
+    """
 
     name: str
-    """Written beside what it wrapped, to know who opens it."""
+    """Written beside what it wrapped, to know who opens it. For a package, the name of its entry point."""
 
-    async def wrap(self, secrets: Sequence[bytes]) -> list[bytes]: ...
+    async def wrap(self, secrets: Sequence[bytes]) -> list[bytes]:
+        """Sealed under the newest master key, with authentication: an altered answer must not unwrap."""
+        ...
 
-    async def unwrap(self, wrapped: Sequence[bytes]) -> list[bytes]: ...
+    async def unwrap(self, wrapped: Sequence[bytes]) -> list[bytes]:
+        """What was sealed, under whichever of its master keys."""
+        ...
 
     async def rewrap(self, wrapped: Sequence[bytes]) -> list[bytes]:
         """The same under the newest master key of this provider."""
@@ -49,6 +64,8 @@ class Provider(Protocol):
 def providers(config: Config) -> list[Provider]:
     """The first one wraps; each opens what it once wrapped."""
     local = Local(partial(keys.load, config))
+    if config.key_provider:
+        return [Installed(config.key_provider), local]
     return [TransitEngine(config.transit), local] if config.transit else [local]
 
 
@@ -88,6 +105,44 @@ def _opened(known: Sequence[VersionKey], blob: bytes) -> bytes:
         except DecryptError:
             continue
     raise KeyAway("the keyring of this shop was sealed with another master key: put the right one back")
+
+
+class Installed:
+    """What a package brings. Whatever goes wrong in it leaves the shop without its key, never without itself."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._keeper: Provider | None = None
+
+    async def wrap(self, secrets: Sequence[bytes]) -> list[bytes]:
+        return await self._ask("wrap", secrets)
+
+    async def unwrap(self, wrapped: Sequence[bytes]) -> list[bytes]:
+        return await self._ask("unwrap", wrapped)
+
+    async def rewrap(self, wrapped: Sequence[bytes]) -> list[bytes]:
+        return await self._ask("rewrap", wrapped)
+
+    async def _ask(self, act: str, given: Sequence[bytes]) -> list[bytes]:
+        try:
+            async with asyncio.timeout(SECONDS):
+                found = await getattr(self._made(), act)(list(given))
+        except KeyAway:
+            raise
+        except Exception as error:  # noqa: BLE001  its text may hold what nobody may read
+            raise KeyAway(f"the key provider {self.name} failed at {act} ({type(error).__name__})") from None
+        if not isinstance(found, list) or list(map(type, found)) != [bytes] * len(given):
+            raise KeyAway(f"the key provider {self.name} gave an answer to {act} that nobody can read")
+        return found
+
+    def _made(self) -> Provider:
+        if self._keeper is None:
+            points = metadata.entry_points(group=GROUP)
+            if self.name not in points.names:
+                names = ", ".join(sorted(points.names)) or "none"
+                raise KeyAway(f"no key provider {self.name} is installed; installed are: {names}")
+            self._keeper = points[self.name].load()()
+        return self._keeper
 
 
 class TransitEngine:
