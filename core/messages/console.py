@@ -52,7 +52,7 @@ def visit_of(request: Request[Any, Any, Any]) -> Visit:
 # -- the outbox -------------------------------------------------------------------------
 
 
-@get("/messages", opt={"who": "staff:messages.read"})
+@get("/messages", opt={"who": "staff:messages.read", "repeats": ("col",)})
 async def message_list(request: Request[Any, Any, Any]) -> Response[Any]:
     shop_id = visit_of(request).shop.id
     context = {"counts": await outbox.counts(shop_id), "notifier": service.notifier_for(MAIL), "states": STATES}
@@ -214,7 +214,7 @@ async def _text_page(
     order: str,
     *,
     errors: dict[str, Any] | None = None,
-    to: str = "",
+    to: str | None = None,
     said: Any = "",
 ) -> Response[str]:
     errors = dict(errors or {})
@@ -224,12 +224,12 @@ async def _text_page(
         "event": EVENTS[template.event],
         "language": NAMES[template.locale],
         "lang": html_lang(template.locale),
-        "default": texts.default(template.event, template.locale),
+        "changes": texts.changes(template),
         "variables": VARIABLES,
         "written": written,
         "html": _html(written),
         "order": order,
-        "to": to,
+        "to": (request.state.session.email or "") if to is None else to,
         "said": said,
         "errors": errors,
     }

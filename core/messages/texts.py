@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,8 +32,10 @@ class Template:
 
 @functools.cache
 def default(event: str, locale: str) -> Template:
-    """The first line of the file is the subject, the rest the body."""
-    subject, _newline, body = (FOLDER / f"{event}.{locale}.md").read_text("utf-8").partition("\n")
+    """The first line of the file is the subject, the rest the body. What is in no other language is English."""
+    own = FOLDER / f"{event}.{locale}.md"
+    file = own if own.is_file() else FOLDER / f"{event}.en.md"
+    subject, _newline, body = file.read_text("utf-8").partition("\n")
     return Template(event, locale, subject.strip(), body.strip("\n") + "\n")
 
 
@@ -85,6 +88,13 @@ async def reset(tx: Tx, shop_id: int, event: str, locale: str) -> None:
 def _must_exist(event: str, locale: str) -> None:
     if event not in EVENTS or locale not in LOCALES:
         raise Refused(_("There is no such text."))
+
+
+def changes(template: Template) -> list[tuple[str, str]]:
+    """Line by line how the text differs from the default: ``-`` gone, ``+`` new, a blank where it is the same."""
+    before = default(template.event, template.locale)
+    old, new = (f"{one.subject}\n\n{one.body}".splitlines() for one in (before, template))
+    return [(line[0], line[2:]) for line in difflib.ndiff(old, new) if line[0] != "?"]
 
 
 @dataclass(frozen=True, slots=True)

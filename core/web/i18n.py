@@ -33,6 +33,7 @@ BUILT_IN = ("zh_CN", "en")
 LOCALES = [*BUILT_IN]
 """Every language there is: those of the shop, and those whose folder somebody put beside them."""
 NAMES = {"zh_CN": "简体中文", "en": "English"}
+LOCALE = re.compile(r"[a-z]{2,3}(_[A-Z][a-z]{3})?(_[A-Z]{2})?")
 FOLDER = Path(__file__).parent / "locales"
 
 Catalogues = Mapping[str, NullTranslations]
@@ -132,10 +133,12 @@ def _find_languages(folders: Sequence[Path]) -> None:
 
 def _is_locale(name: str) -> bool:
     try:
-        return str(Locale.parse(name)) == name
+        if LOCALE.fullmatch(name) and Locale.parse(name):
+            return True
     except (UnknownLocaleError, ValueError):
-        log.warning("locales/%s is no language that is known; write it like de or pt_BR", name)
-        return False
+        pass
+    log.warning("locales/%s is no language that is known; write it like de or pt_BR", name)
+    return False
 
 
 def _read(folder: Path, behind: Catalogues, file: str = "messages.po") -> Catalogues:
