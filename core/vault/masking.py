@@ -24,7 +24,6 @@ WORD = re.compile(r"\S+")
 ASCII = re.compile(r"[!-~]+")
 AROUND = "\"'`()[]{}<>.,:;!?*"
 GROUP = re.compile(r"[A-Za-z0-9]+")
-JOINT = re.compile(r"[-_. ]")
 SHORTEST = 6
 
 
@@ -73,8 +72,8 @@ def _bare(text: str, begin: int, end: int) -> Span:
 
 def _alike(text: str, mask: str) -> Iterator[Span]:
     """Runs that look like a code and end as this one does, however their groups are joined and written."""
-    tail = mask.removeprefix(DOTS).casefold()
-    if len(tail) < 3 or not tail.isascii() or not tail.isalnum():
+    tail = "".join(GROUP.findall(mask.removeprefix(DOTS))).casefold()
+    if len(tail) < 3:
         return
     groups = [match.span() for match in GROUP.finditer(text)]
     for place, (_begin, end) in enumerate(groups):
@@ -90,7 +89,7 @@ def _alike(text: str, mask: str) -> Iterator[Span]:
 
 def _joined(text: str, before: Span, after: Span) -> bool:
     between = text[before[1] : after[0]]
-    return len(between) == 1 and bool(JOINT.fullmatch(between)) and _codelike(text[before[0] : before[1]])
+    return between in ("-", "_") or (between in (" ", ".") and _codelike(text[before[0] : before[1]]))
 
 
 def _codelike(letters: str) -> bool:

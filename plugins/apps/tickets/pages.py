@@ -371,7 +371,7 @@ async def picture_of(request: AnyRequest, ticket_id: int, image_id: int, *, note
     if found is None:
         raise NotFound()
     name = f"{ticket_id}-{image_id}.{found.type.partition('/')[2]}"
-    headers = {"content-disposition": f'attachment; filename="{name}"', "x-content-type-options": "nosniff"}
+    headers = {"content-disposition": f'attachment; filename="{name}"'}
     return Response(found.body, media_type=found.type, headers=headers)
 
 
