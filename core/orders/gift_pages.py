@@ -31,6 +31,8 @@ async def by_link(request: AnyRequest) -> Response[Any]:
     """The link: the browser is let in, and the token leaves the address bar."""
     visit: Visit = request.scope["state"]["visit"]
     token = request.query_params.get("k", "")
+    if not token:
+        return see_other("/")
     await limits.hit("order-link", visit.ip)
     if not await gifts.link_fits(visit.shop.id, token):
         await db.transaction(_alarm, visit)
