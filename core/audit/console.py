@@ -20,12 +20,12 @@ def mine(request: Request[Any, Any, Any]) -> tuple[int, bool]:
     return session.shop_id, session.whole_server
 
 
-@get("/audit", opt={"who": "staff:audit.read"})
+@get("/audit", opt={"who": "staff:audit.read", "repeats": ("col",)})
 async def log(request: Request[Any, Any, Any]) -> Response[Any]:
     return await list_page(request, LOG)
 
 
-@get("/alarms", opt={"who": "staff:audit.read"})
+@get("/alarms", opt={"who": "staff:audit.read", "repeats": ("col",)})
 async def alarms(request: Request[Any, Any, Any]) -> Response[Any]:
     return await list_page(request, ALARMS, template="audit/alarms.html")
 

@@ -60,7 +60,9 @@ LOG = Listing(
         Column("address", _("Address"), lambda row: str(row["ip"]) if row["ip"] else None),
     ),
     hint=_("Order no., act or person, such as staff:1"),
-    search="entry.object IN ({q}, 'order:' || {q}) OR entry.act = {q} OR entry.actor = {q}",
+    search="entry.id IN (SELECT id FROM audit_entry WHERE object = {q}"
+    " UNION ALL SELECT id FROM audit_entry WHERE object = 'order:' || upper({q})"
+    " UNION ALL SELECT id FROM audit_entry WHERE act = {q} UNION ALL SELECT id FROM audit_entry WHERE actor = {q})",
     filters=(
         Day("since", _("From"), "entry.at >= {value}"),
         Day("until", _("To"), "entry.at < {value}", after=True),

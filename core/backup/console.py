@@ -33,7 +33,7 @@ class PlanForm(msgspec.Struct):
     public_key: Annotated[str, Meta(max_length=200, extra={"strip": True})] = ""
 
 
-@get("/backups", opt=MINE)
+@get("/backups", opt={**MINE, "repeats": ("col",)})
 async def backups(request: Request[Any, Any, Any]) -> Response[str]:
     return await _backups(request)
 

@@ -47,7 +47,7 @@ class ChangeForm(msgspec.Struct):
     currency: Line = ""
 
 
-@get("/balances", opt={"who": "staff:balance.read"})
+@get("/balances", opt={"who": "staff:balance.read", "repeats": ("col",)})
 async def balance_list(request: AnyRequest) -> Response[Any]:
     return await _balance_list(request, {}, {})
 

@@ -135,7 +135,7 @@ def title_of(zh: str, en: str) -> dict[str, str]:
 # -- the list ---------------------------------------------------------------------------
 
 
-@get("/products", opt={"who": "staff:products.read"})
+@get("/products", opt={"who": "staff:products.read", "repeats": ("col",)})
 async def product_list(request: Request[Any, Any, Any]) -> Response[Any]:
     return await list_page(request, PRODUCTS, template="catalog/product_list.html")
 

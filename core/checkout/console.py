@@ -54,6 +54,9 @@ class Find(msgspec.Struct):
     test: Line = ""
     since: Line = ""
     until: Line = ""
+    sold: Line = ""
+    paid_since: Line = ""
+    paid_until: Line = ""
     sort: Line = ""
     size: Line = ""
     col: list[Line] = []
@@ -107,12 +110,12 @@ def _who(request: Request[Any, Any, Any]) -> refunds.Who:
 # -- looking ----------------------------------------------------------------------------
 
 
-@get("/orders", opt={"who": "staff:orders.read"})
+@get("/orders", opt={"who": "staff:orders.read", "repeats": ("col",)})
 async def order_list(request: Request[Any, Any, Any]) -> Response[Any]:
     return await list_page(request, ORDERS)
 
 
-@post("/orders/find", opt={"who": "staff:orders.read", "max_body": 8192})
+@post("/orders/find", opt={"who": "staff:orders.read", "max_body": 8192, "repeats": ("col",)})
 async def find(request: Request[Any, Any, Any]) -> Response[Any]:
     """To the list with these filters; a code leads to its order and stands in no address."""
     form = await read_form(request, Find)
@@ -178,6 +181,7 @@ async def _traced(request: Request[Any, Any, Any], order: dict[str, Any]) -> dic
         "counts": trace.counted(rows),
         "diagnosis": diagnosis.diagnose(await trace.facts_of(order, rows), clock.now()),
         "whose_turn": diagnosis.WHOSE_TURN,
+        "fact_names": trace.FACTS,
         "minutes": [(minutes, _more_time(minutes)) for minutes in correcting.MINUTES],
     }
 

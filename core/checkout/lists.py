@@ -206,8 +206,19 @@ ORDERS = Listing(
         Choice(
             "test", _("Test and real"), {"no": _("Real ones"), "yes": _("Tests")}, {"no": "NOT o.test", "yes": "o.test"}
         ),
+        Choice(
+            "sold",
+            _("Sold or not"),
+            {"yes": _("Sold, also what was given back"), "no": _("Not sold")},
+            {
+                "yes": "o.payment_state IN ('paid', 'refunded', 'charged_back')",
+                "no": "o.payment_state NOT IN ('paid', 'refunded', 'charged_back')",
+            },
+        ),
         Day("since", _("From"), "o.created_at >= {value}"),
         Day("until", _("To"), "o.created_at < {value}", after=True),
+        Day("paid_since", _("Paid from"), "o.paid_at >= {value}"),
+        Day("paid_until", _("Paid to"), "o.paid_at < {value}", after=True),
     ),
     total=("total", "o.currency", "o.total"),
     acts=ACTS,

@@ -149,7 +149,7 @@ class NotSold(msgspec.Struct):
     offer: Id | None = None
 
 
-@get("/purchases", opt={"who": "staff:purchases.read"})
+@get("/purchases", opt={"who": "staff:purchases.read", "repeats": ("col",)})
 async def purchase_list(request: Request[Any, Any, Any]) -> Response[Any]:
     return await list_page(request, PURCHASES)
 

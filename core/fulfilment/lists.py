@@ -53,7 +53,10 @@ PURCHASES = Listing(
         Column("problem", _("Problem"), lambda row: row["error"], shown=False),
     ),
     hint=_("Order no., purchase no. or supplier's no."),
-    search="purchase.ref = {q} OR o.ref = upper({q}) OR purchase.supplier_ref = {q}",
+    search="purchase.id IN (SELECT id FROM supply_purchase WHERE ref = {q}"
+    " UNION ALL SELECT id FROM supply_purchase WHERE supplier_ref = {q} AND supplier_ref <> ''"
+    " UNION ALL SELECT one.id FROM supply_purchase one JOIN orders_order ON orders_order.id = one.order_id"
+    " WHERE orders_order.ref = upper({q}))",
     filters=(
         Choice("state", _("State"), PURCHASE, "purchase.state = {value}"),
         Choice("supplier", _("All suppliers"), suppliers, "purchase.supplier = {value}"),

@@ -23,7 +23,7 @@ from core.web.render import fragment, page, see_other
 WHY_NOT = (_("This cannot be done now"), _("Look at the job again: it may have changed meanwhile."))
 
 
-@get("/jobs", opt={"who": "staff:jobs.read"})
+@get("/jobs", opt={"who": "staff:jobs.read", "repeats": ("col",)})
 async def job_list(request: Request[Any, Any, Any]) -> Response[Any]:
     registry.import_core()
     return await list_page(request, JOBS, {"health": await service.health()}, template="jobs/list.html")

@@ -46,7 +46,7 @@ JOBS = Listing(
     right="jobs.read",
     key="job.id",
     source="FROM jobs_job job WHERE {whole}",
-    rows="SELECT job.id AS row_key, job.id, name, state, tries, error, progress, cancel, run_at, created_at, finished_at"
+    rows="SELECT job.id AS row_key, job.id, name, state, tries, error, run_at, created_at, finished_at"
     " FROM jobs_job job WHERE job.id = ANY({keys})",
     order="job.state = 'failed' DESC, job.state = 'running' DESC, job.id DESC",
     columns=(

@@ -51,7 +51,7 @@ class BulkForm(msgspec.Struct):
     list: Line
     act: Line
     query: Query = ""
-    ids: list[Line] = []
+    ids: tuple[Line, ...] = ()
     all: bool = False
 
 
@@ -142,13 +142,13 @@ async def export_list(request: AnyRequest) -> Response[Any]:
 
 def _file(name: str, content: bytes) -> Response[bytes]:
     headers = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
-    return Response(content, media_type=export.media_type(name), headers=headers)
+    return Response(content, status_code=200, media_type=export.media_type(name), headers=headers)
 
 
 # -- acts on many rows ------------------------------------------------------------------
 
 
-@post("/lists/bulk", opt={**ANYBODY, "max_body": 200_000})
+@post("/lists/bulk", opt={**ANYBODY, "max_body": 200_000, "repeats": ("ids",)})
 async def ask(request: AnyRequest) -> Response[Any]:
     """What is chosen is counted and shown; nothing is done before the next click."""
     form = await read_form(request, BulkForm)
@@ -158,7 +158,7 @@ async def ask(request: AnyRequest) -> Response[Any]:
         raise NotFound()
     if not want.scope.may(act.right):
         raise Forbidden()
-    keys = await runs.matching(want) if form.all else await runs.known_keys(want, form.ids)
+    keys = await runs.matching(want) if form.all else await runs.known_keys(want, [*form.ids])
     if not keys:
         back = f"{want.listing.path}?{want.asked.query() or 'view=all'}"
         return flash(see_other(back), _("Choose at least one row."), "warning")
@@ -238,7 +238,7 @@ async def go(request: AnyRequest, run_id: FromPath[int]) -> Response[Any]:
             await run.act.preview(run.doing(fields), run.row["keys"][:1])
         await runs.start(run, fields)
     except Refused as refused:
-        if run.row["state"] != "asked" or refused.field is None:
+        if not refused.field:
             raise Conflict(_("This cannot be done now"), refused.text) from None
         return await _dry_run(request, run, fields, refused.text, 422)
     return see_other(f"/admin/lists/runs/{run_id}")

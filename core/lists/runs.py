@@ -109,12 +109,11 @@ async def matching(want: Wanted) -> list[Any]:
 async def known_keys(want: Wanted, ids: list[str]) -> list[Any]:
     """Those of the chosen rows that are on this list at all."""
     numbers = [int(one) for one in ids if one.isdigit() and len(one) <= 18]
-    text, values = want.keys_statement(len(numbers) or 1, only=f"{want.listing.key} = ANY('{{{_array(numbers)}}}')")
-    return [row["row_key"] for row in await db.fetch(text, *values)] if numbers else []
-
-
-def _array(numbers: list[int]) -> str:
-    return ",".join(map(str, numbers))
+    if not numbers:
+        return []
+    chosen = ",".join(map(str, numbers))
+    text, values = want.keys_statement(len(numbers), only=f"{want.listing.key} IN ({chosen})")
+    return [row["row_key"] for row in await db.fetch(text, *values)]
 
 
 async def _new(
@@ -203,7 +202,9 @@ async def _labels(run: Run, keys: list[Any]) -> dict[Any, str]:
     want = Wanted(run.listing, run.scope, lists.Asked())
     found: dict[Any, str] = {}
     for at in range(0, len(keys), 1000):
-        found.update({row["row_key"]: str(run.listing.label(row))[:200] for row in await want.rows(keys[at : at + 1000])})
+        found.update(
+            {row["row_key"]: str(run.listing.label(row))[:200] for row in await want.rows(keys[at : at + 1000])}
+        )
     return found
 
 

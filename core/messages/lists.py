@@ -52,7 +52,9 @@ MESSAGES = Listing(
         Column("sent", _("Sent"), lambda row: row["sent_at"]),
     ),
     hint=_("Address or order no."),
-    search="message.recipient = {q} OR message.order_id = (SELECT id FROM orders_order WHERE ref = upper({q}))",
+    search="message.id IN (SELECT id FROM messages_message WHERE shop_id = {shop} AND recipient = {q}"
+    " UNION ALL SELECT one.id FROM messages_message one JOIN orders_order o ON o.id = one.order_id"
+    " WHERE o.ref = upper({q}))",
     filters=(
         Choice("state", _("State"), STATES, "message.state = {value}"),
         Choice("event", _("Kind"), {key: one.title for key, one in EVENTS.items()}, "message.event = {value}"),

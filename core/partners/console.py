@@ -98,7 +98,7 @@ def read_amount(text: str, currency: str) -> Money:
 # -- all of them ------------------------------------------------------------------------
 
 
-@get("/partners", opt={"who": "staff:partners.read"})
+@get("/partners", opt={"who": "staff:partners.read", "repeats": ("col",)})
 async def partner_list(request: AnyRequest) -> Response[Any]:
     return await _list(request, {}, {})
 

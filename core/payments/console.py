@@ -71,7 +71,7 @@ class Decision(msgspec.Struct):
     next: Line = ""
 
 
-@get("/payments", opt={"who": "staff:payments.read"})
+@get("/payments", opt={"who": "staff:payments.read", "repeats": ("col",)})
 async def payment_list(request: Request[Any, Any, Any]) -> Response[Any]:
     shop = request.scope["state"]["visit"].shop
     methods = await db.fetch(METHODS, shop.id)
@@ -83,7 +83,7 @@ async def payment_list(request: Request[Any, Any, Any]) -> Response[Any]:
     return await list_page(request, PAYMENTS, context, template="payments/list.html")
 
 
-@get("/refunds/all", opt={"who": "staff:payments.read"})
+@get("/refunds/all", opt={"who": "staff:payments.read", "repeats": ("col",)})
 async def refund_list(request: Request[Any, Any, Any]) -> Response[Any]:
     return await list_page(request, ALL_REFUNDS)
 

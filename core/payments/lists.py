@@ -66,7 +66,9 @@ PAYMENTS = Listing(
         Column("contact", _("Contact"), lambda row: row["contact"], shown=False),
     ),
     hint=_("Order no., payment no. or gateway no."),
-    search="attempt.ref = upper({q}) OR attempt.gateway_ref = {q} OR o.ref = upper({q})",
+    search="attempt.id IN (SELECT id FROM payments_attempt WHERE ref = upper({q})"
+    " UNION ALL SELECT id FROM payments_attempt WHERE gateway_ref = {q} UNION ALL SELECT one.id FROM payments_attempt"
+    " one JOIN orders_order ON orders_order.id = one.order_id WHERE orders_order.ref = upper({q}))",
     filters=(
         Choice("state", _("State"), words.ATTEMPT, "attempt.state = {value}"),
         Choice("method", _("Method"), methods, "attempt.method = {value}"),

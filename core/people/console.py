@@ -407,7 +407,7 @@ class NewRole(msgspec.Struct):
     role: Line
 
 
-@get("/staff", opt={"who": "staff:staff.manage"})
+@get("/staff", opt={"who": "staff:staff.manage", "repeats": ("col",)})
 async def staff_list(request: Request[Any, Any, Any]) -> Response[str]:
     return await _staff_list(request)
 

@@ -102,7 +102,7 @@ FROM redemption_voucher WHERE batch_id = $1
 """
 
 
-@get("/own-codes", opt={"who": "staff:stock.read"})
+@get("/own-codes", opt={"who": "staff:stock.read", "repeats": ("col",)})
 async def batches(request: AnyRequest) -> Response[Any]:
     return await list_page(request, OWN, template="redemption/batches.html")
 
@@ -343,7 +343,7 @@ async def _once(act: Any, till: Till, *args: Any) -> Answer:
 # -- the log ----------------------------------------------------------------------------
 
 
-@get("/redemptions", opt={"who": "staff:codes.redeem"})
+@get("/redemptions", opt={"who": "staff:codes.redeem", "repeats": ("col",)})
 async def redemptions(request: AnyRequest) -> Response[Any]:
     return await list_page(request, LOG, template="redemption/log.html")
 
@@ -357,7 +357,7 @@ class NewKey(msgspec.Struct):
     days: Annotated[int, Meta(ge=1, le=3650)] | None = None
 
 
-@get("/api-keys", opt={"who": "staff:keys.manage"})
+@get("/api-keys", opt={"who": "staff:keys.manage", "repeats": ("col",)})
 async def keys_page(request: AnyRequest) -> Response[str]:
     return await _keys_page(request)
 

@@ -73,7 +73,7 @@ OWN = Listing(
 
 def _outcome(row: Any) -> Badge:
     good = row["outcome"] == "ok"
-    return Badge(_("good") if good else words.SAYS[row["outcome"]], "good" if good else "bad")
+    return Badge(_("good") if good else words.SAYS.get(row["outcome"], row["outcome"]), "good" if good else "bad")
 
 
 def _amount(row: Any) -> Money | None:
@@ -94,7 +94,7 @@ LOG = Listing(
     right="codes.redeem",
     key="one.id",
     source="FROM redemption_try one WHERE one.shop_id = {shop}",
-    rows="SELECT one.id AS row_key, one.id, one.at, one.act, one.outcome, one.amount, one.answer, one.place, one.caller,"
+    rows="SELECT one.id AS row_key, one.at, one.act, one.outcome, one.amount, one.answer, one.place, one.caller,"
     " coalesce(nullif(staff.name, ''), staff.email, key.name, one.caller) AS who FROM redemption_try one"
     " LEFT JOIN people_staff staff ON one.caller = 'staff:' || staff.id"
     " LEFT JOIN people_api_key key ON one.caller = 'key:' || key.id WHERE one.id = ANY({keys})",

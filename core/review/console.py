@@ -63,7 +63,7 @@ def _staff_id(request: Request[Any, Any, Any]) -> int:
     return session.staff_id or 0
 
 
-@get("/review", opt={"who": "staff:review.read"})
+@get("/review", opt={"who": "staff:review.read", "repeats": ("col",)})
 async def queue(request: Request[Any, Any, Any]) -> Response[Any]:
     return await _queue(request)
 

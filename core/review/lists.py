@@ -112,7 +112,8 @@ REVIEW = Listing(
         Column("do", "", draw="review/_acts.html"),
     ),
     hint=_("Order no. or contact"),
-    search="o.ref = upper({q}) OR o.contact = lower({q})",
+    search="item.order_id IN (SELECT id FROM orders_order WHERE ref = upper({q})"
+    " UNION ALL SELECT id FROM orders_order WHERE shop_id = {shop} AND contact = lower({q}))",
     filters=(
         Choice(
             "state", _("State"), {"open": _("Waiting"), "done": _("Decided")}, "item.state = {value}", default="open"

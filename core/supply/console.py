@@ -99,7 +99,7 @@ async def supplier_list(request: AnyRequest) -> Response[str]:
     return page(request, "supply/suppliers.html", {"suppliers": await suppliers.known()})
 
 
-@get("/supply/{key:str}", opt={"who": "staff:supply.read"})
+@get("/supply/{key:str}", opt={"who": "staff:supply.read", "repeats": ("col",)})
 async def supplier_page(request: AnyRequest, key: FromPath[str]) -> Response[Any]:
     return await _supplier_page(request, key)
 

@@ -80,7 +80,7 @@ def shop_of(request: Request[Any, Any, Any]) -> Any:
 # -- what is there ----------------------------------------------------------------------
 
 
-@get("/stock", opt={"who": "staff:stock.read"})
+@get("/stock", opt={"who": "staff:stock.read", "repeats": ("col",)})
 async def stock_page(request: Request[Any, Any, Any]) -> Response[Any]:
     return await _stock_page(request)
 
@@ -97,7 +97,7 @@ async def _stock_page(request: Request[Any, Any, Any], problem: Any = "", status
     return await list_page(request, STOCKED, context, template="vault/stock.html", status=status)
 
 
-@get("/stock/batches", opt={"who": "staff:stock.read"})
+@get("/stock/batches", opt={"who": "staff:stock.read", "repeats": ("col",)})
 async def batch_list(request: Request[Any, Any, Any]) -> Response[Any]:
     return await _batch_list(request)
 

@@ -414,7 +414,7 @@ class Wanted:
         """How many there are; ``DEEPEST + 1`` when there are more than that."""
         sql = Sql(self.scope)
         inner = f"SELECT 1 {self._where(sql)}"
-        text = sql.text(f"SELECT count(*) FROM ({inner} LIMIT {{most}}) AS some", most=DEEPEST + 1)  # noqa: S608
+        text = sql.text(f"SELECT count(*) FROM ({inner} LIMIT {{most}}) AS counted", most=DEEPEST + 1)  # noqa: S608
         return int(await db.fetchval(text, *sql.values))
 
     async def sums(self, keys: list[Any] | None = None) -> list[Money]:

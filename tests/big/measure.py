@@ -1,4 +1,4 @@
-"""How long the pages of a very large shop take: ``python -m tests.big.measure [--orders N] [--products N] [--codes N]``.
+"""How long the pages of a very large shop take: ``python -m tests.big.measure [--orders N] [--codes N]``.
 
 A shop is made in a folder of its own, filled, opened behind a real web server, and asked N times for each page. Told
 are the median and the longest time of each page, and the statements that took longest.
@@ -81,7 +81,9 @@ async def slowest(limit: int = 15) -> list[str]:
         " ORDER BY mean_exec_time DESC LIMIT $1",
         limit,
     )
-    return [f"{row['mean_exec_time']:8.1f} ms × {row['calls']:5}  {' '.join(row['query'].split())[:200]}" for row in rows]
+    return [
+        f"{row['mean_exec_time']:8.1f} ms × {row['calls']:5}  {' '.join(row['query'].split())[:200]}" for row in rows
+    ]
 
 
 async def main(config: Config, size: Size, times: int) -> int:
@@ -99,7 +101,9 @@ async def main(config: Config, size: Size, times: int) -> int:
                 median = statistics.median(taken)
                 late += median > asked.most
                 mark = "  <-- too slow" if median > asked.most else ""
-                print(f"{median:8.1f} ms  longest {max(taken):8.1f}  {asked.path}{' (posted)' * bool(asked.form)}{mark}")
+                print(
+                    f"{median:8.1f} ms  longest {max(taken):8.1f}  {asked.path}{' (posted)' * bool(asked.form)}{mark}"
+                )
         print(f"\n{late} pages are too slow")
         return late
 

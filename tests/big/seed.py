@@ -58,13 +58,15 @@ CREATE TEMPORARY TABLE big_order ON COMMIT DROP AS
 INSERT INTO orders_order (shop_id, ref, key, contact, contact_kind, locale, currency, total, paid, refunded,
         payment_state, fulfilment_state, token_hash, token_sealed, ip, agent, created_at, expires_at, paid_at,
         delivered_at)
-SELECT 1, 'VBIG' || big_order.n, 'big' || big_order.n, 'b' || big_order.n * 31 % 20000 || CASE WHEN state = 'unpaid' THEN '-' || big_order.n ELSE '' END
-           || '@example.com', 'email', 'zh-CN', 'CNY', sku.price,
+SELECT 1, 'VBIG' || big_order.n, 'big' || big_order.n, 'b' || big_order.n * 31 % 20000
+           || CASE WHEN state = 'unpaid' THEN '-' || big_order.n ELSE '' END || '@example.com',
+       'email', 'zh-CN', 'CNY', sku.price,
        CASE WHEN state IN ('paid', 'refunded') THEN sku.price WHEN state = 'mismatch' THEN 1 ELSE 0 END,
        CASE WHEN state = 'refunded' THEN sku.price ELSE 0 END, state,
-       CASE state WHEN 'paid' THEN CASE WHEN big_order.n % 100 = 0 THEN 'review' ELSE 'delivered' END WHEN 'refunded' THEN 'void'
-            WHEN 'mismatch' THEN 'review' WHEN 'unpaid' THEN 'released' ELSE 'released' END,
-       sha256(big_order.n::text::bytea), '', '10.0.0.1', 'Mozilla/5.0 (iPhone) Safari/605', at, at + interval '15 minutes',
+       CASE state WHEN 'paid' THEN CASE WHEN big_order.n % 100 = 0 THEN 'review' ELSE 'delivered' END
+            WHEN 'refunded' THEN 'void' WHEN 'mismatch' THEN 'review' WHEN 'unpaid' THEN 'released' ELSE 'released' END,
+       sha256(big_order.n::text::bytea), '', '10.0.0.1', 'Mozilla/5.0 (iPhone) Safari/605', at,
+       at + interval '15 minutes',
        CASE WHEN state IN ('paid', 'refunded', 'mismatch') THEN at + interval '1 minute' END,
        CASE WHEN state IN ('paid', 'refunded') THEN at + interval '61 seconds' END
 FROM big_order JOIN big_sku sku ON sku.n = big_order.sku ORDER BY big_order.n;
@@ -121,8 +123,8 @@ SELECT 'big', 'I' || n, 'Offer ' || n, 'Category ' || n % 30, 'codes', 100 + n, 
 FROM generate_series(1, {products} * 2) n;
 INSERT INTO supply_purchase (shop_id, order_id, line_id, offer_id, supplier, ref, quantity, price_cap, currency, state,
         supplier_ref, cost, cost_currency, created_at, ended_at)
-SELECT 1, big.order_id, line.id, (SELECT min(id) FROM supply_offer WHERE supplier = 'big'), 'big', 'VBIG' || n || '-1', 1,
-       big.total, 'CNY', 'done', 'S' || n, big.total / 2, 'CNY', at, at
+SELECT 1, big.order_id, line.id, (SELECT min(id) FROM supply_offer WHERE supplier = 'big'), 'big', 'VBIG' || n || '-1',
+       1, big.total, 'CNY', 'done', 'S' || n, big.total / 2, 'CNY', at, at
 FROM big JOIN orders_line line ON line.order_id = big.order_id WHERE n % 5 = 1 AND big.state = 'paid' ORDER BY n;
 INSERT INTO ledger_account (shop_id, code, currency)
 SELECT 1, 'customer:big' || n || '@example.com', 'CNY' FROM generate_series(1, {orders} / 10) n;
@@ -130,15 +132,16 @@ INSERT INTO ledger_balance (shop_id, contact, currency, account_id, amount, chan
 SELECT 1, substr(code, 10), 'CNY', id, id % 10000, now() - id * interval '1 minute'
 FROM ledger_account WHERE code LIKE 'customer:big%';
 INSERT INTO redemption_try (shop_id, act, caller, outcome, at, place)
-SELECT 1, 'verify', 'staff:1', 'unknown', at, 'Till ' || n % 9 FROM big WHERE n % 3 = 0 ORDER BY n;
+SELECT 1, 'verify', 'staff:1', 'ok', at, 'Till ' || n % 9 FROM big WHERE n % 3 = 0 ORDER BY n;
 """
 STAFF = "INSERT INTO people_staff (shop_id, email, role) VALUES (1, 'big@example.com', 'owner') ON CONFLICT DO NOTHING"
 # The oldest codes of a SKU belong to its oldest delivered lines.
 DELIVERED = """
 UPDATE vault_code code SET state = 'delivered', line_id = pair.line_id, delivered_at = now()
 FROM (SELECT line.id AS line_id, line.sku_id, row_number() OVER (PARTITION BY line.sku_id ORDER BY line.id) AS n
-      FROM orders_line line WHERE line.state = 'delivered') pair
-JOIN (SELECT id, sku_id, row_number() OVER (PARTITION BY sku_id ORDER BY id) AS n FROM vault_code) free
+      FROM orders_line line WHERE line.state = 'delivered' AND line.sku_code LIKE 'BIG-%') pair
+JOIN (SELECT id, sku_id, row_number() OVER (PARTITION BY sku_id ORDER BY id) AS n FROM vault_code
+      WHERE state = 'free') free
     ON free.sku_id = pair.sku_id AND free.n = pair.n
 WHERE code.id = free.id
 """
