@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -176,6 +177,17 @@ def test_a_new_theme_is_made_and_looked_over_from_the_command_line(themes, tmp_p
     assert (done.returncode, facts["good"]) == (1, False)
     assert facts["overridden"] == ["_announcement.html", "_flash.html"]
     assert [one["code"] for one in facts["findings"] if one["level"] == "error"] == ["inline-style"]
+
+
+def test_the_example_of_the_document_keeps_every_rule(themes, tmp_path):
+    blocks = re.findall(r"```\w+ (\S+)\n(.*?)```", (ROOT / "docs/themes.md").read_text(), re.DOTALL)
+    assert [path for path, _text in blocks] == ["theme.toml", "static/css/aurora.css", "templates/_footer_links.html"]
+    for path, text in blocks:
+        file = tmp_path / "aurora" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    report = theme_check.check(themes.beside(tmp_path), "aurora")
+    assert report.findings == [] and report.drawn > 20
 
 
 @pytest.mark.parametrize(
