@@ -90,6 +90,15 @@ def buy_and_see_the_code(person: Counted) -> str:
     return ref
 
 
+def on_a_phone(visitor: Visitor, *addresses: str) -> None:
+    visitor.page.set_viewport_size({"width": 390, "height": 844})
+    for address in addresses:
+        visitor.page.goto(address)
+        visitor.picture("as-a-phone")
+        assert visitor.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), address
+    visitor.page.set_viewport_size({"width": 1280, "height": 900})
+
+
 def outsiders(url: str, token: str) -> None:
     """After the first owner, the set-up is closed for everybody else, with the old link and without."""
     form = {"token": token, "email": "thief@example.com", "password": PASSWORD}
@@ -157,6 +166,9 @@ def test_the_first_day(
         print(f"\n    first test order delivered after {person.actions} actions")
     assert person.actions <= MOST_ACTIONS
 
+    on_a_phone(
+        boss, *(f"{url}{path}" for path in ("/", "/admin/setup/shop", "/admin/setup/try", "/admin/health", f"/o/{ref}"))
+    )
     outsiders(url, setup_link.partition("token=")[2])
     phone = visitor("first-day-phone", **PHONE)
     visitors_wait(url, phone)

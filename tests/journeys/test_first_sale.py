@@ -21,7 +21,6 @@ def set_up(visitor: Visitor, link: str) -> None:
     page.goto(link)
     visitor.picture("setup")
     page.fill("#f-email", "boss@example.com")
-    page.fill("#f-name", "Boss")
     page.fill("#f-password", PASSWORD)
     page.get_by_role("button", name="Create my account").click()
     page.wait_for_url(re.compile("/admin(/setup/shop)?$"))
