@@ -81,6 +81,7 @@ FORMS: dict[str, dict[str, str]] = {
     "/admin/stock/aside/{hold_id:int}": {"act": "back"},
     "/admin/orders/{ref:str}/lines/{line_id:int}/buy": {"offer": "1"},
     "/o/{ref:str}/report": {"code": "1", "why": "used"},
+    "/o/{ref:str}/worked": {"line": "1", "device": "ios", "worked": "yes"},
     "/o/{ref:str}/pay": {"method": "epay"},
 }
 # What says no in its own way: back to a list that says so, or the form again. That nothing changed is seen below.
@@ -99,6 +100,7 @@ POLITE = {
     "/admin/stock/aside/{hold_id:int}": 303,
     "/admin/stock/reusable/{batch_id:int}/cap": 303,
     "/o/{ref:str}/report": 303,
+    "/o/{ref:str}/worked": 303,
 }
 ONES_OWN = {
     "/admin/redeem/{try_id:int}",
