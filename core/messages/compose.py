@@ -289,6 +289,7 @@ def sample(shop: Shop, locale: str, base_url: str) -> Context:
         news = {"title": str(_("There is an answer")), "text": str(_("We have looked at it: here is a new code."))}
         note = str(_("Enter the code on the service's page under Redeem."))
         off = str(_("For your first order"))
+        gift = {"message": str(_("Happy birthday!"))}
     line = {"id": 1, "product": {"": product}, "sku": {"": sku}, "quantity": 2, "total": 3980, "note": {"": note}}
     row = {
         "ref": "VSAMPLE00000",
@@ -302,7 +303,7 @@ def sample(shop: Shop, locale: str, base_url: str) -> Context:
     }
     codes = [(1, "SAMPLE-CODE-0001"), (1, "SAMPLE-CODE-0002")] if shop.settings.mail_codes else []
     context = order_context(shop, row, locale, f"{base_url}/o/{row['ref']}?k={HIDDEN}", codes)
-    return {**_with_itself(context), "news": news}
+    return {**_with_itself(context), "news": news, "gift": gift}
 
 
 async def of_order(shop: Shop, ref: str, locale: str, base_url: str) -> Context | None:
@@ -313,7 +314,7 @@ async def of_order(shop: Shop, ref: str, locale: str, base_url: str) -> Context 
     message = {"event": "order_delivered", "order_id": row["id"], "locale": locale}
     link = _link(row, base_url, secret=False)
     context = order_context(shop, row, locale, link, await _codes(message, shop, secret=False))
-    return {**_with_itself(context), "news": {"title": row["ref"], "text": ""}}
+    return {**_with_itself(context), "news": {"title": row["ref"], "text": ""}, "gift": {"message": ""}}
 
 
 def _with_itself(context: Context) -> Context:

@@ -102,6 +102,7 @@ def test_every_default_works_with_everything_and_with_little(event, locale, code
         "orders": [{"ref": "V1", "product": "P", "placed": "today", "link": "https://shop.example/o/V1?k=t"}],
         "skus": [{"product": "P", "sku": "S", "code": "P-1", "free": 2}],
         "news": {"title": "T", "text": "X"},
+        "gift": {"message": "M" if codes else ""},
         "refunds": [{"amount": "¥1", "way": way} for way in ("source", "balance", "hand")],
         "discounts": [{"title": "D", "amount": "-¥1", "code": "C"}] * codes,
     }
