@@ -30,7 +30,7 @@ class TicketsPlugin(Plugin):
         console=console.ROUTES,
         acts=[
             Act("apps.tickets.read", _("See tickets"), ("manager", "support", "finance", "readonly")),
-            Act(pages.ANSWER, _("Answer tickets and write canned replies"), ("manager", "support")),
+            Act("apps.tickets.answer", _("Answer tickets and write canned replies"), ("manager", "support")),
         ],
         recorded={
             "answered": _("Answered a ticket"),
