@@ -64,8 +64,8 @@ LOG = Listing(
     " UNION ALL SELECT id FROM audit_entry WHERE object = 'order:' || upper({q})"
     " UNION ALL SELECT id FROM audit_entry WHERE act = {q} UNION ALL SELECT id FROM audit_entry WHERE actor = {q})",
     filters=(
-        Day("since", _("From"), "entry.at >= {value}"),
-        Day("until", _("To"), "entry.at < {value}", after=True),
+        Day("since", _("From the day"), "entry.at >= {value}"),
+        Day("until", _("Up to the day"), "entry.at < {value}", after=True),
     ),
     empty=Nothing(_("Nothing was done yet"), _("Whatever people on the staff do is written here."), icon="history"),
 )
@@ -112,8 +112,8 @@ ALARMS = Listing(
             {"no": _("Not seen yet"), "yes": _("Seen")},
             {"no": "entry.seen_at IS NULL", "yes": "entry.seen_at IS NOT NULL"},
         ),
-        Day("since", _("From"), "entry.at >= {value}"),
-        Day("until", _("To"), "entry.at < {value}", after=True),
+        Day("since", _("From the day"), "entry.at >= {value}"),
+        Day("until", _("Up to the day"), "entry.at < {value}", after=True),
     ),
     acts=(
         Act(

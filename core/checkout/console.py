@@ -32,6 +32,7 @@ from core.people.sessions import Session
 from core.refused import Refused
 from core.review.queue import evidence_of
 from core.supply import purchases
+from core.web import lists
 from core.web.errors import NotFound
 from core.web.flash import flash
 from core.web.forms import Line, read_form
@@ -41,25 +42,6 @@ from core.web.list_page import list_page
 from core.web.render import as_in_shop, page, see_other
 from core.web.visit import Visit
 from core.web.words import span
-
-
-class Find(msgspec.Struct):
-    """The search of the list. It is posted, for what is looked for may be a code."""
-
-    q: Line = ""
-    payment: Line = ""
-    fulfilment: Line = ""
-    sku: Line = ""
-    method: Line = ""
-    test: Line = ""
-    since: Line = ""
-    until: Line = ""
-    sold: Line = ""
-    paid_since: Line = ""
-    paid_until: Line = ""
-    sort: Line = ""
-    size: Line = ""
-    col: list[Line] = []
 
 
 class Noted(msgspec.Struct):
@@ -118,12 +100,12 @@ async def order_list(request: Request[Any, Any, Any]) -> Response[Any]:
 @post("/orders/find", opt={"who": "staff:orders.read", "max_body": 8192, "repeats": ("col",)})
 async def find(request: Request[Any, Any, Any]) -> Response[Any]:
     """To the list with these filters; a code leads to its order and stands in no address."""
-    form = await read_form(request, Find)
-    ref = await ref_by_code(visit_of(request).shop.id, form.q)
+    fields = request.scope["state"]["form"].fields
+    ref = await ref_by_code(visit_of(request).shop.id, (fields.get("q") or [""])[0])
     if ref is not None:
         return flash(see_other(f"/admin/orders/{ref}"), FOUND_BY["code"], "info")
-    given = [pair for pair in msgspec.to_builtins(form).items() if pair[1] not in ("", [])]
-    return see_other(f"/admin/orders?{urlencode(given, doseq=True) or 'view=all'}")
+    asked = lists.read(ORDERS, urlencode(fields, doseq=True))
+    return see_other(f"/admin/orders?{asked.query() or 'view=all'}")
 
 
 @get("/orders/{ref:str}", opt={"who": "staff:orders.read"})

@@ -60,8 +60,8 @@ PURCHASES = Listing(
     filters=(
         Choice("state", _("State"), PURCHASE, "purchase.state = {value}"),
         Choice("supplier", _("All suppliers"), suppliers, "purchase.supplier = {value}"),
-        Day("since", _("From"), "purchase.created_at >= {value}"),
-        Day("until", _("To"), "purchase.created_at < {value}", after=True),
+        Day("since", _("From the day"), "purchase.created_at >= {value}"),
+        Day("until", _("Up to the day"), "purchase.created_at < {value}", after=True),
     ),
     total=("cost", "purchase.cost_currency", "purchase.cost"),
     label=lambda row: row["ref"],

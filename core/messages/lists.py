@@ -58,8 +58,8 @@ MESSAGES = Listing(
     filters=(
         Choice("state", _("State"), STATES, "message.state = {value}"),
         Choice("event", _("Kind"), {key: one.title for key, one in EVENTS.items()}, "message.event = {value}"),
-        Day("since", _("From"), "message.created_at >= {value}"),
-        Day("until", _("To"), "message.created_at < {value}", after=True),
+        Day("since", _("From the day"), "message.created_at >= {value}"),
+        Day("until", _("Up to the day"), "message.created_at < {value}", after=True),
     ),
     acts=(
         Act(

@@ -72,8 +72,8 @@ PAYMENTS = Listing(
     filters=(
         Choice("state", _("State"), words.ATTEMPT, "attempt.state = {value}"),
         Choice("method", _("Method"), methods, "attempt.method = {value}"),
-        Day("since", _("From"), "attempt.created_at >= {value}"),
-        Day("until", _("To"), "attempt.created_at < {value}", after=True),
+        Day("since", _("From the day"), "attempt.created_at >= {value}"),
+        Day("until", _("Up to the day"), "attempt.created_at < {value}", after=True),
     ),
     total=("amount", "attempt.currency", "attempt.amount"),
     label=lambda row: row["ref"],
@@ -117,8 +117,8 @@ REFUNDS = Listing(
     filters=(
         Choice("state", _("State"), words.REFUND, "refund.state = {value}"),
         Choice("way", _("How"), words.WAYS, "refund.way = {value}"),
-        Day("since", _("From"), "refund.asked_at >= {value}"),
-        Day("until", _("To"), "refund.asked_at < {value}", after=True),
+        Day("since", _("From the day"), "refund.asked_at >= {value}"),
+        Day("until", _("Up to the day"), "refund.asked_at < {value}", after=True),
     ),
     total=("amount", "refund.currency", "refund.amount"),
     label=lambda row: row["ref"],

@@ -113,8 +113,8 @@ LOG = Listing(
     filters=(
         Choice("act", _("Every act"), words.ACTS, "one.act = {value}"),
         Choice("outcome", _("Every outcome"), words.SAYS, "one.outcome = {value}"),
-        Day("since", _("From"), "one.at >= {value}"),
-        Day("until", _("To"), "one.at < {value}", after=True),
+        Day("since", _("From the day"), "one.at >= {value}"),
+        Day("until", _("Up to the day"), "one.at < {value}", after=True),
     ),
     empty=Nothing(
         _("Nothing yet"), _("Tries show up here as soon as there are any."), "/admin/redeem", _("Redeem"), "history"

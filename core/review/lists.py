@@ -125,8 +125,8 @@ REVIEW = Listing(
             {"mine": _("Mine"), "free": _("Nobody's")},
             {"mine": f"item.claimed_by = {{staff}} AND {LIVE}", "free": f"item.claimed_by IS NULL OR NOT {LIVE}"},
         ),
-        Day("since", _("From"), "item.created_at >= {value}"),
-        Day("until", _("To"), "item.created_at < {value}", after=True),
+        Day("since", _("From the day"), "item.created_at >= {value}"),
+        Day("until", _("Up to the day"), "item.created_at < {value}", after=True),
     ),
     prepare=_with_evidence,
     acts=(

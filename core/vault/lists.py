@@ -152,8 +152,8 @@ BATCHES = Listing(
     filters=(
         Choice("state", _("State"), BATCH_STATES, "batch.state = {value}"),
         Choice("sku", _("SKU"), skus, "sku.code = {value}"),
-        Day("since", _("From"), "batch.created_at >= {value}"),
-        Day("until", _("To"), "batch.created_at < {value}", after=True),
+        Day("since", _("From the day"), "batch.created_at >= {value}"),
+        Day("until", _("Up to the day"), "batch.created_at < {value}", after=True),
     ),
     acts=(
         Act(
