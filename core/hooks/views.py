@@ -93,7 +93,7 @@ class OrderToCheck:
     ``contact`` is a lower-case e-mail address or a phone number in digits, ``contact_kind`` says which
     (``email``, ``phone``). ``ip`` is the buyer's address, empty when unknown; it says nothing about buyers and is
     empty too when everybody comes from this machine, behind a proxy that was not named. ``answers`` are the buyer's
-    answers to the product's own fields.
+    answers to the products' own fields; what several goods ask stands one below the other.
 
     ``network`` is the neighbourhood of ``ip``: the 256 addresses around an IPv4 address (``203.0.113.0/24``), the
     /64 of an IPv6 address. ``device`` stands for the browser, by the session cookie that every buyer gets to find
