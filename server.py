@@ -9,6 +9,7 @@ from typing import Any
 
 from core import run
 from core.config import Config, SetupProblem
+from core.terminal import _
 
 COMMAND = [sys.executable, __file__]
 Act = Callable[[Config, argparse.Namespace], int]
@@ -25,7 +26,7 @@ def main() -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="server.py", description="Vouchsafe, a shop server for digital entitlements.")
+    top = argparse.ArgumentParser(prog="server.py", description=_("Vouchsafe, a shop server for digital entitlements."))
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, act: Act, help: str) -> Callable[..., argparse.Action]:
@@ -36,87 +37,90 @@ def parser() -> argparse.ArgumentParser:
     def flag(add: Callable[..., argparse.Action], name: str, help: str, **options: Any) -> None:
         add(name, action="store_true", help=help, **options)
 
-    add = command("run", everything, "Start engines, shop and worker in one process tree.")
-    flag(add, "--no-demo", "start an empty shop")
-    add = command("web", web, "Start one web process.")
-    flag(add, "--no-demo", "start an empty shop")
+    add = command("run", everything, _("Start engines, shop and worker in one process tree."))
+    flag(add, "--no-demo", _("start an empty shop"))
+    add = command("web", web, _("Start one web process."))
+    flag(add, "--no-demo", _("start an empty shop"))
     add("--go", type=int, help=argparse.SUPPRESS)
     add("--listener", type=int, help=argparse.SUPPRESS)
-    command("worker", worker, "Start one worker process.")
-    add = command("prepare", admin("prepare"), "Migrate, seed on the first start, print what `run` must tell.")
-    flag(add, "--no-demo", "leave the shop empty")
-    add = command("migrate", admin("migrate"), "Bring the tables up to date.")
-    flag(add, "--json", "print the facts as JSON")
-    add = command("demo", admin("demo"), "Put the demo products into the shop.")
-    flag(add, "--remove", "take them out again")
-    flag(add, "--json", "print the facts as JSON")
-    add = command("doctor", admin("doctor"), "Check engines, tables, disk, clock, worker, key and mail.")
-    flag(add, "--audit", "read the whole audit log and name the first entry that is not as it was")
-    flag(add, "--json", "print the facts as JSON")
-    add = command("import-codes", admin("import_codes"), "Put card codes from a TXT, CSV or XLSX file into stock.")
+    command("worker", worker, _("Start one worker process."))
+    add = command("prepare", admin("prepare"), _("Migrate, seed on the first start, print what `run` must tell."))
+    flag(add, "--no-demo", _("leave the shop empty"))
+    add = command("migrate", admin("migrate"), _("Bring the tables up to date."))
+    flag(add, "--json", _("print the facts as JSON"))
+    add = command("demo", admin("demo"), _("Put the demo products into the shop."))
+    flag(add, "--remove", _("take them out again"))
+    flag(add, "--json", _("print the facts as JSON"))
+    add = command("doctor", admin("doctor"), _("Check engines, tables, disk, clock, worker, key and mail."))
+    flag(add, "--audit", _("read the whole audit log and name the first entry that is not as it was"))
+    flag(add, "--json", _("print the facts as JSON"))
+    add = command("import-codes", admin("import_codes"), _("Put card codes from a TXT, CSV or XLSX file into stock."))
     add("file", metavar="FILE")
     add("--sku", required=True, metavar="SKU_CODE")
-    add("--batch", metavar="NAME", help="how the batch is called in the admin")
-    add("--cost", metavar="AMOUNT", help="what one code cost, such as 19.90; for the profit in the books")
-    flag(add, "--dry-run", "say what would happen and change nothing")
-    flag(add, "--json", "print the facts as JSON")
-    add = command("rotate-keys", admin("rotate_keys"), "Bring codes and secrets under a new key while the shop sells.")
-    flag(add, "--master", "renew the master key instead, or move the keyring to the provider that is set up now")
-    flag(add, "--to-file", "move the keyring from a transit engine back to a key file")
-    flag(add, "--json", "print the facts as JSON")
-    add = command("backup", admin("backup"), "Back the shop up into one sealed file while it sells.")
+    add("--batch", metavar="NAME", help=_("how the batch is called in the admin"))
+    add("--cost", metavar="AMOUNT", help=_("what one code cost, such as 19.90; for the profit in the books"))
+    flag(add, "--dry-run", _("say what would happen and change nothing"))
+    flag(add, "--json", _("print the facts as JSON"))
+    help = _("Bring codes and secrets under a new key while the shop sells.")
+    add = command("rotate-keys", admin("rotate_keys"), help)
+    flag(add, "--master", _("renew the master key instead, or move the keyring to the provider that is set up now"))
+    flag(add, "--to-file", _("move the keyring from a transit engine back to a key file"))
+    flag(add, "--json", _("print the facts as JSON"))
+    add = command("backup", admin("backup"), _("Back the shop up into one sealed file while it sells."))
     add(
         "file",
         metavar="FILE",
         nargs="?",
-        help="where to; by default a new file in the folder backups of the data folder",
+        help=_("where to; by default a new file in the folder backups of the data folder"),
     )
-    add("--to", metavar="PUBLIC_KEY", help="seal it to this key; by default to the key set in the admin")
-    flag(add, "--passphrase-stdin", "seal it under a passphrase read from standard input")
-    add("--with-keys", metavar="KEYS_FILE", help="put the master key into a sealed file of its own as well")
-    add("--new-key", metavar="KEY_FILE", help="only make a key that backups can be sealed to")
+    add("--to", metavar="PUBLIC_KEY", help=_("seal it to this key; by default to the key set in the admin"))
+    flag(add, "--passphrase-stdin", _("seal it under a passphrase read from standard input"))
+    add("--with-keys", metavar="KEYS_FILE", help=_("put the master key into a sealed file of its own as well"))
+    add("--new-key", metavar="KEY_FILE", help=_("only make a key that backups can be sealed to"))
     flag(add, "--planned", argparse.SUPPRESS)
-    flag(add, "--json", "print the facts as JSON")
-    add = command("restore", admin("restore"), "Make the shop of a backup in an empty data folder and look it over.")
+    flag(add, "--json", _("print the facts as JSON"))
+    add = command("restore", admin("restore"), _("Make the shop of a backup in an empty data folder and look it over."))
     add("file", metavar="FILE")
-    add("--key-file", metavar="KEY_FILE", help="the secret half of the key it was sealed to")
-    flag(add, "--passphrase-stdin", "read the passphrase from standard input")
-    add("--keys", metavar="KEYS_FILE", help="what --with-keys made: put the master key back too")
-    flag(add, "--nothing-sold-since", "the shop sold nothing after the backup: put its codes on sale at once")
-    flag(add, "--json", "print the facts as JSON")
-    add = command("new-plugin", developer("new_plugin"), "Make a plugin that works and keeps its contract.")
-    add("kind", metavar="KIND", help="suppliers, payments, risk, promotions, notifiers, channels, bridges or apps")
-    add("name", metavar="NAME", help="small letters, digits and _; with the kind it is the plugin's id")
+    add("--key-file", metavar="KEY_FILE", help=_("the secret half of the key it was sealed to"))
+    flag(add, "--passphrase-stdin", _("read the passphrase from standard input"))
+    add("--keys", metavar="KEYS_FILE", help=_("what --with-keys made: put the master key back too"))
+    flag(add, "--nothing-sold-since", _("the shop sold nothing after the backup: put its codes on sale at once"))
+    flag(add, "--json", _("print the facts as JSON"))
+    add = command("new-plugin", developer("new_plugin"), _("Make a plugin that works and keeps its contract."))
+    add("kind", metavar="KIND", help=_("suppliers, payments, risk, promotions, notifiers, channels, bridges or apps"))
+    add("name", metavar="NAME", help=_("small letters, digits and _; with the kind it is the plugin's id"))
     add(
         "--into",
         metavar="DIR",
-        help="a new folder, which becomes a repository of its own, or a folder of plugins;"
-        " by default the folder plugins of the data folder",
+        help=_(
+            "a new folder, which becomes a repository of its own, or a folder of plugins;"
+            " by default the folder plugins of the data folder"
+        ),
     )
-    flag(add, "--json", "print the facts as JSON")
-    add = command("check-plugin", developer("check_plugin"), "Say how good a plugin is: runs, safe or polished.")
-    add("path", metavar="PATH", nargs="+", help="the plugin's folder or repository")
-    flag(add, "--contract-only", "of its tests, run only those of the contract")
-    flag(add, "--words", "first bring new texts into its catalogues")
-    flag(add, "--json", "print the facts as JSON")
-    add = command("check-theme", theming("check_theme"), "Say what is wrong with a theme, in four levels.")
-    add("theme", metavar="PATH|ID", help="the theme's folder, or the id of one that is installed")
-    flag(add, "--json", "print the facts as JSON")
-    add = command("new-theme", theming("new_theme"), "Make a theme that inherits another.")
-    add("id", metavar="ID", help="small letters, digits, - and _")
-    add("--inherits", metavar="THEME", default="market", help="the theme below it; market unless it is said")
-    add("--into", metavar="DIR", default=".", help="where its folder is made; here by default")
+    flag(add, "--json", _("print the facts as JSON"))
+    add = command("check-plugin", developer("check_plugin"), _("Say how good a plugin is: runs, safe or polished."))
+    add("path", metavar="PATH", nargs="+", help=_("the plugin's folder or repository"))
+    flag(add, "--contract-only", _("of its tests, run only those of the contract"))
+    flag(add, "--words", _("first bring new texts into its catalogues"))
+    flag(add, "--json", _("print the facts as JSON"))
+    add = command("check-theme", theming("check_theme"), _("Say what is wrong with a theme, in four levels."))
+    add("theme", metavar="PATH|ID", help=_("the theme's folder, or the id of one that is installed"))
+    flag(add, "--json", _("print the facts as JSON"))
+    add = command("new-theme", theming("new_theme"), _("Make a theme that inherits another."))
+    add("id", metavar="ID", help=_("small letters, digits, - and _"))
+    add("--inherits", metavar="THEME", default="market", help=_("the theme below it; market unless it is said"))
+    add("--into", metavar="DIR", default=".", help=_("where its folder is made; here by default"))
     add(
         "--copy",
         metavar="TEMPLATE",
         action="append",
         default=[],
-        help="a template to change, such as catalog/home.html",
+        help=_("a template to change, such as catalog/home.html"),
     )
-    add = command("create-admin", admin("create_admin"), "Make an administrator.")
+    add = command("create-admin", admin("create_admin"), _("Make an administrator."))
     add("email", metavar="EMAIL")
-    flag(add, "--password-stdin", "read the password from standard input", required=True)
-    flag(add, "--json", "print the facts as JSON")
+    flag(add, "--password-stdin", _("read the password from standard input"), required=True)
+    flag(add, "--json", _("print the facts as JSON"))
     return top
 
 

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from core import embedded, processes
 from core.config import Config, SetupProblem, own_address
+from core.terminal import _
 
 PROGRAM_STOP = ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0))
 READY_SECONDS = 60.0
@@ -88,7 +89,11 @@ class Kept:
         quick = time.monotonic() - self.started < HEALTHY_SECONDS
         self.pause = min(max(0.5, self.pause * 2), LONGEST_PAUSE) if quick else 0.0
         self.started = time.monotonic()
-        say(f"{self.part.name} ended unexpectedly; starting it again{f' in {self.pause:g} s' if self.pause else ''}.")
+        if self.pause:
+            pause = f"{self.pause:g}"
+            say(_("%(part)s ended unexpectedly; starting it again in %(pause)s s.", part=self.part.name, pause=pause))
+        else:
+            say(_("%(part)s ended unexpectedly; starting it again.", part=self.part.name))
 
     def start_again(self) -> None:
         self.started = time.monotonic()
@@ -98,7 +103,7 @@ class Kept:
             say(str(problem))
             return
         self.down = False
-        say(f"{self.part.name} runs again.")
+        say(_("%(part)s runs again.", part=self.part.name))
 
 
 class Supervisor:
@@ -128,7 +133,7 @@ class Supervisor:
         finally:
             processes.stop(child, PROGRAM_STOP)
         if child.returncode != 0:
-            raise SetupProblem("The shop could not be prepared; the reason is above.")
+            raise SetupProblem(_("The shop could not be prepared; the reason is above."))
         return output
 
     def watch(self) -> None:
@@ -169,10 +174,10 @@ def run(config: Config, command: Sequence[str], *, demo: bool = True) -> int:
         try:
             facts = _start(supervisor, engines.parts if engines else [], config, command, listener, demo)
             greet(config, facts)
-            say(f"Ready after {time.monotonic() - began:.1f} s. Ctrl-C stops everything.")
+            say(_("Ready after %(time)s s. Ctrl-C stops everything.", time=f"{time.monotonic() - began:.1f}"))
             supervisor.watch()
         except StopAsked:
-            say("Stopping.")
+            say(_("Stopping."))
         finally:
             supervisor.stop()
     return 0
@@ -213,11 +218,12 @@ def _wait_until_ready(supervisor: Supervisor, programs: list[Program], config: C
     while not answers(config):
         for program in programs:
             if not program.alive():
-                raise SetupProblem(f"The {program.name} process ended while starting; the reason is above.")
+                raise SetupProblem(
+                    _("The %(part)s process ended while starting; the reason is above.", part=program.name)
+                )
         if time.monotonic() > deadline:
-            raise SetupProblem(
-                f"The shop does not answer on {own_address(config.host, config.port)} after {READY_SECONDS:g} s."
-            )
+            address = own_address(config.host, config.port)
+            raise SetupProblem(_("The shop does not answer on %(address)s.", address=address))
         supervisor.pause(0.02)
 
 
@@ -232,16 +238,16 @@ def answers(config: Config) -> bool:
 
 
 def greet(config: Config, facts: dict[str, Any]) -> None:
-    say(f"\n  Storefront  {config.base_url}/\n  Admin       {config.base_url}/admin")
+    say(f"\n  {_('Storefront')}  {config.base_url}/\n  {_('Admin')}       {config.base_url}/admin")
     if facts.get("setup_link"):
-        say(f"\n  No administrator yet. Open this link within 30 minutes, it works once:\n  {facts['setup_link']}")
+        say("\n  " + _("No administrator yet. Open this link within 30 minutes, it works once:"))
+        say(f"  {facts['setup_link']}")
     if facts.get("key_made"):
-        say(
-            f"\n  !!! BACK UP {config.master_key_file} NOW, in another place than the database.\n"
-            "  !!! Without this key no stored card code can ever be read again."
-        )
+        say("\n  !!! " + _("BACK UP %(file)s NOW, in another place than the database.", file=config.master_key_file))
+        say("  !!! " + _("Without this key no stored card code can ever be read again."))
     if facts.get("key_problem"):
-        say(f"\n  !!! The vault has no key: {facts['key_problem']}.\n  !!! No code is shown until it is back.")
+        say("\n  !!! " + _("The vault has no key: %(why)s.", why=facts["key_problem"]))
+        say("  !!! " + _("No code is shown until it is back."))
     say("")
 
 
@@ -253,7 +259,7 @@ def _only_run_in(home: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise SetupProblem(
-                f"A shop already runs with the data folder {home}. Stop it first, or set VOUCHSAFE_HOME."
+                _("A shop already runs with the data folder %(home)s. Stop it first, or set VOUCHSAFE_HOME.", home=home)
             ) from None
         yield
 
@@ -268,8 +274,9 @@ def listen(config: Config) -> socket.socket:
     except OSError as error:
         listener.close()
         raise SetupProblem(
-            f"Cannot listen on {config.host}:{config.port} ({error.strerror}). "
-            "Stop what uses it, or set VOUCHSAFE_PORT (or VOUCHSAFE_HOST)."
+            _("Cannot listen on %(place)s (%(why)s).", place=f"{config.host}:{config.port}", why=error.strerror)
+            + " "
+            + _("Stop what uses it, or set VOUCHSAFE_PORT (or VOUCHSAFE_HOST).")
         ) from None
     return listener
 

@@ -21,7 +21,7 @@ __all__ = ["LOCALES", "Domain", "collected", "domains", "main", "merged", "read"
 
 
 def domains(root: Path = ROOT) -> list[Domain]:
-    core = Domain(root / "core/web/locales", (root / "core", root / "themes"), "Vouchsafe")
+    core = Domain(root / "core/web/locales", (root / "core", root / "themes", root / "server.py"), "Vouchsafe")
     plugins = [
         Domain(manifest.parent / "locales", (manifest.parent,), manifest.parent.name)
         for manifest in sorted((root / "plugins").glob("*/*/plugin.toml"))

@@ -43,6 +43,8 @@ def collected(domain: Domain, root: Path) -> Catalog:
 
 def files(domain: Domain) -> Iterator[Path]:
     for source in domain.sources:
+        if source.is_file():
+            yield source
         for path in sorted(source.rglob("*")):
             parts = path.relative_to(source).parts
             if path.suffix in (".py", ".html", ".txt") and "tests" not in parts and "locales" not in parts:
