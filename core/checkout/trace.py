@@ -116,6 +116,42 @@ CALLS: dict[str, Text] = {
     "expired": _("Asked: the gateway says expired"),
     "broke": _("The payment method's plugin broke when it was asked"),
 }
+FACTS: dict[str, Text] = {
+    "amount": _("Amount"),
+    "total": _("Total"),
+    "method": _("Payment method"),
+    "option": _("Option"),
+    "outcome": _("Result"),
+    "gateway_ref": _("Payment no."),
+    "codes": _("Codes"),
+    "masks": _("Codes, masked"),
+    "ip": _("Address"),
+    "device": _("Device"),
+    "note": _("Note"),
+    "reason": _("Reason"),
+    "why": _("Reason"),
+    "error": _("Error"),
+    "supplier": _("Supplier"),
+    "offer": _("Offer"),
+    "quantity": _("Quantity"),
+    "cap": _("Price cap"),
+    "cost": _("Cost"),
+    "to": _("To"),
+    "channel": _("Channel"),
+    "receipt": _("Receipt"),
+    "tries": _("Tries"),
+    "ms": _("Milliseconds"),
+    "bytes": _("Bytes"),
+    "rule": _("Rule"),
+    "before": _("Before"),
+    "now": _("Now"),
+    "minutes": _("Minutes"),
+    "until": _("Until"),
+    "format": _("Format"),
+    "payments": _("Payments"),
+    "currency": _("Currency"),
+}
+"""What the facts of a step are called; those of plugins keep the names they were given."""
 SECRET = ("token", "secret", "password", "sign", "key")
 LONGEST = 4000
 
@@ -149,7 +185,7 @@ async def of(order: Mapping[str, Any]) -> list[Row]:
         await _calls(order["id"]),
         await _evidence(order["id"]),
         await _purchases(order["id"], names),
-        await _messages(order["id"]),
+        await _messages(order),
         await _looks(order["id"], names),
         await _refunds(order["id"]),
         await _audited(order, names),
@@ -358,16 +394,17 @@ def _masked(answer: Any) -> str:
         return ""
 
 
-async def _messages(order_id: int) -> list[Row]:
+async def _messages(order: Mapping[str, Any]) -> list[Row]:
     found = []
-    for row in await db.fetch("SELECT * FROM messages_message WHERE order_id = $1 ORDER BY id", order_id):
+    for row in await db.fetch("SELECT * FROM messages_message WHERE order_id = $1 ORDER BY id", order["id"]):
+        written = _written(row["created_at"], order["delivered_at"])
         title: Any = EVENTS[row["event"]].title if row["event"] in EVENTS else row["event"]
         about = f"message {row['id']}"
         href = f"/admin/messages/{row['id']}"
         facts = {"to": row["recipient"], "channel": row["channel"]}
         found.append(
             Row(
-                row["created_at"],
+                written,
                 "message",
                 _("Message “%(title)s” written", title=title),
                 "shop",
@@ -395,11 +432,17 @@ async def _messages(order_id: int) -> list[Row]:
             state = MESSAGE_STATES[row["state"]][0]
             why = _("Message “%(title)s”: %(state)s", title=title, state=state)
             more = {**facts, "error": row["error"], "tries": row["tries"]}
-            at = row["created_at"] + timedelta(microseconds=1)
+            at = written + timedelta(microseconds=1)
             found.append(
                 Row(at, "message_failed", why, "system", state="bad", about=about, facts=more, href=href),
             )
     return found
+
+
+def _written(at: datetime, delivered: datetime | None) -> datetime:
+    """A message of a delivery is written in its statement, and dated from where that began."""
+    together = delivered is not None and at <= delivered < at + timedelta(seconds=1)
+    return delivered if together and delivered else at
 
 
 LOOKS = """

@@ -38,42 +38,42 @@ KEYS = {
     "method": "coalesce(paid_by.method, '')",
 }
 
-# The share of a line in its order is exactly 1 where there is one line.
+# The share of a line in its order is exactly 1 where there is one line. Sums of bigint would be numeric, which is slow;
+# a float is exact far beyond what a shop sells.
 SQL = """
 WITH sold AS MATERIALIZED (
     SELECT id, paid_at AT TIME ZONE $4::text AS local, currency, total, refunded FROM orders_order
     WHERE shop_id = $1 AND NOT test AND payment_state = ANY($5) AND paid_at >= $2 AND paid_at < $3
 ), account AS (
-    SELECT array_agg(id) FILTER (WHERE code = 'cost') AS cost, array_agg(id) FILTER (WHERE code = 'fees') AS fees
+    SELECT array_agg(id) FILTER (WHERE code = 'cost') AS cost, array_agg(id) FILTER (WHERE code = 'fees') AS fees,
+           array_agg(id) AS ids
     FROM ledger_account WHERE shop_id = $1 AND code IN ('cost', 'fees')
 ), booked AS (
     SELECT entry.order_id, entry.currency,
-           sum(CASE WHEN entry.debit_id = ANY(account.cost) THEN amount
-                    WHEN entry.credit_id = ANY(account.cost) THEN -amount END) AS cost,
-           sum(CASE WHEN entry.debit_id = ANY(account.fees) THEN amount
-                    WHEN entry.credit_id = ANY(account.fees) THEN -amount END) AS fees
+           sum(CASE WHEN debit_id = ANY(cost) THEN amount WHEN credit_id = ANY(cost) THEN -amount END::float8) AS cost,
+           sum(CASE WHEN debit_id = ANY(fees) THEN amount WHEN credit_id = ANY(fees) THEN -amount END::float8) AS fees
     FROM ledger_entry entry, account
-    WHERE entry.at >= $2 AND entry.order_id IS NOT NULL
-      AND (entry.debit_id = ANY(account.cost || account.fees) OR entry.credit_id = ANY(account.cost || account.fees))
+    WHERE entry.at >= $2 AND entry.order_id IS NOT NULL AND (debit_id = ANY(ids) OR credit_id = ANY(ids))
     GROUP BY 1, 2
 ), line AS (
-    SELECT line.*, CASE WHEN sum(total) OVER of_order > 0 THEN total::float8 / (sum(total) OVER of_order)::float8
-                        ELSE 1.0 / count(*) OVER of_order END AS share
-    FROM orders_line line WHERE line.order_id IN (SELECT id FROM sold)
-    WINDOW of_order AS (PARTITION BY line.order_id)
+    SELECT id, order_id, product_id, sku_code, quantity,
+           coalesce(total / nullif(sum(total::float8) OVER of_order, 0), 1.0 / count(*) OVER of_order) AS share
+    FROM orders_line WHERE order_id IN (SELECT id FROM sold) WINDOW of_order AS (PARTITION BY order_id)
+), piece AS (
+    SELECT sold.id, {key} AS key, sold.currency, sold.total, sold.refunded, max(line.id) AS newest,
+           sum(line.quantity) AS units, sum(line.share)::float8 AS share
+    FROM sold JOIN line ON line.order_id = sold.id {more}
+    GROUP BY 1, 2, 3, 4, 5
 )
-SELECT {key} AS key, sold.currency, (array_agg(line.product_title ORDER BY line.id DESC))[1] AS product_title,
-       (array_agg(line.sku_title ORDER BY line.id DESC))[1] AS sku_title,
-       count(DISTINCT sold.id) AS orders, sum(line.quantity) AS units,
-       round(sum(sold.total * line.share)::numeric)::bigint AS sales,
-       round(sum(sold.refunded * line.share)::numeric)::bigint AS refunded,
-       round(coalesce(sum(booked.cost * line.share), 0)::numeric)::bigint AS cost,
-       round(coalesce(sum(booked.fees * line.share), 0)::numeric)::bigint AS fees
-FROM sold JOIN line ON line.order_id = sold.id
-LEFT JOIN booked ON booked.order_id = sold.id AND booked.currency = sold.currency
-{more}
+SELECT key, piece.currency, max(newest) AS newest, count(*) AS orders, sum(units)::bigint AS units,
+       round(sum(total * share))::bigint AS sales, round(sum(refunded * share))::bigint AS refunded,
+       round(coalesce(sum(booked.cost * share), 0))::bigint AS cost,
+       round(coalesce(sum(booked.fees * share), 0))::bigint AS fees
+FROM piece LEFT JOIN booked ON booked.order_id = piece.id AND booked.currency = piece.currency
 GROUP BY 1, 2 ORDER BY {order} LIMIT $6
 """
+
+TITLES = "SELECT id, product_title, sku_title FROM orders_line WHERE id = ANY($1)"
 
 PAID_BY = """LEFT JOIN (
     SELECT order_id, min(method) AS method FROM payments_attempt WHERE state = 'paid' GROUP BY order_id
@@ -121,10 +121,15 @@ async def of(shop: Shop, span: Span, by: str) -> list[Table]:
     found = await db.fetch(sql, shop.id, span.start, span.end, shop.timezone, list(SOLD), MOST)
     orders = await db.fetch(ORDERS, shop.id, span.start, span.end, list(SOLD))
     counted = {row["currency"]: row["orders"] for row in orders}
+    titles = {row["id"]: row for row in await db.fetch(TITLES, [row["newest"] for row in found])}
     names = await _names(shop.id, by)
     currencies = sorted(counted, key=lambda one: (one != shop.currency, one))
     return [
-        _table(currency, [_row(row, by, names) for row in found if row["currency"] == currency], counted[currency])
+        _table(
+            currency,
+            [_row(row, titles[row["newest"]], by, names) for row in found if row["currency"] == currency],
+            counted[currency],
+        )
         for currency in currencies
     ]
 
@@ -142,13 +147,13 @@ async def _names(shop_id: int, by: str) -> dict[str, dict[str, str]]:
     return {row["id"]: row["title"] for row in rows}
 
 
-def _row(row: Any, by: str, names: dict[str, dict[str, str]]) -> Row:
+def _row(row: Any, line: Any, by: str, names: dict[str, dict[str, str]]) -> Row:
     name: dict[str, str] | str = row["key"]
     note: dict[str, str] | str = ""
     if by == "product":
-        name = row["product_title"]
+        name = line["product_title"]
     elif by == "sku":
-        name, note = row["product_title"], row["sku_title"]
+        name, note = line["product_title"], line["sku_title"]
     elif by == "category":
         name = names.get(row["key"], "")
     elif by == "method":

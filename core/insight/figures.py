@@ -34,12 +34,14 @@ WHERE shop_id = $1 AND NOT test AND payment_state = ANY($6)
 GROUP BY currency, now
 """
 
-# Whoever paid for the first time ever.
+# Whoever paid for the first time ever: of those who paid in one of the two stretches, those who never did before it.
 CUSTOMERS = """
-SELECT count(*) FILTER (WHERE first >= $2 AND first < $3) AS now,
-       count(*) FILTER (WHERE first >= $4 AND first < $5) AS before
-FROM (SELECT min(paid_at) AS first FROM orders_order
-      WHERE shop_id = $1 AND NOT test AND paid_at IS NOT NULL GROUP BY contact) AS buyer
+SELECT count(DISTINCT o.contact) FILTER (WHERE o.paid_at >= $2) AS now,
+       count(DISTINCT o.contact) FILTER (WHERE o.paid_at < $5) AS before
+FROM orders_order o
+WHERE o.shop_id = $1 AND NOT o.test AND (o.paid_at >= $2 AND o.paid_at < $3 OR o.paid_at >= $4 AND o.paid_at < $5)
+  AND NOT EXISTS (SELECT 1 FROM orders_order earlier WHERE earlier.shop_id = $1 AND earlier.contact = o.contact
+                  AND NOT earlier.test AND earlier.paid_at < CASE WHEN o.paid_at >= $2 THEN $2 ELSE $4 END)
 """
 
 # Summed up by pairs of accounts first, as the trial balance does.
@@ -85,12 +87,13 @@ GROUP BY 1, 2
 """
 
 PRODUCTS = """
-SELECT line.product_id, (array_agg(line.product_title ORDER BY line.id DESC))[1] AS title,
-       sum(line.quantity) AS units, sum(line.total)::bigint AS amount
-FROM orders_order o JOIN orders_line line ON line.order_id = o.id
-WHERE o.shop_id = $1 AND NOT o.test AND o.payment_state = ANY($5) AND o.currency = $4
-  AND o.paid_at >= $2 AND o.paid_at < $3
-GROUP BY 1 ORDER BY amount DESC, 1 LIMIT $6
+SELECT sold.product_id, newest.product_title AS title, sold.units, sold.amount
+FROM (SELECT line.product_id, max(line.id) AS newest, sum(line.quantity) AS units, sum(line.total)::bigint AS amount
+      FROM orders_order o JOIN orders_line line ON line.order_id = o.id
+      WHERE o.shop_id = $1 AND NOT o.test AND o.payment_state = ANY($5) AND o.currency = $4
+        AND o.paid_at >= $2 AND o.paid_at < $3
+      GROUP BY 1 ORDER BY amount DESC, 1 LIMIT $6) AS sold JOIN orders_line newest ON newest.id = sold.newest
+ORDER BY sold.amount DESC, sold.product_id
 """
 
 TREND = """
