@@ -58,7 +58,7 @@ def pages() -> list[Asked]:
     found += [Asked("/admin/supply/big?q=777", CONSOLE_MS), Asked("/admin/orders/VBIG777", CONSOLE_MS)]
     found += [Asked("/admin", CONSOLE_MS), Asked("/admin/search?q=VBIG777", CONSOLE_MS)]
     found += [Asked("/admin/search", CONSOLE_MS, {"q": text}) for text in ("b31@example.com", "777", code(1, 1))]
-    found += [Asked(path, STOREFRONT_MS) for path in ("/", "/c/c7", "/p/big-777", "/search?q=777", "/search?q=card")]
+    found += [Asked(path, STOREFRONT_MS) for path in ("/", "/c/c7", "/p/big-777", "/products?q=777", "/products?q=card")]
     return found
 
 
