@@ -31,7 +31,6 @@ from core.checkout.place import (
     place,
 )
 from core.checkout.price import NotYetSeen, PriceRose, as_text, compare, with_codes
-from core.checkout.qr import qr
 from core.checkout.settle import Outcome, settle
 from core.crash_point import crash_point
 from core.ids import new_token, token_hash
@@ -55,6 +54,7 @@ from core.web.errors import FormError, NotFound, Unavailable
 from core.web.flash import flash
 from core.web.forms import Line, read_form, read_query
 from core.web.i18n import _, html_lang, source
+from core.web.qr import qr
 from core.web.render import page, see_other
 from core.web.sessions import begin
 from core.web.visit import Visit
@@ -77,7 +77,6 @@ class Wanted(msgspec.Struct):
     again: Line = ""
     coupon: Line = ""
     gift: bool = False
-    gift: Line = ""
 
 
 class OrderForm(msgspec.Struct):
@@ -139,7 +138,6 @@ async def form(request: AnyRequest) -> Response[Any]:
         "sku": wanted.sku,
         "quantity": wanted.quantity,
         "item": wanted.item,
-        "gift": wanted.gift == "1",
         FIELD: wanted.coupon,
         "gift": wanted.gift,
     }

@@ -54,6 +54,26 @@ async def test_reveal_shows_and_writes_down(buyer: Buyer, stock: Any) -> None:
     assert not CODE.search((await buyer.get(order)).text)
 
 
+async def test_each_shown_code_has_its_qr_code_in_the_same_answer(buyer: Buyer, stock: Any) -> None:
+    order = await buyer.bought(quantity="2")
+    assert "<svg" not in re.sub(r'<svg class="icon.*?</svg>', "", (await buyer.get(order)).text, flags=re.DOTALL)
+    shown = (await buyer.post(f"{order}/reveal")).text
+    drawn = re.findall(r'<div class="qr"[^>]*>(<svg.*?</svg>)', shown, re.DOTALL)
+    assert len(drawn) == 2 and drawn[0] != drawn[1]
+    assert not re.search(r"<img[^>]+qr", shown)
+
+
+async def test_an_order_that_a_person_looks_at_says_so(buyer: Buyer, stock: Any) -> None:
+    order = await buyer.bought()
+    await db.execute(
+        "UPDATE orders_order SET held = true, fulfilment_state = 'review', delivered_at = NULL WHERE ref = $1",
+        order.removeprefix("/o/"),
+    )
+    answer = await buyer.get(order)
+    assert heading(answer.text) == "Paid. A person looks at your order"
+    assert "ran out of codes" not in answer.text and 'id="help"' in answer.text
+
+
 async def test_staff_away_too_long_sees_no_codes_of_their_own_either(buyer: Buyer, stock: Any) -> None:
     """A browser signed in to the console and left alone shows nothing, though its session has not ended yet."""
     order = await buyer.bought()

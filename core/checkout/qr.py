@@ -1,3 +1,0 @@
-from core.web.qr import qr
-
-__all__ = ["qr"]
