@@ -18,7 +18,8 @@ DONE = """
 SELECT EXISTS (SELECT 1 FROM catalog_product WHERE shop_id = $1 AND NOT demo) AS product,
        EXISTS (SELECT 1 FROM vault_batch WHERE shop_id = $1 AND NOT demo AND state = 'ready') AS codes,
        EXISTS (SELECT 1 FROM people_staff WHERE id = $2 AND totp_secret IS NOT NULL)
-           OR EXISTS (SELECT 1 FROM people_passkey WHERE staff_id = $2) AS second_factor
+           OR EXISTS (SELECT 1 FROM people_passkey WHERE staff_id = $2) AS second_factor,
+       EXISTS (SELECT 1 FROM site_look WHERE shop_id = $1 AND published_at IS NOT NULL) AS look
 """
 PLAIN = ShopSettings()
 
@@ -58,7 +59,7 @@ def takes_real_money(shop: Shop) -> bool:
 
 
 def has_own_look(shop: Shop) -> bool:
-    """Whether anybody has chosen a theme, or written what stands on every page."""
+    """Whether anybody has taken another theme, or written what stands on every page."""
     said = (shop.settings.announcement, shop.settings.footer, shop.settings.support_contact)
     return shop.theme != "market" or said != (PLAIN.announcement, PLAIN.footer, PLAIN.support_contact)
 
@@ -116,8 +117,8 @@ async def of(shop: Shop, staff_id: int | None) -> Checklist:
             "look",
             _("Give the shop its look"),
             _("Theme, announcement, footer, and how buyers reach you."),
-            "/admin/settings#shop",
-            has_own_look(shop),
+            "/admin/themes",
+            found["look"] or has_own_look(shop),
             "settings.edit",
         ),
         Step(
