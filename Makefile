@@ -6,7 +6,7 @@ BIN := .venv/bin
 # Each process starts in half the time when Python may keep what it compiled.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test check bench soak lock chromium messages
+.PHONY: run test check bench soak lock chromium messages pictures
 
 run: .venv/run.stamp
 	@exec $(BIN)/python server.py run
@@ -73,3 +73,7 @@ chromium:
 	else \
 		echo "The browser tests need Chromium and Chinese fonts: apt-get install chromium fonts-noto-cjk"; exit 1; \
 	fi
+
+# A picture of every page: phone and desktop, light and dark, Chinese and English, into build/pages.
+pictures: .venv/test.stamp chromium
+	PICTURES=$(CURDIR)/build/pages $(BIN)/pytest -q tests/quality -k pictures

@@ -33,6 +33,7 @@ class Asked:
     path: str
     most: float
     form: dict[str, str] | None = None
+STOREFRONT = ("/", "/c/c7", "/p/big-777", "/products?q=777", "/products?q=card")
 
 
 def pages() -> list[Asked]:
@@ -58,7 +59,7 @@ def pages() -> list[Asked]:
     found += [Asked("/admin/supply/big?q=777", CONSOLE_MS), Asked("/admin/orders/VBIG777", CONSOLE_MS)]
     found += [Asked("/admin", CONSOLE_MS), Asked("/admin/search?q=VBIG777", CONSOLE_MS)]
     found += [Asked("/admin/search", CONSOLE_MS, {"q": text}) for text in ("b31@example.com", "777", code(1, 1))]
-    found += [Asked(path, STOREFRONT_MS) for path in ("/", "/c/c7", "/p/big-777", "/products?q=777", "/products?q=card")]
+    found += [Asked(path, STOREFRONT_MS) for path in STOREFRONT]
     return found
 
 
