@@ -26,6 +26,7 @@ from tests.console import Staff, running, signed_in
 
 CONSOLE_MS = 150
 STOREFRONT_MS = 30
+STOREFRONT = ("/", "/c/c7", "/p/big-777", "/products?q=777", "/products?q=card")
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,6 @@ class Asked:
     path: str
     most: float
     form: dict[str, str] | None = None
-STOREFRONT = ("/", "/c/c7", "/p/big-777", "/products?q=777", "/products?q=card")
 
 
 def pages() -> list[Asked]:
