@@ -15,6 +15,7 @@ from core import db
 from core.account.service import HOLDERS
 from core.audit import service as audit
 from core.db import Tx
+from core.hooks import telling
 from core.jobs import ring
 from core.messages import service as messages
 from core.messages.events import ACCOUNT_ERASE
@@ -112,7 +113,7 @@ async def _confirm(tx: Tx, shop_id: int, token: str) -> Erased | None:
 
 async def _erase(tx: Tx, shop_id: int, contact: str) -> Erased:
     rows = await tx.fetch(
-        "SELECT id FROM orders_order WHERE shop_id = $1 AND contact = $2 ORDER BY id FOR UPDATE", shop_id, contact
+        "SELECT id, ref FROM orders_order WHERE shop_id = $1 AND contact = $2 ORDER BY id FOR UPDATE", shop_id, contact
     )
     await _check(tx, shop_id, contact)
     ids, name = [row["id"] for row in rows], f"erased-{secrets.token_hex(8)}"
@@ -123,6 +124,7 @@ async def _erase(tx: Tx, shop_id: int, contact: str) -> Erased:
         await _replace(tx, table, column, where, ids, contact, name)
     await tx.execute(ORDERS, ids, name)
     await _elsewhere(tx, shop_id, contact, name)
+    await telling.tell_many(tx, [row["ref"] for row in rows], "buyer_forgotten")
     await audit.record(tx, "buyer", "buyer.erased", f"buyer:{name}", {"orders": len(ids)}, shop_id=shop_id)
     return Erased(name, len(ids))
 

@@ -220,6 +220,22 @@ async def order_closed(ctx: PluginContext[Any], order: OrderView) -> None:
     """
 
 
+@hookspec
+async def buyer_forgotten(ctx: PluginContext[Any], order: OrderView) -> None:
+    """Forget who bought this order: what the plugin keeps that a buyer wrote, or that says who it was.
+
+    Called for each order of a buyer who had their data erased, after the commit in which the shop forgot them, from a
+    durable job. Amounts, times and what the books need may stay.
+
+    :param ctx: this plugin's settings, its HTTP client and the facts of the shop.
+    :param order: the order as it is now, without its buyer: ``contact_kind`` is ``erased``.
+
+    Answer: ignored. It has thirty seconds. If it fails: the failure is counted on the plugins page and this plugin
+    alone is told again, later and later, for more than two hours. It may be told twice: look at ``order.ref``.
+    Added in api 1. Used by: apps.tickets.
+    """
+
+
 # -- what staff should know -------------------------------------------------------------
 
 

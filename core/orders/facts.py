@@ -49,7 +49,7 @@ def _line(line: dict[str, Any], row: Any) -> LineView:
     return LineView(line["sku_code"], title, line["quantity"], Money(line["total"], row["currency"]))
 
 
-@telling.shows("order_paid", "order_delivered", "order_closed")
+@telling.shows("order_paid", "order_delivered", "order_closed", "buyer_forgotten")
 async def look(ref: str) -> telling.Views | None:
     order = await order_view(ref)
     return {"order": order} if order else None

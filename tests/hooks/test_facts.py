@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from core import clock, db
+from core.account import erase
 from core.checkout import acts, ordinary
 from core.checkout.settle import settle
 from core.fulfilment.jobs import tell_of
@@ -17,6 +18,7 @@ from core.jobs.runner import Runner
 from core.money import Money
 from core.orders import service as orders
 from core.payments import refunds
+from core.people import contact_proof
 from core.review import service as review
 from core.shops import service as shops
 from tests import stocked
@@ -227,6 +229,20 @@ async def test_hook_order_closed(told):
     assert [(what[0], what[1].ref, what[1].payment_state) for what in await facts_after(told)] == [
         ("order_closed", cancelled.ref, "cancelled"),
         ("order_closed", expired.ref, "expired"),
+    ]
+
+
+async def test_hook_buyer_forgotten(told):
+    who = stocked.buyer("leave@example.com")
+    placed = [await stocked.order(await stocked.sku(1), who=who) for _ in range(2)]
+    other = await stocked.order(await stocked.sku(1))
+    for one in (*placed, other):
+        await orders.cancel(one.order_id, "buyer")
+    await facts_after(told)
+    token = await contact_proof.new_link(1, "leave@example.com", "erase")
+    assert (await erase.confirm(1, token)).orders == 2
+    assert [(what[0], what[1].ref, what[1].contact_kind) for what in await facts_after(told)] == [
+        ("buyer_forgotten", one.ref, "erased") for one in placed
     ]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from core.api import Act, Nav, Pages, Plugin, PluginContext, PluginJob, _
+from core.api import Act, Nav, OrderView, Pages, Plugin, PluginContext, PluginJob, _, hookimpl
 
 from . import console, pages, places, tickets
 from .settings import Settings
@@ -56,6 +56,10 @@ class TicketsPlugin(Plugin):
         PluginJob("close_silent", close_silent, every=3600),
         PluginJob("forget", forget, every=3600),
     )
+
+    @hookimpl
+    async def buyer_forgotten(self, ctx: Context, order: OrderView) -> None:
+        await tickets.forget_buyer(ctx.db, order.ref)
 
 
 plugin = TicketsPlugin()

@@ -394,6 +394,11 @@ async def close_silent(tx: PluginTx, before: datetime, at: datetime) -> None:
         await _solve(tx, row["id"], "solved_time", at)
 
 
+async def forget_buyer(db: PluginDb, order_ref: str) -> None:
+    """Everything that was said about an order; a second time there is nothing left to forget."""
+    await db.execute("DELETE FROM apps_tickets_ticket WHERE order_ref = $1", order_ref)
+
+
 async def forget(db: PluginDb, tickets_before: datetime, images_before: datetime, hours_before: datetime) -> None:
     await db.execute("DELETE FROM apps_tickets_ticket WHERE solved_at < $1", tickets_before)
     await db.execute(

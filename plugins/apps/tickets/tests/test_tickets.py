@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from core.api import FormError, Refused, Upload
+from core.api import FormError, Money, OrderView, Refused, Upload
 from core.api.testing import Contract
 from plugins.apps import tickets as plugin
 from plugins.apps.tickets import pictures, replies, tickets
@@ -15,6 +15,24 @@ from plugins.apps.tickets.tickets import Image, New, Wanted, Who
 NOW = datetime(2026, 11, 23, 12, 30, tzinfo=UTC)
 WANG, LI = Who(1, "Wang"), Who(2, "Li")
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20
+
+
+FORGOTTEN = OrderView(
+    ref="V1",
+    shop="main",
+    test=False,
+    contact_kind="erased",
+    contact="",
+    locale="en",
+    total=Money(1990, "CNY"),
+    payment_state="paid",
+    fulfilment_state="delivered",
+    lines=(),
+    placed_at=NOW,
+    expires_at=NOW,
+    paid_at=NOW,
+    delivered_at=NOW,
+)
 
 
 def new(ref: str = "V1", reason: str = "invalid", **more) -> New:
@@ -202,6 +220,16 @@ class TestTickets(Contract):
         assert await tickets.one(db, "main", silent) is None
         assert await db.fetchval("SELECT count(*) FROM apps_tickets_image") == 0
         assert len(await tickets.messages(db, kept)) == 3
+
+    async def test_a_buyer_who_is_forgotten_leaves_nothing_that_was_said(self, db, machine):
+        gone, kept = await self.opened(db, ref="V1"), await self.opened(db, ref="V2")
+        await db.transaction(tickets.answer, gone, "call me", [Image("image/png", PNG)], NOW, 30)
+        for _twice in range(2):
+            await machine.tell("buyer_forgotten", order=FORGOTTEN)
+        assert await tickets.one(db, "main", gone) is None
+        assert await tickets.one(db, "main", kept) is not None
+        left = "SELECT count(*) FILTER (WHERE ticket_id <> $1), (SELECT count(*) FROM apps_tickets_image)"
+        assert tuple(await db.fetchrow(f"{left} FROM apps_tickets_message", kept)) == (0, 0)
 
     async def test_canned_replies_know_their_names(self, db):
         saved = await db.transaction(replies.save, "main", None, "New code", "{product}: {code} {other")

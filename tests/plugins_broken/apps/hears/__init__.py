@@ -22,6 +22,10 @@ class Hears(Plugin):
         self.heard.append(("order_closed", order))
 
     @hookimpl
+    async def buyer_forgotten(self, order):
+        self.heard.append(("buyer_forgotten", order))
+
+    @hookimpl
     def review_opened(self, review):
         self.heard.append(("review_opened", review))
 
