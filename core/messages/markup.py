@@ -8,7 +8,7 @@ the merchant wrote as Markdown, such as a delivery note, keeps its form.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +27,17 @@ FILTERS = frozenset("upper lower title capitalize trim default d first last leng
 STATEMENTS = frozenset({"if", "elif", "else", "endif", "for", "endfor"})
 MARKDOWN_SIGNS = re.compile(r"([!-/:-@\[-`{-~])")
 STATEMENT = re.compile(r"\{%[-+]?\s*(\w*)")
-EXPRESSION = re.compile(r"\{[{%](.*?)[%}]\}", re.DOTALL)
+BRACES = re.compile(r"\{[{%#]")
+WITH_WORDS = r"((?:[^'\"{{]|'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")*?)"
+INSIDE = {
+    "{{": re.compile(rf"\{{\{{{WITH_WORDS}\}}\}}", re.DOTALL),
+    "{%": re.compile(rf"\{{%{WITH_WORDS}%\}}", re.DOTALL),
+    "{#": re.compile(r"\{#()[^#]*(?:#(?!\})[^#]*)*#\}"),
+}
+"""Braces end where the engine sees their end: not within a quoted text, and no braces stand within braces."""
 CALL = re.compile(r"(\|?)\s*([\w.]*\w)\s*\(")
 BEFORE_BRACKETS = frozenset("if elif else and or not in is".split())
-QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 
 
 class BadTemplate(ValueError):
@@ -86,8 +93,8 @@ def _filled(source: str, context: Mapping[str, Any], finish: Any) -> str:
     for word in STATEMENT.findall(source):
         if word not in STATEMENTS:
             raise BadTemplate(str(_("Only if and for can be used, not %(word)s.", word=word or "{%")))
-    for inner in EXPRESSION.findall(source):
-        bare = QUOTED.sub("", inner)
+    for inner in _expressions(source):
+        bare = QUOTED.sub("''", inner)
         if "*" in bare:
             raise BadTemplate(str(_("The sign * cannot be used inside braces.")))
         # the engine would also call what Python's own lists and texts can do
@@ -104,6 +111,17 @@ def _filled(source: str, context: Mapping[str, Any], finish: Any) -> str:
     if len(result) > LONGEST_RESULT:
         raise BadTemplate(str(_("The text becomes too long.")))
     return result
+
+
+def _expressions(source: str) -> Iterator[str]:
+    """What stands in braces, cut as the engine itself cuts it."""
+    begin = BRACES.search(source)
+    while begin:
+        whole = INSIDE[begin[0]].match(source, begin.start())
+        if whole is None:
+            raise BadTemplate(str(_("Braces are not closed, or stand within others.")))
+        yield whole[1]
+        begin = BRACES.search(source, whole.end())
 
 
 def _counted(finish: Any) -> Any:

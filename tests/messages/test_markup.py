@@ -70,6 +70,13 @@ def test_a_subject_is_one_line():
         "{% for a in many %}{% for b in many %}{% for c in many %}x{% endfor %}{% endfor %}{% endfor %}",
         "{% for a in many %}" + "x" * 9000 + "{% endfor %}",
         "{{ 'x' * 100000000 }}",
+        "{{ '%}' * 10 }}",
+        "{{ '}}' * 10 }}",
+        '{{ "x\\"" * 10 ~ "y" }}',
+        '{# {{ " #}{{ "x" * 10 }}',
+        "{{ {'a': {}} ~ 'x' * 10 }}",
+        "{{ many.__class__ ~ '}}' ~ many.index(1) }}",
+        "{{ nothing",
         "{{ many.__class__ }}",
         "{{ ''.__class__.__mro__ }}",
         "{{ debug() }}",
@@ -86,6 +93,13 @@ def test_a_subject_is_one_line():
 def test_a_text_that_cannot_be(source):
     with pytest.raises(BadTemplate):
         markup.body(source, {"many": [1] * 1000})
+
+
+def test_braces_within_quotes_and_comments_are_text():
+    source = (
+        "{# {{ nothing * 2 }} ' #}{{ name }} {{ '}} * %}' }} {{ 'it\\'s' }}{%- if name == '%}' %}{% endif %} {x} %} }}"
+    )
+    assert markup.line(source, {"name": "N"}) == "N }} * %} it's {x} %} }}"
 
 
 @pytest.mark.parametrize("event", EVENTS)
