@@ -8,17 +8,19 @@ from typing import Any, Literal
 import msgspec
 from litestar import Request, Response, get
 
-from core.insight import breakdown, figures, span, xlsx
+from core.insight import breakdown, figures, span
 from core.insight.breakdown import BY, Row, Table
 from core.insight.figures import Point
 from core.insight.span import NAMES, Span
 from core.ledger.sheet import csv_text
+from core.money import Money
 from core.shops import service as shops
 from core.shops.service import Shop
 from core.web.forms import Line, read_query
 from core.web.i18n import Text, _, in_words
 from core.web.render import page
 from core.web.words import day, money, query
+from core.web.xlsx import XLSX, XlsxFile
 
 AnyRequest = Request[Any, Any, Any]
 SeeMoney = "finance.read"
@@ -87,7 +89,9 @@ async def export(request: AnyRequest) -> Response[Any]:
     name = f"sales-by-{asked.by}-{days.first}-{days.last}.{asked.format}"
     headers = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
     if asked.format == "xlsx":
-        return Response(xlsx.workbook(rows), media_type=xlsx.TYPE, headers=headers)
+        file = XlsxFile()
+        file.add([cell.decimal() if isinstance(cell, Money) else cell for cell in row] for row in rows)
+        return Response(file.bytes(), media_type=XLSX, headers=headers)
     text = csv_text([[_plain(cell) for cell in row] for row in rows])
     return Response(text, media_type="text/csv", headers=headers)
 
