@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from core import db
 from core.vault import cipher, keys
@@ -25,6 +25,9 @@ ASCII = re.compile(r"[!-~]+")
 AROUND = "\"'`()[]{}<>.,:;!?*"
 GROUP = re.compile(r"[A-Za-z0-9]+")
 SHORTEST = 6
+SHORTEST_TAIL = 3
+MOST_GROUPS = 32
+"""In so many may a code be written; without an end, a text of nothing but groups takes minutes."""
 
 
 async def hide(shop_id: int, ref: str, text: str) -> str:
@@ -35,7 +38,7 @@ async def hide(shop_id: int, ref: str, text: str) -> str:
     plain = unicodedata.normalize("NFKC", text)
     if len(plain) != len(text):
         plain = text
-    found = [(span, mask) for mask in {row["mask"] for row in rows} for span in _alike(plain, mask)]
+    found = list(_alike(plain, {row["mask"] for row in rows}))
     if keys.current().is_unlocked():
         by_print = {bytes(row["fingerprint"]): row["mask"] for row in rows}
         found += _known(shop_id, plain, by_print)
@@ -70,21 +73,29 @@ def _bare(text: str, begin: int, end: int) -> Span:
     return begin, end
 
 
-def _alike(text: str, mask: str) -> Iterator[Span]:
-    """Runs that look like a code and end as this one does, however their groups are joined and written."""
-    tail = "".join(GROUP.findall(mask.removeprefix(DOTS))).casefold()
-    if len(tail) < 3:
-        return
+def _alike(text: str, masks: Iterable[str]) -> Iterator[tuple[Span, str]]:
+    """Runs that look like a code and end as one of these does, however their groups are joined and written."""
+    tails = {_tail(mask): mask for mask in masks}
+    lengths = {len(tail) for tail in tails if len(tail) >= SHORTEST_TAIL}
+    for begin, end in _runs(text):
+        letters = "".join(GROUP.findall(text[begin:end]))
+        if len(letters) >= SHORTEST and _codelike(letters):
+            ends = (letters[-length:].casefold() for length in lengths)
+            yield from (((begin, end), tails[tail]) for tail in ends if tail in tails)
+
+
+def _tail(mask: str) -> str:
+    return "".join(GROUP.findall(mask.removeprefix(DOTS))).casefold()
+
+
+def _runs(text: str) -> Iterator[Span]:
+    """For each group of signs, from where the code that ends with it may have begun."""
     groups = [match.span() for match in GROUP.finditer(text)]
-    for place, (_begin, end) in enumerate(groups):
-        first = place
-        while first and _joined(text, groups[first - 1], groups[first]):
+    for last, (_begin, end) in enumerate(groups):
+        first = last
+        while first and last - first < MOST_GROUPS and _joined(text, groups[first - 1], groups[first]):
             first -= 1
-        begin = groups[first][0]
-        run = GROUP.findall(text[begin:end])
-        letters = "".join(run)
-        if len(letters) >= SHORTEST and letters.casefold().endswith(tail) and _codelike(letters):
-            yield begin, end
+        yield groups[first][0], end
 
 
 def _joined(text: str, before: Span, after: Span) -> bool:
