@@ -98,7 +98,7 @@ async def take_off_sale(doing: Doing, key: int) -> None:
 
 async def move(doing: Doing, key: int) -> None:
     chosen = doing.fields.get("category", "")
-    if not chosen.isdigit():
+    if not (chosen.isascii() and chosen.isdigit()) or len(chosen) > 18:
         raise Refused(_("Choose a category."), "category")
     await bulk.set_category(_editor(doing), key, int(chosen))
 

@@ -43,10 +43,11 @@ FROM lists_run run JOIN people_staff staff ON staff.id = run.staff_id AND staff.
 JOIN shops_shop shop ON shop.id = run.shop_id WHERE run.id = $1
 """
 REPORT = "SELECT outcome, count(*) AS number FROM lists_result WHERE run_id = $1 GROUP BY outcome"
-RESULT = """
-INSERT INTO lists_result (run_id, key, label, outcome, reason) VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT (run_id, key) DO NOTHING
+BEGIN = """
+INSERT INTO lists_result (run_id, key, label, outcome, reason) VALUES ($1, $2, $3, 'failed', $4)
+ON CONFLICT (run_id, key) DO NOTHING RETURNING run_id
 """
+RESULT = "UPDATE lists_result SET outcome = $3, reason = $4 WHERE run_id = $1 AND key = $2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ async def matching(want: Wanted) -> list[Any]:
 
 async def known_keys(want: Wanted, ids: list[str]) -> list[Any]:
     """Those of the chosen rows that are on this list at all."""
-    numbers = [int(one) for one in ids if one.isdigit() and len(one) <= 18]
+    numbers = [int(one) for one in ids if one.isascii() and one.isdigit() and len(one) <= 18]
     if not numbers:
         return []
     chosen = ",".join(map(str, numbers))
@@ -170,15 +171,19 @@ async def _job(tx: Tx, run_id: int) -> int:
 
 
 async def carry_out(run: Run, progress: Progress | None = None) -> None:
-    """Row by row. One that was done before is left alone, one that is refused is skipped, one that breaks is noted."""
+    """Row by row, each once. One that is refused is skipped, one that breaks is noted.
+
+    What was begun is written down first: a second percent off a price would be worse than a row that is told as failed
+    because the server went down over it.
+    """
     act, doing = run.act, run.doing()
     keys = run.row["keys"]
-    known = {row["key"] for row in await db.fetch("SELECT key FROM lists_result WHERE run_id = $1", run.id)}
     labels = await _labels(run, keys)
+    cut_off = str(_("It was interrupted. Look whether it is done."))
     for number, key in enumerate(keys, 1):
-        if str(key) not in known:
+        if await db.fetchval(BEGIN, run.id, str(key), labels.get(key, str(key)), cut_off) is not None:
             outcome, reason = await _one(act, doing, run, key)
-            await db.execute(RESULT, run.id, str(key), labels.get(key, str(key)), outcome, reason)
+            await db.execute(RESULT, run.id, str(key), outcome, reason)
         if progress:
             await progress(number, len(keys))
     await _finish(run.id)

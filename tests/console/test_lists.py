@@ -1,5 +1,6 @@
 """Every list of the console: what its address may say, saved views, exports, acts on many rows, and the search."""
 
+import asyncio
 import csv
 import io
 import itertools
@@ -278,6 +279,25 @@ async def test_prices_are_shown_before_they_change(staff):
     await staff.post(f"{where}/go", 422)
     await staff.post(f"{where}/go", field_percent="-11.25")
     assert await db.fetchval(price, what.id) == 888
+
+
+async def test_each_row_is_done_once_even_by_two_at_once(staff):
+    skus = [await stocked.sku(1, price=1000) for _ in range(5)]
+    of_product = "SELECT product_id FROM catalog_sku WHERE id = ANY($1)"
+    products = [str(row["product_id"]) for row in await db.fetch(of_product, [one.id for one in skus])]
+    where, _status = await bulk(staff, "products", "price", ids=products)
+    run_id = int(where.rpartition("/")[2])
+    await db.execute("UPDATE lists_run SET state = 'running', fields = '{\"percent\": \"-10\"}' WHERE id = $1", run_id)
+    run = await runs.load(run_id)
+    await asyncio.gather(*(runs.carry_out(run) for _ in range(4)))
+    prices = await db.fetch("SELECT price FROM catalog_sku WHERE id = ANY($1)", [one.id for one in skus])
+    assert [row["price"] for row in prices] == [900] * 5
+    assert await runs.report(run_id) == {"done": 5, "skipped": 0, "failed": 0}
+
+
+@pytest.mark.parametrize("ids", ["²", "٣", "9" * 40, "-1"])
+async def test_what_is_no_number_chooses_nothing(staff, ids):
+    assert await bulk(staff, "orders", "cancel", ids=ids) == ("/admin/orders?view=all", 303)
 
 
 async def test_other_acts_reach_their_services(staff):
