@@ -199,7 +199,7 @@ async def save(request: AnyRequest) -> Response[Any]:
     if errors:
         return await _draft_page(request, draft, look, {**before, **values}, errors, texts)
     seen = texts.get("seen", "")
-    if not seen.isdigit() or len(seen) > 9:
+    if not (seen.isascii() and seen.isdigit()) or len(seen) > 9:
         raise FormError({"seen": _("This page has no such field.")})
     try:
         await looks.save(staff, int(seen), theme_settings.fitting(look.settings, values))

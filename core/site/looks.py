@@ -265,7 +265,7 @@ async def preview_cookie(look_id: int, session_cookie: str) -> str:
 
 async def _in_preview(visit: Visit, themes: Themes) -> Dress | None:
     look_id, _dot, seal = (visit.preview or "").partition(".")
-    if not look_id.isdigit() or len(look_id) > 18 or not seal.isascii():
+    if not look_id.isdigit() or len(look_id) > 18 or not f"{look_id}{seal}".isascii():
         return None
     try:
         given = urlsafe_b64decode(seal + "=")

@@ -15,6 +15,7 @@ from core.web.errors import NotFound
 from core.web.i18n import in_words
 from core.web.render import page
 from core.web.static import FOREVER
+from core.web.themes import Themes
 from core.web.visit import Visit
 from core.web.words import day
 
@@ -26,7 +27,9 @@ NAME = re.compile(r"([0-9]{1,18})-([a-z][a-z0-9_-]{0,39})-([0-9a-f]{16})\.css")
 @get("/look/{name:str}", opt={"who": "anyone"})
 async def stylesheet(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[str]:
     match = NAME.fullmatch(name)
-    text = await looks.stylesheet(int(match[1]), match[2], request.app.state.themes) if match else None
+    themes: Themes = request.app.state.themes
+    there = match is not None and themes.has(match[2])  # visitors may write any name
+    text = await looks.stylesheet(int(match[1]), match[2], themes) if match and there else None
     if match is None or text is None:
         raise NotFound()
     # A page made before the last change still asks for the old address: it gets what is there now, uncached.

@@ -285,6 +285,10 @@ class Themes:
             found = self._looks[theme_id] = self._make(theme_id)
         return found
 
+    def has(self, theme_id: str) -> bool:
+        """Whether there is such a theme, good or broken."""
+        return any((root / theme_id / "theme.toml").is_file() for root in self._roots)
+
     def ready(self, theme_id: str) -> Look | None:
         """The look when it was made already; for names that visitors choose."""
         return self._looks.get(theme_id)

@@ -127,9 +127,10 @@ async def test_a_preview_is_worth_nothing_in_other_hands(address, staff, sign_in
         "x",
         f"{'9' * 30}.{seal}",
         f"{number}.é",
+        f"².{seal}",
     ):
         jar = {"vs": staff.http.cookies["vs"]}
-        headers = {"cookie": f"vs={jar['vs']}; preview=".encode() + forged.encode()}
+        headers = {"cookie": f"vs={jar['vs']}; preview={forged}".encode("latin-1")}
         async with httpx.AsyncClient(base_url=address, headers=headers) as http:
             assert "/look/" not in (await http.get("/lookup")).text
     await db.execute("DELETE FROM people_session WHERE id_hash = sha256($1)", staff.http.cookies["vs"].encode())
@@ -157,6 +158,12 @@ async def test_what_does_not_fit_is_said_at_its_field_and_nothing_is_kept(staff,
         assert re.search(rf'href="#f-set_{re.escape(field.partition(".")[0])}', page), (field, value)
         assert await db.fetchval("SELECT settings FROM site_look") == {}
     await staff.post("/admin/themes/draft", theme="nosuch", status=404)
+
+
+async def test_only_themes_that_are_there_have_a_stylesheet(address, staff, fresh):
+    async with httpx.AsyncClient(base_url=address) as http:
+        answers = [await http.get(f"/look/0-{name}-0123456789abcdef.css") for name in ("market", "nobody-made-this")]
+    assert [answer.status_code for answer in answers] == [200, 404]
 
 
 async def test_a_colour_that_is_hard_to_read_is_told_with_a_better_one(staff, fresh):
