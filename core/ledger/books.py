@@ -79,12 +79,15 @@ class Entry:
     balance: Money
 
 
+EARLIEST, LATEST = date(1970, 1, 1), date(2999, 12, 31)
+
+
 def period(first: date | None, last: date | None, zone_name: str) -> Period:
     """The period of these days; the current month up to today where they are not given."""
     zone = dates.get_timezone(zone_name)
     today = clock.now().astimezone(zone).date()
-    last = last or today
-    first = min(first or last.replace(day=1), last)
+    last = min(last or today, LATEST)
+    first = max(min(first or last.replace(day=1), last), EARLIEST)
     start, end = (datetime.combine(day, time(), zone) for day in (first, last + timedelta(days=1)))
     return Period(first, last, start, end)
 

@@ -65,6 +65,11 @@ async def test_a_period_before_the_first_sale_is_empty_and_one_after_it_opens_wi
     assert (revenue.opening.amount, revenue.debit.amount, revenue.credit.amount) == (-2500, 0, 0)
 
 
+@pytest.mark.parametrize("days", ["first=0001-01-01", "last=9999-12-31"])
+async def test_the_ends_of_the_calendar_are_days_too(staff, sold, days):
+    assert "Trial balance" in words(await staff.get(f"/admin/books?{days}"))
+
+
 async def test_the_page_leads_down_to_the_entry_and_its_order(staff, sold):
     page = await staff.get("/admin/books")
     assert "Equal to the debits" in words(page)
