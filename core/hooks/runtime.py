@@ -48,7 +48,7 @@ from core.refused import Refused
 from core.vault import keys
 from core.vault.cipher import DecryptError, VaultLocked
 from core.web.feature import Feature
-from core.web.i18n import Text, _, text_of
+from core.web.i18n import Text, _, listed, text_of
 
 log = logging.getLogger("vouchsafe.hooks")
 
@@ -524,7 +524,7 @@ def is_enabled(manifest: Manifest | None, row: Row | None) -> bool:
 def _needed(fields: Sequence[FormField], wrong: SettingsWrong) -> Text:
     titles = {one.name: one.look.title for one in fields}
     names = dict.fromkeys(titles.get(name.partition(".")[0], name) for name in wrong.fields)
-    return Text(lambda: str(_("These settings are missing or wrong: %(names)s", names=", ".join(map(str, names)))))
+    return Text(lambda: str(_("These settings are missing or wrong: %(names)s", names=listed(names))))
 
 
 def _accept(hook: str, item: Any) -> None:

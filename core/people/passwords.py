@@ -34,8 +34,8 @@ STRENGTHS = (
     _("Easy to guess"),
     _("Easy to guess"),
     _("Still easy to guess"),
-    _("Good"),
-    _("Very good"),
+    _("Strong"),
+    _("Very strong"),
 )
 
 

@@ -13,7 +13,7 @@ import functools
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from gettext import GNUTranslations, NullTranslations
@@ -207,6 +207,11 @@ def in_language(stored: str) -> str:
     now = locale()
     known = (catalogues[now].gettext(stored) for catalogues in (_catalogues, *_of_plugins.values()))
     return next((said for said in known if said != stored), stored)
+
+
+def listed(things: Iterable[object]) -> str:
+    """One after the other, with the comma of the reader's language."""
+    return gettext(", ").join(map(str, things))
 
 
 def gettext(message: str) -> str:

@@ -82,7 +82,7 @@ def seconds(value: timedelta) -> str:
     """A short length of time, exact enough to see who was slow: ``0.4 s``, ``3 min``."""
     number_of = value.total_seconds()
     if number_of < 60:
-        return f"{number(round(number_of, 2))} s"
+        return i18n.gettext("%(value)s s") % {"value": number(round(number_of, 2))}
     return span(value)
 
 
@@ -207,6 +207,7 @@ def prepare(
         ago=ago,
         span=span,
         iso=iso,
+        from_iso=datetime.fromisoformat,
         size=size,
     )
     static = cast("Callable[[str], str]", environment.globals["static"])
