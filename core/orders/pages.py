@@ -106,8 +106,8 @@ async def _context(request: AnyRequest, order: OrderView, revealed: list[Reveale
 
 
 async def seen_by_buyer(request: AnyRequest, row: dict[str, Any]) -> dict[str, Any]:
-    """What the buyer's page is drawn with, without any code: for staff who want to see what the buyer sees."""
-    return await _context(request, order_view(row))
+    """What the buyer's page is drawn with, without any code or link that shows one: for staff who want to see it."""
+    return await _context(request, order_view(row).without_keys())
 
 
 def _shown(visit: Visit, order: OrderView, revealed: list[RevealedCode] | None) -> dict[str, Any]:

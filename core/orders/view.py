@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -120,6 +120,10 @@ class OrderView:
     def link(self) -> str:
         """The address that opens it in any browser; lets in whoever has it."""
         return f"/o/{self.ref}?k={open_secret(TOKEN_PURPOSE, self.sealed).decode()}"
+
+    def without_keys(self) -> OrderView:
+        """The same for eyes other than the buyer's: no link in it lets anybody in."""
+        return replace(self, sealed=b"", gift=replace(self.gift, path="/gift") if self.gift else None)
 
     @property
     def subtotal(self) -> Money:

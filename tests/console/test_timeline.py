@@ -8,10 +8,15 @@ import pytest
 from core import db
 from core.checkout import trace
 from core.checkout.diagnosis import Back, Bought, Facts, Sent, Try, Who, diagnose
+from core.checkout.place import place
 from core.checkout.settle import settle
+from core.ids import new_token
 from core.orders import service as orders
+from core.orders.gifts import Gift
 from core.payments import calls
 from core.payments.method import CallbackRequest
+from core.pricing.quote import Item, quote
+from core.shops import service as shops
 from core.web.i18n import speaking
 from tests import stocked
 from tests.console import audited, everything, newest_audit, words
@@ -322,6 +327,17 @@ async def test_staff_see_the_buyers_page_without_codes(staff, order, sold):
     page = await staff.get(path(order, "/as-buyer"))
     assert "<div inert>" in page and "This is what the buyer sees" in words(page) and order.ref in words(page)
     assert sold.codes[0] not in page and "<script" not in page and await everything() == kept
+
+
+async def test_staff_see_no_link_of_a_gift(staff, sold):
+    shop = await shops.main_shop()
+    priced = await quote(shop.id, [Item(sold.code, 1)])
+    gift = Gift("friend@example.com", "For you")
+    order = await place(shop, priced, {}, stocked.buyer(), stocked.chosen(), new_token(), gift=gift)
+    await settle("epay", stocked.paid(order), "callback")
+    page = await staff.get(path(order, "/as-buyer"))
+    assert "It is a gift" in words(page) and "For you" in words(page)
+    assert "?k=" not in page
 
 
 async def test_asking_by_hand_needs_something_to_ask_about(staff, order):
