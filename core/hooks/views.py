@@ -135,7 +135,8 @@ class OrderView:
     ``cancelled``, ``mismatch``, ``refunded`` or ``charged_back``; ``fulfilment_state`` is ``reserved``, ``released``,
     ``preparing``, ``delivered``, ``review`` or ``void``. ``contact_kind`` says how the buyer is reached (``email``,
     ``phone``; ``erased`` once they are forgotten); ``contact`` is empty unless the plugin's manifest asks for the
-    permission ``contacts``. Times are UTC. ``test`` marks an order of a shop that only tries things out. There are no codes in it.
+    permission ``contacts``. Times are UTC. ``test`` marks an order of a shop that only tries things out. There are no
+    codes in it.
     """
 
     ref: str

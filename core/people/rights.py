@@ -86,6 +86,7 @@ RIGHTS: dict[str, Right] = {
         _right("lists.export", _("Export lists"), "manager", "finance"),
         _right("settings.read", _("See settings"), "manager"),
         _right("settings.edit", _("Change settings"), "manager"),
+        _right("limits.set", _("Say above which amount it takes two people, and put more than that into balances")),
         _right("setup.run", _("Go through the set-up"), whole_server=True),
         _right("health.read", _("See how the shop is doing"), "manager", whole_server=True),
         _right("demo.edit", _("Put demo products in and take them out"), "manager", whole_server=True),

@@ -156,6 +156,9 @@ async def save_selling(request: Request[Any, Any, Any]) -> Response[Any]:
     except ValueError:
         wrong = {"refund_limit": _("Write an amount such as 200, or leave it empty.")}
         return await _settings(request, wrong, msgspec.to_builtins(form), 422)
+    if limit != shop.settings.refund_limit and not request.state.session.may("limits.set"):
+        wrong = {"refund_limit": _("Only an owner changes this, for it limits everybody else.")}
+        return await _settings(request, wrong, msgspec.to_builtins(form), 422)
     new = msgspec.structs.replace(shop.settings, **{**msgspec.structs.asdict(form), "refund_limit": limit})
     return await _save(request, shop, "shop.selling_saved", new)
 

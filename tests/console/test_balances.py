@@ -12,6 +12,7 @@ from core.balances.jobs import _write
 from core.ledger import customers
 from core.messages import compose
 from core.people import contact_proof
+from core.shops import service as shops
 from tests import stocked
 from tests.console import audited, everything, newest_audit, words
 from tests.redemption.own import a_code
@@ -74,6 +75,32 @@ async def test_what_cannot_be_is_refused(staff, changes):
     await staff.post("/admin/balances", 422, **{**form("poor@example.com"), **changes})
     assert await everything() == before
     assert (await held("poor@example.com"), await held("rich@example.com")) == ([], [5000])
+
+
+async def limit(amount: int | None) -> None:
+    await db.execute(
+        "UPDATE shops_shop SET settings = settings || $1, revision = revision + 1", {"refund_limit": amount}
+    )
+    shops.forget()
+
+
+async def test_more_than_the_limit_in_a_day_takes_an_owner(sign_in, staff):
+    finance, contact = await sign_in("finance"), "much@example.com"
+    await limit(5000)
+    try:
+        for amount, status in (("30", 303), ("20.01", 422), ("20", 303), ("0.01", 422)):
+            page = await finance.post("/admin/balances", status, **form(contact, amount=amount))
+            assert ("is put in by an owner alone" in words(page)) == (status == 422)
+        assert await held(contact) == [5000]
+        before = await everything()
+        await finance.post("/admin/balances", 422, **form("other@example.com", amount="1", currency="USD"))
+        assert await everything() == before
+        await finance.post("/admin/balances", **form(contact, amount="10", way="out"))
+        await finance.post("/admin/balances", 422, **form(contact, amount="10"))
+        await staff.post("/admin/balances", **form(contact, amount="100"))
+        assert await held(contact) == [14000]
+    finally:
+        await limit(None)
 
 
 async def test_support_looks_and_does_not_touch(sign_in, staff):

@@ -154,6 +154,19 @@ async def test_settings_are_saved_and_written_down(what, staff):
     assert (await shops.main_shop()).settings.mail_codes is False
 
 
+async def test_an_owner_alone_says_above_what_it_takes_two(sign_in, staff):
+    manager = await sign_in("manager")
+    await staff.post("/admin/settings/selling", **SELLING, refund_limit="200")
+    await manager.post("/admin/settings/selling", **{**SELLING, "show_stock": "band"}, refund_limit="200.00")
+    for other in ("500", ""):
+        page = await manager.post("/admin/settings/selling", 422, **SELLING, refund_limit=other)
+        assert "Only an owner changes this" in words(page)
+    shop = await shops.main_shop()
+    assert (shop.settings.refund_limit, shop.settings.show_stock) == (20000, "band")
+    await staff.post("/admin/settings/selling", **SELLING)
+    assert (await shops.main_shop()).settings.refund_limit is None
+
+
 @pytest.mark.parametrize(
     ("form", "mistake"),
     [

@@ -15,7 +15,15 @@ from server import with_plugins
 from tests import console, plugged
 from tests.console import everything, signed_in
 
-OWNERS_ALONE = {"backups.manage", "keys.manage", "partners.edit", "plugins.edit", "setup.run", "staff.manage"}
+OWNERS_ALONE = {
+    "backups.manage",
+    "keys.manage",
+    "limits.set",
+    "partners.edit",
+    "plugins.edit",
+    "setup.run",
+    "staff.manage",
+}
 OPEN = {
     "/admin/setup",
     "/admin/setup/strength",
