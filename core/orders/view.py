@@ -119,7 +119,9 @@ class OrderView:
     @property
     def link(self) -> str:
         """The address that opens it in any browser; lets in whoever has it."""
-        return f"/o/{self.ref}?k={open_secret(TOKEN_PURPOSE, self.sealed).decode()}"
+        return (
+            f"/o/{self.ref}?k={open_secret(TOKEN_PURPOSE, self.sealed).decode()}" if self.sealed else f"/o/{self.ref}"
+        )
 
     def without_keys(self) -> OrderView:
         """The same for eyes other than the buyer's: no link in it lets anybody in."""

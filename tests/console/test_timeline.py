@@ -340,6 +340,18 @@ async def test_staff_see_no_link_of_a_gift(staff, sold):
     assert "?k=" not in page
 
 
+async def test_staff_see_no_link_of_an_unpaid_order(staff, order):
+    await db.execute(
+        "UPDATE payments_attempt SET state = 'waiting', started = $2 WHERE order_id = $1",
+        order.order_id,
+        {"kind": "redirect", "url": "https://pay.example/1"},
+    )
+    staff.http.headers["user-agent"] = "Mozilla/5.0 MicroMessenger/8.0"
+    page = await staff.get(path(order, "/as-buyer"))
+    assert "WeChat may not open this way to pay" in words(page)
+    assert "?k=" not in page
+
+
 async def test_asking_by_hand_needs_something_to_ask_about(staff, order):
     mark = await newest_audit()
     await staff.post(path(order, "/ask"))
