@@ -101,7 +101,7 @@ async def order_list(request: Request[Any, Any, Any]) -> Response[Any]:
 async def find(request: Request[Any, Any, Any]) -> Response[Any]:
     """To the list with these filters; a code leads to its order and stands in no address."""
     fields = request.scope["state"]["form"].fields
-    ref = await ref_by_code(visit_of(request).shop.id, (fields.get("q") or [""])[0])
+    ref = await ref_by_code(visit_of(request).shop.id, (fields.get("q") or [""])[0], staff_id(request))
     if ref is not None:
         return flash(see_other(f"/admin/orders/{ref}"), FOUND_BY["code"], "info")
     asked = lists.read(ORDERS, urlencode(fields, doseq=True))

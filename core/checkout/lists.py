@@ -18,6 +18,7 @@ from core.payments import service as payments
 from core.payments.lists import methods
 from core.refused import Refused
 from core.vault import cipher, code_text
+from core.web import limits
 from core.web.i18n import Text, _, in_words
 from core.web.lists import Act, Badge, Cell, Choice, Column, Day, Doing, Listing, Many, Match, Nothing, Scope, badge
 
@@ -61,10 +62,13 @@ async def search(scope: Scope, q: str) -> Match:
     return Match("o.contact = {contact}", {"contact": q.lower()}, FOUND_BY["contact"] if "@" in q else "")
 
 
-async def ref_by_code(shop_id: int, text: str) -> str | None:
-    """The order that has the code with exactly this text, by its fingerprint: nothing of it is stored or said."""
+async def ref_by_code(shop_id: int, text: str, staff_id: int) -> str | None:
+    """The order that has the code with exactly this text, by its fingerprint: nothing of it is stored or said.
+
+    Whoever searches for more codes that are none than a person would is told no more: short ones could be guessed.
+    """
     clean = code_text.clean(text)
-    if not clean:
+    if not clean or not await limits.below("code-search", f"staff:{staff_id}"):
         return None
     [mark] = cipher.fingerprints(shop_id, [clean])
     ref = await db.fetchval(
@@ -73,7 +77,10 @@ async def ref_by_code(shop_id: int, text: str) -> str | None:
         shop_id,
         mark,
     )
-    return str(ref) if ref is not None else None
+    if ref is None:
+        return None
+    await limits.take_back("code-search", f"staff:{staff_id}")
+    return str(ref)
 
 
 async def sku_codes(scope: Scope) -> Sequence[tuple[str, str]]:

@@ -63,7 +63,7 @@ async def _orders(scope: Scope, q: str) -> list[Found]:
     how = orders.FOUND_BY[rows[0]["how"]] if rows else ""
     found = await db.fetch(ORDERS, [row["id"] for row in rows], scope.shop_id, q, MOST)
     shown = [_order(row, how) for row in found]
-    ref = await orders.ref_by_code(scope.shop_id, q) if not shown else None
+    ref = await orders.ref_by_code(scope.shop_id, q, scope.staff_id) if not shown else None
     return [Found(ref, f"/admin/orders/{ref}", orders.FOUND_BY["code"])] if ref else shown
 
 

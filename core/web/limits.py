@@ -44,6 +44,7 @@ LIMITS: dict[str, Limit] = {
     "report": Limit(20, 3600, by="session", strict=True),
     "resend": Limit(5, 3600, strict=True),
     "ask-gateway": Limit(10, 600, strict=True),
+    "code-search": Limit(200, 3600, strict=True),
     "mail-again": Limit(2, 3600, strict=True),
     "till": Limit(120, 60, by="session", strict=True),
     "redeem": Limit(600, 60, by="key", strict=True),

@@ -18,10 +18,12 @@ from core.people import rights
 from core.vault import cipher
 from core.web import lists
 from core.web.errors import FormError
+from core.web.limits import LIMITS
 from core.web.lists import Day, Scope
 from tests import stocked
 from tests.big.seed import Size, seed
 from tests.console import audited, newest_audit, words
+from tests.windows import one_window
 
 LISTS = lists.known()
 NAMES = sorted(LISTS)
@@ -135,6 +137,26 @@ async def test_the_search_says_what_matched_and_a_code_stands_in_no_address(what
     answer = await staff.http.post("/admin/orders/find", data={"q": code, "csrf": staff.csrf})
     assert answer.headers["location"] == f"/admin/orders/{placed.ref}"
     assert placed.ref not in await staff.get(f"/admin/orders?q={code}")
+
+
+async def test_codes_are_not_guessed_by_searching(what, staff):
+    placed = await sold(what)
+    delivered = await db.fetch(
+        "SELECT fingerprint FROM vault_code JOIN orders_line l ON l.id = line_id WHERE order_id = $1", placed.order_id
+    )
+    [code] = [one for one in what.codes if cipher.fingerprints(1, [one])[0] == delivered[0]["fingerprint"]]
+    await db.execute("DELETE FROM web_limit")
+    with one_window():
+        most = LIMITS["code-search"].hits
+        for _time in range(2):  # what is found counts for nothing
+            assert placed.ref in await staff.post("/admin/search", 200, q=code)
+        await db.execute("UPDATE web_limit SET hits = $1 WHERE bucket LIKE 'code-search:%'", most - 1)
+        assert placed.ref not in await staff.post("/admin/search", 200, q="NO-SUCH-CODE")
+        assert placed.ref not in await staff.post("/admin/search", 200, q=code)
+        await staff.post("/admin/orders/find", 303, q=code)
+        answer = await staff.http.post("/admin/orders/find", data={"q": code, "csrf": staff.csrf})
+        assert placed.ref not in answer.headers["location"]
+    await db.execute("DELETE FROM web_limit")
 
 
 # -- saved views ------------------------------------------------------------------------
