@@ -41,7 +41,7 @@ def matching_step(secret: str, code: str) -> int | None:
     now = int(clock.now().timestamp()) // STEP_SECONDS
     totp = pyotp.TOTP(secret)
     for step in range(now - DRIFT_STEPS, now + DRIFT_STEPS + 1):
-        if hmac.compare_digest(totp.at(step * STEP_SECONDS), digits):
+        if hmac.compare_digest(totp.at(step * STEP_SECONDS).encode(), digits.encode()):
             return step
     return None
 

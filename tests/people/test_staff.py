@@ -130,7 +130,8 @@ async def test_the_second_factor_is_asked_and_each_code_works_once():
     moment = datetime(2027, 1, 1, 12, 0, 5, tzinfo=UTC)
     code = pyotp.TOTP(secret).at(moment)
     with clock.use(lambda: moment):
-        assert not await db.transaction(totp.turn_on, staff_id, secret, "000000")
+        for wrong in ("000000", "\u0660" * 6, "\u202e"):
+            assert not await db.transaction(totp.turn_on, staff_id, secret, wrong)
         assert await db.transaction(totp.turn_on, staff_id, secret, code)
         with pytest.raises(CodeNeeded):
             await staff.sign_in(1, "boss@example.com", PASSWORD, "", HERE)
