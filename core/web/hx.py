@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import string
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from litestar import Request, Response
 
@@ -79,12 +80,12 @@ def toast(response: Response[Any], message: Any, kind: str = "success") -> Respo
 
 
 def own_path(path: str) -> str:
-    """``path`` when it leads to this site, else a ValueError: no header of ours sends anyone away."""
+    """``path`` as a header says it, when it leads to this site, else a ValueError: none of ours sends anyone away."""
     parts = urlsplit(path)
     bad = parts.scheme or parts.netloc or not path.startswith("/") or path.startswith(("//", "/\\"))
     if bad or any(sign < " " or sign == "\\" for sign in path):
         raise ValueError("a redirect must be a path of this site")
-    return path
+    return path if path.isascii() else quote(path, safe=string.printable)
 
 
 def safe_next(path: str | None, otherwise: str) -> str:

@@ -38,6 +38,15 @@ def test_no_way_off_the_site(path: str):
             hx_response(Response("x"), **{name: path})
 
 
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [("/c/游戏?q=a%20b&x=é", "/c/%E6%B8%B8%E6%88%8F?q=a%20b&x=%C3%A9"), ("/a#b", "/a#b"), ("/\u2028", "/%E2%80%A8")],
+)
+def test_an_address_in_any_language_fits_into_a_header(path: str, sent: str):
+    assert safe_next(path, "/home") == sent
+    assert hx_response(Response("x"), push=path).headers["HX-Push-Url"] == sent
+
+
 async def test_a_fragment_alone(client: httpx.AsyncClient):
     answer = await client.get("/sample/part", headers={"hx-request": "true", "hx-request-type": "partial"})
     assert answer.text.strip() == '<p id="part">/sample/part</p>'
