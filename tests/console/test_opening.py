@@ -68,6 +68,8 @@ async def test_strangers_wait_and_staff_looks_around(address, staff):
         for path, status in (("/healthz", 200), ("/readyz", 200), ("/lookup", 200), ("/o/VNOSUCH", 404)):
             assert (await stranger.get(path)).status_code == status, path
         assert (await stranger.post("/pay/nosuch/notify")).status_code == 404
+        style = await stranger.get("/look/0-market-0123456789abcdef.css")
+        assert style.headers["content-type"].startswith("text/css")
         home = words(await staff.get("/"))
         assert "Starlight Music" in home and "Visitors see “Coming soon”." in home
         await staff.post("/admin/settings/visitors", coming_soon="off")
