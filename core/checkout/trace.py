@@ -89,6 +89,12 @@ AUDITED_ELSEWHERE = {
     "order.contact_changed",
     "order.delivered_anyway",
     "codes.revealed",
+    "code.replaced",
+    "refund.asked",
+    "refund.approved",
+    "refund.declined",
+    "refund.arrived",
+    "refund.not_arrived",
 }
 ACTS: dict[str, Text] = {
     "order.resent": _("Message sent again by hand"),

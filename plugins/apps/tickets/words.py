@@ -80,7 +80,7 @@ MAILS = {
     "sending": (_("On its way"), "busy"),
     "sent": (_("Sent"), "good"),
     "failed": (_("Failed"), "bad"),
-    "held": (_("Held back"), "warning"),
+    "held": (_("Waits until mail is set up"), "warning"),
 }
 
 
