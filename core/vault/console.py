@@ -26,6 +26,7 @@ from core.web.forms import Line, Upload, read_form
 from core.web.i18n import Text, _
 from core.web.list_page import list_page
 from core.web.render import fragment, page, see_other
+from core.web.words import zone
 
 MOST_BYTES = 64_000_000
 CHUNK = 256 * 1024
@@ -169,7 +170,7 @@ async def stage(request: Request[Any, Any, Any]) -> Response[Any]:
 
 
 def _now_text() -> str:
-    return f"{clock.now():%Y-%m-%d %H%M}"
+    return f"{clock.now().astimezone(zone()):%Y-%m-%d %H%M}"
 
 
 async def _chunks(form: NewImport) -> AsyncIterator[bytes]:
