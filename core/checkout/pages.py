@@ -347,6 +347,8 @@ async def _place(request: AnyRequest, sent: OrderForm) -> tuple[Placed, str | No
         if first is None:
             raise
         return first, None
+    if gift and gift.recipient and not priced.total.amount:
+        await _count_free_gift(visit.ip)
     way = await _way(visit, priced, sent.method, contact)
     verdict = await check(visit.shop, priced, buyer, answers, sent.key)
     choice = Chosen("", {}, "", visit.shop.test_mode) if way is None else _choice(request, way, priced, buyer)
@@ -358,6 +360,15 @@ async def _place(request: AnyRequest, sent: OrderForm) -> tuple[Placed, str | No
         await cart.ordered(buyer.session_hash, priced)
     crash_point("checkout.started")
     return placed, token if placed.is_new else None
+
+
+async def _count_free_gift(ip: str) -> None:
+    """What costs nothing must not carry any number of messages to strangers.
+
+    :raises Refused: too many within an hour.
+    """
+    if not await limits.below("free-gift", ip):
+        raise Refused(_("Those were many gifts for an hour. Pass the link on yourself, or wait a while."), "gift_to")
 
 
 def _items(sent: OrderForm) -> list[Item]:

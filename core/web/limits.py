@@ -35,6 +35,7 @@ LIMITS: dict[str, Limit] = {
     "lookup": Limit(10, 600, strict=True),
     "order-link": Limit(600, 60, strict=True),
     "coupon": Limit(20, 600, strict=True),
+    "free-gift": Limit(10, 3600, strict=True),
     "cart": Limit(240, 60),
     "reveal": Limit(60, 300, by="session", strict=True),
     "reveal-to-program": Limit(6000, 300, by="session", strict=True),

@@ -9,8 +9,11 @@ import httpx
 import pytest
 
 from core import db
+from core.web.limits import LIMITS
+from tests import stocked
 from tests.storefront.buyer import MUSIC, NIMBUS, Buyer, counts, facts, until
 from tests.storefront.conftest import NewBuyer, set_settings
+from tests.windows import one_window
 
 UNPAID = {
     "payment": "unpaid",
@@ -281,3 +284,18 @@ async def test_nobody_can_freeze_the_shop(buyer: Buyer, client: httpx.AsyncClien
         assert await counts() == before
     finally:
         await set_settings(open_orders_per_contact=100, show_stock="band")
+
+
+async def test_what_costs_nothing_carries_few_messages_to_strangers(new_buyer: NewBuyer, stock: Any) -> None:
+    sku = await stocked.sku(3, price=0)
+    gift = {"gift": "on", "gift_to": "stranger@example.com", "gift_message": "Look at https://evil.example"}
+    with one_window():
+        await new_buyer().place(sku.code, **gift)
+        await db.execute("UPDATE web_limit SET hits = $1 WHERE bucket LIKE 'free-gift:%'", LIMITS["free-gift"].hits)
+        before = await counts()
+        again = new_buyer()
+        answer = await again.post("/checkout", again.form(sku.code, **gift))
+        assert answer.status_code == 422 and "many gifts for an hour" in answer.text
+        assert await counts() == before
+        await new_buyer().place(sku.code, gift="on", gift_message="Passed on by hand")
+    await db.execute("DELETE FROM web_limit")
