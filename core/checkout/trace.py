@@ -453,7 +453,9 @@ def _written(at: datetime, delivered: datetime | None) -> datetime:
 
 LOOKS = """
 SELECT reveal.at, reveal.ip, reveal.agent, reveal.staff_id, reveal.export_id, count(*) AS codes,
-       string_agg(code.mask, ', ' ORDER BY code.id) AS masks
+       string_agg(code.mask, ', ' ORDER BY code.id) AS masks,
+       (SELECT data ->> 'reason' FROM orders_event
+        WHERE order_id = $1 AND kind = 'staff_revealed' AND at = reveal.at LIMIT 1) AS reason
 FROM vault_reveal reveal JOIN vault_code code ON code.id = reveal.code_id
 WHERE code.id = ANY(ARRAY(
     SELECT id FROM vault_code WHERE line_id = ANY(ARRAY(SELECT id FROM orders_line WHERE order_id = $1))))
@@ -469,6 +471,8 @@ async def _looks(order_id: int, names: Mapping[str, str]) -> list[Row]:
         if row["export_id"]:
             title = _("Codes taken along in export %(number)s", number=row["export_id"])
         facts = {"codes": row["codes"], "masks": row["masks"][:300], "ip": str(row["ip"] or "–")}
+        if row["reason"]:
+            facts["reason"] = row["reason"]
         if row["agent"]:
             facts["device"] = device(row["agent"])
         actor, name = ("staff", names.get(staff, "")) if staff else ("buyer", "")

@@ -69,6 +69,7 @@ SEALED = (
     Sealed("people_staff", "totp_secret", "'totp'"),
     Sealed("vault_import", "sealed_key", "'vault.import/' || id"),
     Sealed("orders_order", "token_sealed", "'order-token'"),
+    Sealed("orders_gift", "token_sealed", "'gift-token'", key="order_id"),
     Sealed("supply_answer", "blob", "'supply-answer/' || ref"),
 )
 BATCHES = "vault_batch"

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from core import db, jobs
+from core import clock, db, jobs
 from core.jobs import bell
 from tests.jobs.conftest import until
 
@@ -118,7 +118,9 @@ async def test_progress_is_seen_and_told():
     await asyncio.wait_for(heard.wait(), 10)
     listener.cancel()
     job = await ended(job_id)
+    began = job["progress"].pop("since")
     assert job["progress"] == {"done": 30, "total": 30, "note": "counting"}
+    assert 0 < began <= clock.now().timestamp()
 
 
 async def test_a_running_job_can_be_cancelled():

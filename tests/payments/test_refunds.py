@@ -454,13 +454,13 @@ async def test_the_database_holds_the_sum_even_against_careless_code(gateway, pe
 
 async def test_without_the_guard_of_the_database_more_goes_back_than_came(gateway, people):
     """The control."""
-    await db.execute("ALTER TABLE payments_refund DISABLE TRIGGER payments_refund_guarded")
+    await db.execute("ALTER TABLE payments_refund DISABLE TRIGGER USER")
     try:
         sale = await sold(gateway)
         refused, asked = await carelessly(sale, people.anna)
         await db.execute("DELETE FROM payments_refund WHERE order_id = $1", sale.placed.order_id)
     finally:
-        await db.execute("ALTER TABLE payments_refund ENABLE TRIGGER payments_refund_guarded")
+        await db.execute("ALTER TABLE payments_refund ENABLE TRIGGER USER")
     assert (refused, asked) == (0, 9000)
 
 

@@ -41,7 +41,7 @@ async def page(chromium: Browser, boss: int, address: str) -> AsyncIterator[Page
 
 async def sign_in(page: Page) -> None:
     await page.goto("/admin/sign-in")
-    await page.get_by_label("E-mail").fill("boss@example.com")
+    await page.get_by_label("E-mail", exact=True).fill("boss@example.com")
     await page.get_by_label("Password").fill(PASSWORD)
     await page.get_by_role("button", name="Sign in", exact=True).click()
     await page.wait_for_url("**/admin")
@@ -71,7 +71,7 @@ async def test_a_passkey_is_added_signs_in_and_confirms(page: Page):
     await page.wait_for_url("**/admin")
     await an_hour_later()
     await page.goto("/admin/staff")
-    await page.get_by_label("E-mail").fill("new@example.com")
+    await page.get_by_label("E-mail", exact=True).fill("new@example.com")
     await page.get_by_role("button", name="Make an invitation link").click()
     await page.get_by_role("heading", name="Please confirm that it is you").wait_for()
     await page.get_by_role("button", name="Use a passkey").click()

@@ -48,7 +48,7 @@ async def test_a_held_order_is_paid_waits_and_is_delivered_when_a_person_lets_it
     order = await held_order(buyer)
     ref = order.removeprefix("/o/")
     page = (await buyer.get(order)).text
-    assert heading(page) == "Your payment is here; a person is looking at it"
+    assert heading(page) == "Paid. A person looks at your order"
     assert "risk" not in words(page).lower()
     assert (await facts(order))["fulfilment"] == "review"
     queue = words(await staff.get("/admin/review"))

@@ -320,6 +320,7 @@ async def test_a_mail_with_codes_names_the_burned_ones_by_their_mask():
 
     async def mail(sale: Sold) -> str:
         facts = {"id": 1, "shop_id": 1, "order_id": sale.order_id, "event": "order_delivered", "locale": "en"}
+        facts |= {"data": {}}
         message = {**facts, "recipient": "b@example.com", "created_at": clock.now()}
         return (await compose.outgoing(message, 1, "http://shop.test")).text
 

@@ -25,6 +25,8 @@ CODES = [f"ROTATE-{number:04d}-CODE-WXYZ" for number in range(650)]
 SKUS = ("ROTATE-A", "ROTATE-B")
 # Who seals small secrets, and the column it goes to; nothing where it is kept for minutes in a page or a session.
 SEALERS = {
+    "core/checkout/correcting.py": "orders_order.token_sealed",
+    "core/checkout/giving.py": "orders_gift.token_sealed",
     "core/checkout/place.py": "orders_order.token_sealed",
     "core/hooks/store.py": "hooks_plugin.secrets",
     "core/partners/accounts.py": "partners_partner.secret_sealed",

@@ -21,7 +21,14 @@ from tests import plugged
 from .conftest import served, staff_cookie
 from .test_headers import assert_safe
 
-ASK_FOR_MORE = ("/checkout", "/balance/open", "/admin/setup", "/admin/books/account", "/admin/books/account.csv")
+ASK_FOR_MORE = (
+    "/account/open",
+    "/checkout",
+    "/balance/open",
+    "/admin/setup",
+    "/admin/books/account",
+    "/admin/books/account.csv",
+)
 """Pages that open only with something in their query."""
 
 VALUES = {"int": "1", "str": "x", "path": "x"}

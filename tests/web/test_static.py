@@ -98,7 +98,7 @@ async def test_files_that_belong_together_come_as_one(client: httpx.AsyncClient,
     assert answer.headers["content-type"] == "text/css; charset=utf-8"
     assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
     base = ROOT / "themes/base/static"
-    parts = ["vendor/pico.min.css", "css/parts.css", "css/shop.css", "css/buying.css"]
+    parts = ["vendor/pico.min.css", "css/parts.css", "css/shop.css", "css/buying.css", "css/order.css"]
     files = [(base / name).read_bytes() for name in parts]
     files.insert(1, (ROOT / "themes/market/static/css/tokens.css").read_bytes())
     assert answer.content == b"\n".join(files)
