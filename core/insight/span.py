@@ -17,6 +17,7 @@ NAMES: dict[str, Text] = {
     "custom": _("Chosen days"),
 }
 LONGEST = timedelta(days=3653)
+EARLIEST = date(2000, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def of(key: str, first: date | None, last: date | None, zone_name: str) -> Span:
     now = clock.now().astimezone(zone)
     today = now.date()
     if key == "custom" and (first or last):
-        last = min(last or today, today)
+        last = max(min(last or today, today), EARLIEST)
         first = max(min(first or last, last), last - LONGEST)
     else:
         key = key if key in ("today", "7", "30") else "7"
