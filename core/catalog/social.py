@@ -31,7 +31,8 @@ def _of_picture(body: bytes) -> bytes:
     ground = picture.resize((round(picture.width * scale / 8), round(picture.height * scale / 8)))
     ground = ground.filter(ImageFilter.GaussianBlur(6)).point(lambda light: light * 3 // 5).resize((WIDTH, HEIGHT))
     fit = min(INSIDE[0] / picture.width, INSIDE[1] / picture.height)
-    picture = picture.resize((round(picture.width * fit), round(picture.height * fit)), Image.Resampling.LANCZOS)
+    size = (max(1, round(picture.width * fit)), max(1, round(picture.height * fit)))
+    picture = picture.resize(size, Image.Resampling.LANCZOS)
     ground.paste(picture, ((WIDTH - picture.width) // 2, (HEIGHT - picture.height) // 2))
     return _jpeg(ground)
 

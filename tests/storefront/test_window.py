@@ -10,6 +10,7 @@ from PIL import Image
 
 from core import db
 from core.admin import demo
+from core.catalog import social
 from core.catalog.markdown import to_html
 from tests.storefront.buyer import until
 from tests.storefront.conftest import NewBuyer, set_settings
@@ -263,6 +264,14 @@ async def test_a_link_in_a_chat_has_a_picture(client: httpx.AsyncClient) -> None
             assert picture.size == (1200, 630)
     for wrong in ("/social/tone-9.jpg", "/social/1-0123456789abcdef.jpg", "/social/x"):
         assert (await client.get(wrong)).status_code == 404
+
+
+@pytest.mark.parametrize("size", [(1, 1200), (1200, 1)])
+async def test_a_line_is_a_picture_too(size: tuple[int, int]) -> None:
+    body = io.BytesIO()
+    Image.new("RGB", size).save(body, "WEBP")
+    with Image.open(io.BytesIO(await social.of_picture(body.getvalue()))) as picture:
+        assert picture.size == (1200, 630)
 
 
 def test_markdown_is_harmless() -> None:
