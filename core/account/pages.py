@@ -112,16 +112,24 @@ async def open_link(request: AnyRequest) -> Response[Any]:
     sent = await read_form(request, Open)
     agent = request.headers.get("user-agent", "")
 
-    async def write(tx: db.Tx) -> tuple[str | None, str | None]:
-        fresh = None if visit.session else await sessions.create(tx, "buyer", ip=visit.ip, agent=agent)
-        session_hash = token_hash(fresh) if fresh else visit.session.id_hash
-        return await contact_proof.prove(tx, visit.shop.id, sent.token, session_hash), fresh
+    async def write(tx: db.Tx) -> str | None:
+        """The cookie of a new session, which alone has the account; staff stay signed in as they are."""
+        if visit.session and visit.session.kind == "staff":
+            proven = await contact_proof.prove(tx, visit.shop.id, sent.token, visit.session.id_hash)
+            return visit.cookie if proven else None
+        fresh = await sessions.create(tx, "buyer", ip=visit.ip, agent=agent)
+        if await contact_proof.prove(tx, visit.shop.id, sent.token, token_hash(fresh)) is None:
+            await sessions.end(tx, token_hash(fresh))
+            return None
+        if visit.session:
+            await service.move(tx, visit.session.id_hash, token_hash(fresh))
+        return fresh
 
-    contact, fresh = await db.transaction(write)
-    if contact is None:
+    cookie = await db.transaction(write)
+    if cookie is None:
         return page(request, "account/link_over.html", {}, status=404)
     response = see_other("/account")
-    return begin(response, fresh, max_age=sessions.BUYER_SECONDS) if fresh else response
+    return response if cookie == visit.cookie else begin(response, cookie, max_age=sessions.BUYER_SECONDS)
 
 
 @post("/account/leave", opt={"who": "buyer", "max_body": 4096})

@@ -81,6 +81,28 @@ async def test_the_mailed_link_opens_it_once(shop: str, buyer: Buyer, new_buyer:
     assert buyer.contact not in (await other.get("/account")).text
 
 
+async def test_who_knew_the_cookie_before_is_not_signed_in_with_it(buyer: Buyer, new_buyer: NewBuyer) -> None:
+    order = await buyer.bought()
+    await buyer.post("/cart", {"sku": MUSIC, "quantity": "2"})
+    await db.execute("UPDATE catalog_sku SET burn_hours = 1 WHERE code = $1", MUSIC)
+    try:
+        shown = CODE.findall((await buyer.post(f"{order}/reveal")).text)
+        old, thief = buyer.http.cookies["vs"], new_buyer()
+        thief.http.cookies.set("vs", old)
+        await sign_in(buyer, buyer.contact)
+        assert shown and CODE.findall((await buyer.post(f"{order}/reveal")).text) == shown
+    finally:
+        await db.execute("UPDATE catalog_sku SET burn_hours = NULL WHERE code = $1", MUSIC)
+    assert "Send me the link" not in (await buyer.get("/account")).text
+    assert MUSIC in (await buyer.get("/cart")).text
+    assert "Send me the link" in (await thief.get("/account")).text
+    assert (await thief.get(order)).status_code == 404
+    assert MUSIC not in (await thief.get("/cart")).text
+    cookie = buyer.http.cookies["vs"]
+    assert (await buyer.post("/account/open", {"token": "x" * 43})).status_code == 404
+    assert buyer.http.cookies["vs"] == cookie != old
+
+
 async def test_asking_is_limited_and_a_link_to_erase_opens_nothing(buyer: Buyer) -> None:
     answers = [(await buyer.post("/account/link", {"contact": "a@example.com"})).status_code for _ in range(11)]
     assert answers == [200] * 10 + [429]
