@@ -109,7 +109,8 @@ class Scope:
 @dataclass(frozen=True, slots=True)
 class Column:
     """``value`` makes the cell out of a row. ``sort`` is what the database sorts by; ``draw`` a template of its own for
-    what is more than a value, such as buttons: such a column without ``value`` is in no export."""
+    what is more than a value, such as buttons: such a column without ``value`` is in no export. ``shown_with`` is the
+    filter and its value with which a column stands there that otherwise has to be chosen."""
 
     key: str
     title: Any
@@ -118,6 +119,11 @@ class Column:
     shown: bool = True
     kind: str = ""
     draw: str = ""
+    shown_with: tuple[str, str] = ("", "")
+
+    def is_shown(self, filters: Mapping[str, str]) -> bool:
+        name, value = self.shown_with
+        return self.shown or bool(name and filters.get(name) == value)
 
     def of(self, row: Row) -> Any:
         return self.value(row) if self.value else None
@@ -466,7 +472,10 @@ def visible(listing: Listing, asked: Asked) -> list[Column]:
     """The first column and those with buttons are always there."""
     first, *rest = listing.columns
     chosen = set(asked.columns)
-    return [first, *(one for one in rest if not one.title or (one.key in chosen if chosen else one.shown))]
+    return [
+        first,
+        *(one for one in rest if not one.title or (one.key in chosen if chosen else one.is_shown(asked.filters))),
+    ]
 
 
 async def options_of(options: Options, scope: Scope) -> Iterable[tuple[str, Any]]:

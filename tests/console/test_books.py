@@ -8,6 +8,7 @@ import pytest
 
 from core import clock, db
 from core.checkout.settle import settle
+from core.hooks import runtime
 from core.ledger import bookkeeping, books
 from core.ledger.sheet import cell, csv_text
 from core.money import Money
@@ -106,9 +107,16 @@ async def test_what_is_not_there_is_not_found(staff, sold, path):
     await staff.get(path, 404)
 
 
+async def set_test_mode(on: str) -> None:
+    """The test payment is there in test mode alone."""
+    await db.execute(f"UPDATE shops_shop SET test_mode = {on}")
+    await runtime.current().refresh()
+
+
 async def test_payment_methods_are_called_by_their_titles(sign_in, sold):
     row = "INSERT INTO ledger_fee (shop_id, method, currency, percent, fixed) VALUES (1, 'sandbox', 'CNY', 0, 0)"
     await db.execute(row)
+    await set_test_mode("true")
     try:
         for language, title in (("en", "Test payment"), ("zh-CN", "测试支付")):
             staff = await sign_in("owner", language)
@@ -116,6 +124,7 @@ async def test_payment_methods_are_called_by_their_titles(sign_in, sold):
             assert f": {title}</h1>" in await staff.get("/admin/books/account?account=gateway%3Asandbox")
     finally:
         await db.execute("DELETE FROM ledger_fee WHERE method = 'sandbox'")
+        await set_test_mode("false")
 
 
 def headings(page: str) -> list[str]:

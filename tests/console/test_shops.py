@@ -28,7 +28,7 @@ HOST = "second.test"
 CANARY = "canary-5f2c"
 
 # What a route without its own shop's object in its path stands for; every parameter must be named in one of the two.
-NOT_OF_A_SHOP = {"plugin", "event", "locale", "purpose", "look", "path", "name", "key", "request_id"}
+NOT_OF_A_SHOP = {"plugin", "part", "event", "locale", "purpose", "look", "path", "name", "key", "request_id"}
 OBJECTS = {
     "product_id": "SELECT product_id FROM catalog_sku WHERE id = $1",
     "sku_id": "SELECT $1::bigint",
@@ -81,6 +81,8 @@ FORMS: dict[str, dict[str, str]] = {
     "/admin/stock/aside/{hold_id:int}": {"act": "back"},
     "/admin/orders/{ref:str}/lines/{line_id:int}/buy": {"offer": "1"},
     "/o/{ref:str}/report": {"code": "1", "why": "used"},
+    "/admin/orders/{ref:str}/extend": {"minutes": "5"},
+    "/admin/orders/{ref:str}/contact": {"contact": "new@example.com"},
     "/o/{ref:str}/worked": {"line": "1", "device": "ios", "worked": "yes"},
     "/o/{ref:str}/pay": {"method": "epay"},
 }

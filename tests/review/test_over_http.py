@@ -70,7 +70,7 @@ async def test_a_held_order_is_paid_waits_and_is_delivered_when_a_person_lets_it
     assert "Let go: what is paid and in stock is delivered." in page and "Nothing waits for you" in page
     assert len(await buyer.reveal(order)) == 1
     decided = words(await staff.get("/admin/review?state=done"))
-    assert f"Held by risk rules {ref} let go an old friend" in decided
+    assert f"Held by risk rules {ref}" in decided and "let go an old friend" in decided
     await staff.post(f"/admin/orders/{ref}/approve", status=409)
 
 

@@ -22,10 +22,13 @@ from .conftest import served, staff_cookie
 from .test_headers import assert_safe
 
 ASK_FOR_MORE = (
+    "/account/erase",
     "/account/open",
     "/checkout",
     "/balance/open",
     "/admin/setup",
+    "/admin/themes/draft",
+    "/admin/themes/preview",
     "/admin/books/account",
     "/admin/books/account.csv",
 )
