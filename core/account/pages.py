@@ -15,10 +15,10 @@ from core.account import MAIL_LINK, erase, service
 from core.catalog.service import words
 from core.checkout import cart
 from core.checkout.cart import Visitor
-from core.ids import token_hash
 from core.jobs import enqueue, ring
 from core.ledger import customers
 from core.messages.events import EVENTS
+from core.orders import new_session
 from core.orders import service as orders
 from core.orders.view import order_view
 from core.people import contact_proof, sessions
@@ -112,24 +112,11 @@ async def open_link(request: AnyRequest) -> Response[Any]:
     sent = await read_form(request, Open)
     agent = request.headers.get("user-agent", "")
 
-    async def write(tx: db.Tx) -> str | None:
-        """The cookie of a new session, which alone has the account; staff stay signed in as they are."""
-        if visit.session and visit.session.kind == "staff":
-            proven = await contact_proof.prove(tx, visit.shop.id, sent.token, visit.session.id_hash)
-            return visit.cookie if proven else None
-        fresh = await sessions.create(tx, "buyer", ip=visit.ip, agent=agent)
-        if await contact_proof.prove(tx, visit.shop.id, sent.token, token_hash(fresh)) is None:
-            await sessions.end(tx, token_hash(fresh))
-            return None
-        if visit.session:
-            await service.move(tx, visit.session.id_hash, token_hash(fresh))
-        return fresh
-
-    cookie = await db.transaction(write)
-    if cookie is None:
+    contact, cookie = await db.transaction(new_session.prove, visit.shop.id, sent.token, visit.session, visit.ip, agent)
+    if contact is None:
         return page(request, "account/link_over.html", {}, status=404)
     response = see_other("/account")
-    return response if cookie == visit.cookie else begin(response, cookie, max_age=sessions.BUYER_SECONDS)
+    return begin(response, cookie, max_age=sessions.BUYER_SECONDS) if cookie else response
 
 
 @post("/account/leave", opt={"who": "buyer", "max_body": 4096})

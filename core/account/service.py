@@ -9,10 +9,8 @@ from typing import Any
 
 from core import clock, db
 from core.catalog.service import Words
-from core.db import Tx
 from core.money import Money
 from core.orders.finding import Found
-from core.people import sessions
 from core.people.sessions import HANDLE
 
 PAGE = 20
@@ -73,20 +71,6 @@ WITH gone AS (
 SELECT count(*) FROM gone
 """  # noqa: S608 - put together from constants
 
-# What copy-and-burn shows to one session alone goes along with the order, so it is found through that.
-MOVE = (
-    """UPDATE vault_code SET shown_to = $2 WHERE shown_to = $1 AND line_id = ANY(ARRAY(
-        SELECT line.id FROM orders_line line WHERE line.order_id IN (
-            SELECT order_id FROM orders_access WHERE session_hash = $1
-            UNION SELECT order_id FROM orders_gift_access WHERE session_hash = $1)))""",
-    "UPDATE orders_access SET session_hash = $2 WHERE session_hash = $1",
-    "UPDATE orders_gift_access SET session_hash = $2 WHERE session_hash = $1",
-    "UPDATE orders_stranger SET session_hash = $2 WHERE session_hash = $1",
-    "UPDATE checkout_cart_line SET session_hash = $2 WHERE session_hash = $1",
-    "UPDATE people_contact_proof SET session_hash = $2 WHERE session_hash = $1 AND NOT EXISTS ("
-    " SELECT 1 FROM people_contact_proof mine WHERE mine.session_hash = $2 AND mine.shop_id ="
-    " people_contact_proof.shop_id AND mine.contact = people_contact_proof.contact)",
-)
 
 LEAVE = """
 WITH proven AS (
@@ -199,13 +183,6 @@ async def open_order(shop_id: int, contacts: Sequence[str], ref: str, session_ha
         )
         is not None
     )
-
-
-async def move(tx: Tx, old: bytes, new: bytes) -> None:
-    """All that a browser had, its cart too, is the new session's: who knew the old cookie is left with nothing."""
-    for statement in MOVE:
-        await tx.execute(statement, old, new)
-    await sessions.end(tx, old)
 
 
 async def leave(session_hash: bytes) -> None:

@@ -140,7 +140,7 @@ async def _check_limit(tx: db.Tx, shop: Any, staff_id: int, money: Money) -> Non
 
     :raises Refused: with this, a day of that member of staff is above the limit, or it is another currency.
     """
-    limit = shop.settings.refund_limit
+    limit = await tx.fetchval("SELECT (settings ->> 'refund_limit')::bigint FROM shops_shop WHERE id = $1", shop.id)
     if limit is None:
         return
     await tx.execute("SELECT 1 FROM people_staff WHERE id = $1 FOR UPDATE", staff_id)

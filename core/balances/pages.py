@@ -9,9 +9,9 @@ from litestar import Request, Response, get, post
 
 from core import db
 from core.balances import MAIL_LINK, cards
-from core.ids import token_hash
 from core.jobs import enqueue, ring
 from core.ledger import chart, customers
+from core.orders import new_session
 from core.payments import offer
 from core.people import contact_proof, sessions
 from core.people.email import read_email
@@ -108,12 +108,7 @@ async def open_link(request: AnyRequest) -> Response[Any]:
     sent = await read_form(request, Open)
     agent = request.headers.get("user-agent", "")
 
-    async def write(tx: db.Tx) -> tuple[str | None, str | None]:
-        fresh = None if visit.session else await sessions.create(tx, "buyer", ip=visit.ip, agent=agent)
-        session_hash = token_hash(fresh) if fresh else visit.session.id_hash
-        return await contact_proof.prove(tx, visit.shop.id, sent.token, session_hash), fresh
-
-    contact, fresh = await db.transaction(write)
+    contact, fresh = await db.transaction(new_session.prove, visit.shop.id, sent.token, visit.session, visit.ip, agent)
     if contact is None:
         return _over(request)
     response = see_other("/balance")

@@ -11,8 +11,9 @@ from core.balances import MAIL_LINK
 from core.balances.jobs import _write
 from core.ledger import customers
 from core.messages import compose
-from core.people import contact_proof
+from core.people import contact_proof, sessions
 from core.shops import service as shops
+from core.web import csrf
 from tests import stocked
 from tests.console import audited, everything, newest_audit, words
 from tests.redemption.own import a_code
@@ -217,3 +218,18 @@ async def test_who_bought_here_gets_a_link_without_a_balance_too():
     await db.transaction(_write, 1, "bought@example.com", "en")
     events = await db.fetch("SELECT event FROM messages_message WHERE recipient = 'bought@example.com'")
     assert [row["event"] for row in events] == ["balance_link"]
+
+
+async def test_the_link_begins_a_new_session_so_that_no_old_cookie_opens_the_balance(staff, browser, address):
+    contact = "fixed@example.com"
+    await staff.post("/admin/balances", **form(contact))
+    known = await db.transaction(sessions.create, "buyer")
+    token = await contact_proof.new_link(1, contact)
+    headers = {"origin": address, "cookie": f"vs={known}", "x-csrf-token": csrf.token_for(known)}
+    async with httpx.AsyncClient(base_url=address) as thief:
+        opened = await thief.post("/balance/open", data={"token": token}, headers=headers)
+        assert opened.headers["location"] == "/balance" and "vs=" in opened.headers["set-cookie"]
+        own = opened.headers["set-cookie"].partition("vs=")[2].partition(";")[0]
+        assert own != known
+        assert "50.00" in words((await thief.get("/balance", headers={"cookie": f"vs={own}"})).text)
+        assert "50.00" not in (await thief.get("/balance", headers={"cookie": f"vs={known}"})).text

@@ -63,7 +63,7 @@ async def test_in_the_light_on_a_desk(browser, sights: Sights, who: str) -> None
         if found:
             wrong[path] = found
     await eye.context.close()
-    assert told(wrong) == ""
+    assert not wrong, told(wrong)
 
 
 @pytest.mark.parametrize("who", ["buyer", "staff"])
@@ -75,7 +75,7 @@ async def test_in_the_dark_on_a_phone(browser, sights: Sights, who: str) -> None
         if found:
             wrong[path] = found
     await eye.context.close()
-    assert told(wrong) == ""
+    assert not wrong, told(wrong)
 
 
 @pytest.mark.skipif(not PICTURES, reason="make pictures")
