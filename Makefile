@@ -76,4 +76,4 @@ chromium:
 
 # A picture of every page: phone and desktop, light and dark, Chinese and English, into build/pages.
 pictures: .venv/test.stamp chromium
-	PICTURES=$(CURDIR)/build/pages $(BIN)/pytest -q tests/quality -k pictures
+	PICTURES=$(CURDIR)/build/pages $(BIN)/pytest -q tests/quality/pictures.py

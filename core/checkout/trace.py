@@ -455,7 +455,8 @@ LOOKS = """
 SELECT reveal.at, reveal.ip, reveal.agent, reveal.staff_id, reveal.export_id, count(*) AS codes,
        string_agg(code.mask, ', ' ORDER BY code.id) AS masks,
        (SELECT data ->> 'reason' FROM orders_event
-        WHERE order_id = $1 AND kind = 'staff_revealed' AND at = reveal.at LIMIT 1) AS reason
+        WHERE order_id = $1 AND kind = 'staff_revealed' AND actor = 'staff:' || reveal.staff_id
+          AND at BETWEEN reveal.at AND reveal.at + interval '5 seconds' ORDER BY at LIMIT 1) AS reason
 FROM vault_reveal reveal JOIN vault_code code ON code.id = reveal.code_id
 WHERE code.id = ANY(ARRAY(
     SELECT id FROM vault_code WHERE line_id = ANY(ARRAY(SELECT id FROM orders_line WHERE order_id = $1))))

@@ -224,7 +224,7 @@ async def order_closed(ctx: PluginContext[Any], order: OrderView) -> None:
 async def buyer_forgotten(ctx: PluginContext[Any], order: OrderView) -> None:
     """Forget who bought this order: what the plugin keeps that a buyer wrote, or that says who it was.
 
-    Called for each order of a buyer who had their data erased, after the commit in which the shop forgot them, from a
+    Called after the commit in which the shop forgot a buyer who wanted it, once for each of their orders, from a
     durable job. Amounts, times and what the books need may stay.
 
     :param ctx: this plugin's settings, its HTTP client and the facts of the shop.

@@ -80,7 +80,15 @@ def words(page: str) -> str:
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", inside)).split())
 
 
-ON_THEIR_OWN = ("web_limit", "payments_call", "people_session", "vault_holder", "audit_link", "audit_checkpoint")
+ON_THEIR_OWN = (
+    "web_limit",
+    "payments_call",
+    "people_session",
+    "vault_holder",
+    "vault_low_stock",
+    "audit_link",
+    "audit_checkpoint",
+)
 """Tables that a request or a timer writes whatever is asked for."""
 
 

@@ -3,15 +3,9 @@ desktop, both languages, 200 % zoom), with texts that try to be markup, and neve
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 
 from tests.quality.conftest import AXE, Eye, Sights, open_eye
-
-PICTURES = os.environ.get("PICTURES", "")
-"""A folder for a picture of every page in every look; ``make pictures``."""
 
 LOOK = """async rules => {
     const found = await axe.run(document, {resultTypes: ["violations"], ...(rules ? {runOnly: rules} : {})});
@@ -76,19 +70,3 @@ async def test_in_the_dark_on_a_phone(browser, sights: Sights, who: str) -> None
             wrong[path] = found
     await eye.context.close()
     assert not wrong, told(wrong)
-
-
-@pytest.mark.skipif(not PICTURES, reason="make pictures")
-@pytest.mark.parametrize("who", ["buyer", "staff"])
-@pytest.mark.parametrize("language", ["zh-CN", "en"])
-@pytest.mark.parametrize("colours", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
-async def test_pictures(browser, sights: Sights, who: str, language: str, colours: str, width: int) -> None:
-    folder = Path(PICTURES) / f"{who}-{language}-{colours}-{width}"
-    folder.mkdir(parents=True, exist_ok=True)
-    eye = await open_eye(browser, sights, who, language=language, colours=colours, width=width)
-    for path in getattr(sights, who):
-        await eye.open(path)
-        name = path.strip("/").replace("/", "_").replace("?", "_") or "home"
-        await eye.page.screenshot(path=folder / f"{name}.png", full_page=True, caret="initial")
-    await eye.context.close()

@@ -14,16 +14,16 @@ CODE = """
 from core.api import _
 
 def shop(count):
-    return _("Open"), _("%(num)s file taken"), _("Cancel"), _("Nobody knows"), _("Only %(left)s", left=count)
+    return _("Ajar"), _("%(num)s file taken"), _("Cancel"), _("Nobody knows"), _("Only %(left)s", left=count)
 """
 PAGE = """{% extends "frame.html" %}{% import "bits.html" as bits %}{% block main %}
-{{ _("Open") }}|{% trans %}Open{% endtrans %}|{{ _("%(num)s file taken", num=7) }}|{{ _("Cancel") }}
+{{ _("Ajar") }}|{% trans %}Ajar{% endtrans %}|{{ _("%(num)s file taken", num=7) }}|{{ _("Cancel") }}
 |{{ ngettext("%(num)s thing", "%(num)s things", 2) }}|{% trans count=1 %}{{ count }} box{% pluralize %}{{ count }} boxes
-{%- endtrans %}|{{ pgettext("door", "Open") }}|{{ npgettext("door", "%(num)s key", "%(num)s keys", 3) }}
+{%- endtrans %}|{{ pgettext("door", "Ajar") }}|{{ npgettext("door", "%(num)s key", "%(num)s keys", 3) }}
 |{{ bits.word() }}|{{ _("Only %(left)s", left="<b>") }}{% endblock %}"""
 SHOPS = {
-    "frame.html": '{{ _("Open") }}:{% block main %}{% endblock %}',
-    "bits.html": '{% macro word() %}{{ _("Open") }}{% endmacro %}',
+    "frame.html": '{{ _("Ajar") }}:{% block main %}{% endblock %}',
+    "bits.html": '{% macro word() %}{{ _("Ajar") }}{% endmacro %}',
 }
 
 
@@ -43,12 +43,12 @@ def many(id, plural, said, context=""):
 
 def texts(sign):
     return po(
-        one("Open", f"{sign}开")
+        one("Ajar", f"{sign}开")
         + one("%(num)s file taken", f"{sign}档 %(num)s")
         + one("Only %(left)s", f"{sign}只 %(left)s")
         + many("%(num)s thing", "%(num)s things", f"{sign}%(num)s 件")
         + many("%(count)s box", "%(count)s boxes", f"{sign}%(count)s 箱")
-        + one("Open", f"{sign}门", "door")
+        + one("Ajar", f"{sign}门", "door")
         + many("%(num)s key", "%(num)s keys", f"{sign}%(num)s 匙", "door")
     )
 
@@ -89,14 +89,14 @@ def test_the_same_text_of_two_plugins_is_said_as_each_says_it(folders):
     assert said == {
         "first": ["甲开", "甲档 %(num)s", "取消", "Nobody knows", "甲只 3"],
         "second": ["乙开", "乙档 %(num)s", "取消", "Nobody knows", "乙只 3"],
-        "silent": ["Open", "%(num)s file taken", "取消", "Nobody knows", "Only 3"],
+        "silent": ["Ajar", "%(num)s file taken", "取消", "Nobody knows", "Only 3"],
     }
     with speaking("zh_CN"):
-        assert str(_("Open")) == "Open" == i18n.gettext("Open")
+        assert str(_("Ajar")) == "Ajar" == i18n.gettext("Ajar")
         assert i18n.ngettext_now("%(num)s file taken", "%(num)s files taken", 2) == "已取 %(num)s 个文件"
         assert str(i18n.text_of("apps.second", "Only %(left)s", left=1)) == "乙只 1"
     first = code_of(folders["apps.first"]).shop(3)
-    assert [str(text) for text in first] == ["Open", "%(num)s file taken", "Cancel", "Nobody knows", "Only 3"]
+    assert [str(text) for text in first] == ["Ajar", "%(num)s file taken", "Cancel", "Nobody knows", "Only 3"]
 
 
 def test_templates_of_a_plugin_say_their_own_words_and_those_of_the_shop_its_own(folders, tmp_path):
@@ -116,10 +116,10 @@ def test_templates_of_a_plugin_say_their_own_words_and_those_of_the_shop_its_own
             }
         for name, sign in (("first", "甲"), ("second", "乙")):
             assert drawn[name] == (
-                f"Open:{sign}开|{sign}开|{sign}档 7|取消|{sign}2 件|{sign}1 箱|{sign}门|{sign}3 匙"
-                f"|Open|{sign}只 &lt;b&gt;"
+                f"Ajar:{sign}开|{sign}开|{sign}档 7|取消|{sign}2 件|{sign}1 箱|{sign}门|{sign}3 匙"
+                f"|Ajar|{sign}只 &lt;b&gt;"
             )
-        assert drawn["silent"] == "Open:Open|Open|7 file taken|取消|2 things|1 box|Open|3 keys|Open|Only &lt;b&gt;"
+        assert drawn["silent"] == "Ajar:Ajar|Ajar|7 file taken|取消|2 things|1 box|Ajar|3 keys|Ajar|Only &lt;b&gt;"
 
 
 def test_what_was_kept_remembers_whose_word_it_is(folders):
@@ -130,6 +130,6 @@ def test_what_was_kept_remembers_whose_word_it_is(folders):
     with speaking("zh_CN"):
         assert told(stored) == "Cancel 乙只 3"
         assert in_language("Cancel") == "取消"
-        assert in_language("Open") == "甲开"  # nobody knows whose it was, so whoever knows it
+        assert in_language("Ajar") == "甲开"  # nobody knows whose it was, so whoever knows it
         i18n.load([i18n.FOLDER])  # the plugin is gone
         assert told(stored) == "Cancel Only 3"
