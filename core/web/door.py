@@ -26,7 +26,6 @@ access = logging.getLogger("vouchsafe.access")
 COMPRESS_ABOVE = 800
 YEAR = 365 * 24 * 3600
 SLASHES = re.compile("/{2,}")
-SHOP_SECONDS = 1.0
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
 FindShop = Callable[[str], Awaitable[Shop]]
@@ -36,28 +35,23 @@ Dress = Callable[[Visit], Awaitable[None]]
 
 
 class Shops:
-    """Which shop answers to a host, asked anew every few seconds."""
+    """Which shop answers to a host. ``find`` keeps them in mind itself: what it forgets is forgotten here too."""
 
     def __init__(self, find: FindShop, nobodys: Shop) -> None:
         self._find = find
         self.nobodys = nobodys
-        self._known: dict[str, tuple[float, Shop]] = {}
+        self._last: dict[str, Shop] = {}
 
     async def of(self, host: str) -> Shop:
-        expires, shop = self._known.get(host, (0.0, None))
-        if shop is None or expires < time.monotonic():
-            try:
-                shop = await self._find(host)
-            except db.AWAY:
-                # The page itself will say so; here it only needs something to be drawn with.
-                return shop or self.nobodys
-            if len(self._known) > 1000:
-                self._known.clear()
-            self._known[host] = (time.monotonic() + SHOP_SECONDS, shop)
+        try:
+            shop = await self._find(host)
+        except db.AWAY:
+            # The page itself will say so; here it only needs something to be drawn with.
+            return self._last.get(host, self.nobodys)
+        if len(self._last) > 1000:
+            self._last.clear()
+        self._last[host] = shop
         return shop
-
-    def forget(self) -> None:
-        self._known.clear()
 
 
 class Door:
