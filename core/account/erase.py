@@ -1,7 +1,8 @@
 """Forgetting a buyer. Orders keep their amounts and times, which the books need; who it was is found nowhere.
 
 What stays on purpose: the audit log, whose entries are sealed one upon the other (an entry names a buyer only where
-staff changed their balance by hand), and what gateways sent, which a payment can be disputed by.
+staff changed their balance by hand), and what gateways sent, which a payment can be disputed by. Limits per
+buyer go on counting: ``core.people.forgotten``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from core.hooks import telling
 from core.jobs import ring
 from core.messages import service as messages
 from core.messages.events import ACCOUNT_ERASE
-from core.people import contact_proof
+from core.people import contact_proof, forgotten
 from core.refused import Refused
 from core.web.i18n import _
 
@@ -116,7 +117,7 @@ async def _erase(tx: Tx, shop_id: int, contact: str) -> Erased:
         "SELECT id, ref FROM orders_order WHERE shop_id = $1 AND contact = $2 ORDER BY id FOR UPDATE", shop_id, contact
     )
     await _check(tx, shop_id, contact)
-    ids, name = [row["id"] for row in rows], f"erased-{secrets.token_hex(8)}"
+    ids, name = [row["id"] for row in rows], forgotten.name_of(shop_id, contact)
     await _end_sessions(tx, shop_id, contact)
     for statement in OF_ORDERS:
         await tx.execute(statement, ids)
@@ -162,6 +163,9 @@ async def _elsewhere(tx: Tx, shop_id: int, contact: str, name: str) -> None:
     ):
         await tx.execute(statement, shop_id, contact)
     await tx.execute(
-        "UPDATE ledger_balance SET contact = $3 WHERE shop_id = $1 AND contact = $2", shop_id, contact, name
+        "UPDATE ledger_balance SET contact = $3 WHERE shop_id = $1 AND contact = $2",
+        shop_id,
+        contact,
+        f"{name}-{secrets.token_hex(4)}",  # who comes again and is forgotten again had a balance under that name
     )
     await tx.execute("DELETE FROM web_limit WHERE strpos(bucket, $1) > 0", contact)

@@ -8,13 +8,15 @@ from typing import Any
 from core import clock, db
 from core.audit import service as audit
 from core.checkout.ask import ask_about
+from core.checkout.giving import renew_link
 from core.checkout.place import TOKEN_PURPOSE
 from core.db import Tx
 from core.ids import new_token, token_hash
+from core.messages import gifts as gift_mails
 from core.messages import service as messages
 from core.messages.events import ORDER_DELIVERED, ORDER_IN_REVIEW
 from core.orders import timeline
-from core.orders.contact import read_contact
+from core.orders.contact import masked_contact, read_contact
 from core.payments import service as payments
 from core.payments.refunds import Who, locked
 from core.refused import Refused
@@ -86,7 +88,8 @@ SELECT min(n) FROM generate_series(1, 32000) AS n WHERE NOT EXISTS (
 
 async def change_contact(shop_id: int, ref: str, text: str, who: Who) -> list[int]:
     """The buyer is reached elsewhere from now on. Links that were sent open nothing any more, nor do browsers that
-    came by one; what was delivered is told to the new address. Gives the jobs to ring for.
+    came by one; what was delivered is told to the new address. Whoever read the old mails saw the link of a gift
+    too: it is renewed, and its recipient is sent the new one. Gives the jobs to ring for.
 
     :raises Refused: no contact, the same one, or the order of a partner.
     """
@@ -120,12 +123,15 @@ async def _change_contact(tx: Tx, shop_id: int, ref: str, kind: str, contact: st
         order["contact"],
         kind,
     )
-    await _note(tx, order, "contact_changed", who, {"before": order["contact"], "now": contact})
+    gift_jobs = await gift_mails.queue_again(tx, order["id"]) if await renew_link(tx, order["id"]) else []
+    kept = {"before": masked_contact(order["contact"]), "now": masked_contact(contact)}
+    await _note(tx, order, "contact_changed", who, kept)
     if kind != "email" or order["payment_state"] not in ("paid", "mismatch"):
-        return []
+        return gift_jobs
     event = ORDER_DELIVERED if order["fulfilment_state"] == "delivered" else ORDER_IN_REVIEW
     number = await tx.fetchval("SELECT count(*) FROM messages_message WHERE order_id = $1", order["id"])
-    return await messages.queue(tx, shop_id, order["id"], event.key, contact, order["locale"], f"{ref}:{number + 1}")
+    key = f"{ref}:{number + 1}"
+    return gift_jobs + await messages.queue(tx, shop_id, order["id"], event.key, contact, order["locale"], key)
 
 
 async def _note(tx: Tx, order: Any, kind: str, who: Who, data: dict[str, Any]) -> None:

@@ -1,9 +1,10 @@
-"""That an order is a gift is stored by the statement that places it."""
+"""That an order is a gift is stored by the statement that places it; its link can be made anew."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from core.db import Tx
 from core.ids import new_token, token_hash
 from core.orders.gifts import TOKEN_PURPOSE, Gift
 from core.vault.cipher import seal_secret
@@ -25,3 +26,16 @@ def with_gift(statement: str, values: tuple[Any, ...], gift: Gift | None) -> tup
     token = new_token()
     more = (gift.recipient, gift.message, gift.send_at, token_hash(token), seal_secret(TOKEN_PURPOSE, token.encode()))
     return f"{head.rstrip()}{give}{_end}{last}", (*values, *more)
+
+
+async def renew_link(tx: Tx, order_id: int) -> bool:
+    """The former link opens nothing any more, nor do browsers that came by it; False when it is no gift."""
+    token = new_token()
+    gift = await tx.fetchval(
+        "UPDATE orders_gift SET token_hash = $2, token_sealed = $3 WHERE order_id = $1 RETURNING order_id",
+        order_id,
+        token_hash(token),
+        seal_secret(TOKEN_PURPOSE, token.encode()),
+    )
+    await tx.execute("DELETE FROM orders_gift_access WHERE order_id = $1", order_id)
+    return gift is not None

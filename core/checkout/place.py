@@ -21,6 +21,7 @@ from core.crash_point import crash_point
 from core.db import Tx
 from core.ids import new_ref, new_token, token_hash
 from core.orders.gifts import Gift
+from core.people import forgotten
 from core.pricing.quote import LineRefused, Quote, QuoteLine
 from core.refused import Refused
 from core.review.assess import NOTHING_FOUND, Verdict
@@ -178,7 +179,7 @@ SELECT (SELECT id FROM placed) AS id, free.codes FROM free
 
 BOUGHT = """
 SELECT coalesce(sum(line.quantity), 0) FROM orders_line line JOIN orders_order o ON o.id = line.order_id
-WHERE o.shop_id = $1 AND o.contact = $2 AND line.sku_id = $3
+WHERE o.shop_id = $1 AND o.contact = ANY($2) AND line.sku_id = $3
   AND o.payment_state NOT IN ('expired', 'cancelled', 'refunded')
 """
 
@@ -464,9 +465,10 @@ async def _step_by_step(
 
 async def _check_buyer_limits(tx: Tx, shop: Shop, quote: Quote, buyer: Buyer) -> None:
     """The caller's lock queues orders of one buyer."""
+    names = forgotten.names(shop.id, buyer.contact)
     for line in quote.lines:
         most = line.sku.max_per_buyer
-        if most is not None and await tx.fetchval(BOUGHT, shop.id, buyer.contact, line.sku.id) + line.quantity > most:
+        if most is not None and await tx.fetchval(BOUGHT, shop.id, names, line.sku.id) + line.quantity > most:
             words = _("One buyer may have at most %(most)d of these.", most=most)
             raise LineRefused(words, "quantity", [line.sku.code])
 

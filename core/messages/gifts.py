@@ -28,8 +28,31 @@ INSERT INTO jobs_job (name, args) SELECT $6, jsonb_build_object('message', id) F
 RETURNING id
 """
 
+AGAIN = """
+WITH message AS (
+    INSERT INTO messages_message (shop_id, event, channel, recipient, locale, key, state, data)
+    SELECT o.shop_id, $2, $3, gift.recipient, o.locale, $2 || ':' || $3 || ':' || o.id || ':' || gen_random_uuid(), $4,
+           jsonb_build_object('gift', o.id)
+    FROM orders_gift gift JOIN orders_order o ON o.id = gift.order_id
+    WHERE o.id = $1 AND gift.sent_at IS NOT NULL AND gift.recipient <> '' AND NOT EXISTS (
+        SELECT 1 FROM messages_message waiting WHERE waiting.shop_id = o.shop_id
+          AND waiting.recipient = gift.recipient AND waiting.event = $2 AND waiting.state IN ('queued', 'held')
+          AND waiting.data ->> 'gift' = o.id::text)
+    RETURNING id
+)
+INSERT INTO jobs_job (name, args) SELECT $5, jsonb_build_object('message', id) FROM message WHERE $4 = 'queued'
+RETURNING id
+"""
+
 
 async def queue_due(tx: Tx) -> list[int]:
     """Write the mails that are due; gives the jobs to ring for after the commit."""
     rows = await tx.fetch(DUE, clock.now(), AT_ONCE, GIFT.key, MAIL, state_now(MAIL), SEND)
+    return [row["id"] for row in rows]
+
+
+async def queue_again(tx: Tx, order_id: int) -> list[int]:
+    """Its link is another one: mail it again to a recipient who was mailed before. A mail that still waits takes the
+    link when it goes out."""
+    rows = await tx.fetch(AGAIN, order_id, GIFT.key, MAIL, state_now(MAIL), SEND)
     return [row["id"] for row in rows]

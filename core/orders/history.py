@@ -15,16 +15,16 @@ from typing import Any
 from core import clock, db
 from core.hooks.views import Counted, FoundBy
 from core.money import Money
-from core.people import contact_proof
+from core.people import contact_proof, forgotten
 
 # $1 to $6 are the buyer, the same in every question. An address range is asked for by its ends: the index on
 # addresses knows no "within".
 BUYER = """
-WITH buyer AS (SELECT $1::bigint AS shop_id, $2::bpchar AS currency, $3::text AS contact, $4::bytea AS session_hash,
+WITH buyer AS (SELECT $1::bigint AS shop_id, $2::bpchar AS currency, $3::text[] AS names, $4::bytea AS session_hash,
                       $5::inet AS ip, $6::inet AS network)
 """
 FOUND_BY: Mapping[FoundBy, str] = {
-    "contact": "o.contact = $3",
+    "contact": "o.contact = ANY($3)",
     "account": "o.contact = (SELECT contact FROM people_contact_proof WHERE session_hash = $4 AND shop_id = $1"
     " AND expires_at > {now} ORDER BY expires_at DESC LIMIT 1)",
     "device": "o.id = ANY(ARRAY(SELECT order_id FROM orders_access WHERE session_hash = $4 AND how = 'bought'))",
@@ -47,7 +47,7 @@ FROM (SELECT 1 FROM orders_order o JOIN payments_attempt attempt ON attempt.orde
 WHERE o.shop_id = $1 AND o.created_at >= {since} AND """
 EVER_PAID = """
 SELECT {number} AS number, count(*) AS orders, 0, 0, 0 FROM (
-    SELECT 1 FROM orders_order WHERE shop_id = $1 AND contact = $3 AND paid_at IS NOT NULL LIMIT 1) AS one
+    SELECT 1 FROM orders_order WHERE shop_id = $1 AND contact = ANY($3) AND paid_at IS NOT NULL LIMIT 1) AS one
 """
 
 
@@ -68,7 +68,8 @@ class History:
         self.shop_id = shop_id
         self.session_hash = session_hash
         self.currency = currency
-        self._buyer = (shop_id, currency, contact, session_hash, ip or None, network_of(ip) or None)
+        names = forgotten.names(shop_id, contact)
+        self._buyer = (shop_id, currency, names, session_hash, ip or None, network_of(ip) or None)
         self._now = clock.now()
         self._answers: dict[_Question, asyncio.Future[Any]] = {}
         self._new: list[_Question] = []

@@ -171,7 +171,7 @@ async def tell_chargeback(request: Request[Any, Any, Any]) -> Response[Any]:
     return await _acted(request, act, _("Booked as taken back."), f"/admin/orders/{form.order}", form.order)
 
 
-@post("/refunds/won", opt={"who": "staff:refunds.ask"})
+@post("/refunds/won", opt={"who": "staff:refunds.won", "fresh": True})
 async def tell_won(request: Request[Any, Any, Any]) -> Response[Any]:
     form = await read_form(request, Asked)
     visit, who = _visit(request), _who(request)

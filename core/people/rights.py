@@ -55,6 +55,7 @@ RIGHTS: dict[str, Right] = {
         _right("payments.read", _("See payments"), "manager", "support", "finance", "readonly"),
         _right("refunds.ask", _("Give money back, or ask for it"), "manager", "support", "finance"),
         _right("refunds.approve", _("Approve what somebody else wants to give back"), "manager", "finance"),
+        _right("refunds.won", _("Book the money of disputes that were won"), "manager", "finance"),
         _right("balance.read", _("See the balances of buyers"), "manager", "support", "finance"),
         _right("balance.edit", _("Put balance in and take it out"), "manager", "finance"),
         _right("partners.read", _("See partners, the programs that buy"), "manager", "finance"),

@@ -12,6 +12,7 @@ from typing import Any
 from core import clock, db
 from core.hooks import runtime
 from core.money import Money
+from core.people import forgotten
 from core.pricing.promotion import Adjustment, Basket, BasketLine, CodeRefused, Promotion
 from core.pricing.quote import Discount, Quote
 from core.refused import Refused
@@ -27,8 +28,8 @@ FIELD = "coupon"
 ABOUT = """
 SELECT (SELECT jsonb_object_agg(product.id, category.slug) FROM catalog_product product
         JOIN catalog_category category ON category.id = product.category_id WHERE product.id = ANY($2)) AS categories,
-       $3 = '' OR EXISTS (
-        SELECT 1 FROM orders_order WHERE shop_id = $1 AND contact = $3 AND paid_at IS NOT NULL) AS bought_before
+       EXISTS (
+        SELECT 1 FROM orders_order WHERE shop_id = $1 AND contact = ANY($3) AND paid_at IS NOT NULL) AS bought_before
 """
 
 USED_UP = """
@@ -123,7 +124,7 @@ async def promote(
 
 async def _basket(shop: Shop, quote: Quote, contact: str, codes: tuple[str, ...], locale: str) -> Basket:
     products = [line.sku.product_id for line in quote.lines]
-    about = await db.fetchrow(ABOUT, shop.id, products, contact)
+    about = await db.fetchrow(ABOUT, shop.id, products, forgotten.names(shop.id, contact) if contact else [])
     categories = about["categories"] or {}
     lines = tuple(
         BasketLine(

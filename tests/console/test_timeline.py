@@ -10,13 +10,17 @@ from core.checkout import trace
 from core.checkout.diagnosis import Back, Bought, Facts, Sent, Try, Who, diagnose
 from core.checkout.place import place
 from core.checkout.settle import settle
-from core.ids import new_token
+from core.ids import new_token, token_hash
+from core.messages import gifts as gift_mails
+from core.orders import gifts
 from core.orders import service as orders
+from core.orders.contact import masked_contact
 from core.orders.gifts import Gift
 from core.payments import calls
 from core.payments.method import CallbackRequest
 from core.pricing.quote import Item, quote
 from core.shops import service as shops
+from core.vault.cipher import open_secret
 from core.web.i18n import speaking
 from tests import stocked
 from tests.console import audited, everything, newest_audit, words
@@ -319,6 +323,41 @@ async def test_another_contact_closes_the_old_ways_in(staff, order):
     for wrong in ("nobody", "new@example.com"):
         await staff.post(path(order, "/contact"), 409, contact=wrong)
     assert await everything() == kept
+
+
+async def test_another_contact_renews_the_link_of_a_gift_and_the_old_one_is_written_down_nowhere(staff, sold):
+    shop = await shops.main_shop()
+    priced = await quote(shop.id, [Item(sold.code, 1)])
+    order = await place(
+        shop, priced, {}, stocked.buyer(), stocked.chosen(), new_token(), gift=Gift("friend@example.com", "For you")
+    )
+    await settle("epay", stocked.paid(order), "callback")
+    await db.transaction(gift_mails.queue_due)
+    sealed = "SELECT token_sealed FROM orders_gift WHERE order_id = $1"
+    seen = open_secret(gifts.TOKEN_PURPOSE, await db.fetchval(sealed, order.order_id)).decode()
+    old = await db.fetchval("SELECT contact FROM orders_order WHERE id = $1", order.order_id)
+    browser = token_hash(order.ref)
+    await db.execute(
+        "INSERT INTO people_session (id_hash, kind, expires_at) VALUES ($1, 'buyer', now() + interval '1 day')", browser
+    )
+    assert await gifts.let_in(shop.id, seen, browser) == order.ref
+    mails = "SELECT state FROM messages_message WHERE recipient = 'friend@example.com' AND data ->> 'gift' = $1"
+    mark, waiting = await newest_audit(), await db.fetch(mails, str(order.order_id))
+    await staff.post(path(order, "/contact"), contact="new-one@example.com")
+    assert await gifts.for_session(order.ref, browser) is None
+    assert not await gifts.link_fits(shop.id, seen) and await gifts.let_in(shop.id, seen, browser) is None
+    assert await gifts.link_fits(
+        shop.id, open_secret(gifts.TOKEN_PURPOSE, await db.fetchval(sealed, order.order_id)).decode()
+    )
+    assert await db.fetch(mails, str(order.order_id)) == waiting  # it takes the new link when it goes out
+    await db.execute("UPDATE messages_message SET state = 'sent' WHERE recipient = 'friend@example.com'")
+    await staff.post(path(order, "/contact"), contact="newer@example.com")
+    assert [row["state"] for row in await db.fetch(mails, str(order.order_id))] == ["sent", "held"]
+    said = await db.fetchval(
+        "SELECT string_agg(data::text, '') FROM orders_event WHERE order_id = $1", order.order_id
+    ) + await db.fetchval("SELECT string_agg(detail::text, '') FROM audit_entry WHERE id > $1", mark)
+    for contact in (old, "new-one@example.com", "newer@example.com"):
+        assert contact not in said and said.count(masked_contact(contact)) >= 2
 
 
 async def test_staff_see_the_buyers_page_without_codes(staff, order, sold):

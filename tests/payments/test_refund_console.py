@@ -98,6 +98,25 @@ async def test_a_chargeback_is_told_and_its_questions_are_closed(boss):
     )
 
 
+async def test_who_books_a_won_dispute_looks_after_money_and_proves_who_it_is(address):
+    placed, form = await sold()
+    taken = "SELECT charged_back FROM payments_event WHERE order_id = $1"
+    async with signed_in(address, "support") as support, signed_in(address, "finance") as finance:
+        page = words(await support.post("/admin/refunds/chargeback", amount="19.90", **form))
+        assert "Dispute won" not in page and await db.fetchval(taken, placed.order_id) == 1990
+        proven = "UPDATE people_session SET confirmed_at = now() - $1::interval WHERE kind = 'staff'"
+        await db.execute(proven, timedelta(days=1))
+        before = await everything()
+        await support.post("/admin/refunds/won", status=403, amount="19.90", **form)
+        await finance.post("/admin/refunds/won", status=403, amount="19.90", **form)
+        assert await everything() == before
+        await db.execute(proven, timedelta())
+        await support.post("/admin/refunds/won", status=403, amount="19.90", **form)
+        assert await everything() == before
+        await finance.post("/admin/refunds/won", amount="19.90", **form)
+    assert await db.fetchval(taken, placed.order_id) == 0
+
+
 async def test_a_second_person_proves_themselves_and_approves(address, boss):
     await limit(boss, "10")
     placed, form = await sold()

@@ -8,12 +8,14 @@ import pytest
 
 from core import db
 from core.account import MAIL_LINK, erase, jobs, service
-from core.ids import token_hash
+from core.ids import new_token, token_hash
 from core.ledger import customers
 from core.ledger.chart import CASH
 from core.messages import compose
 from core.money import Money
+from core.orders.history import History
 from core.people import contact_proof
+from core.people.forgotten import name_of as forgotten_name
 from core.refused import Refused
 from core.review import service as review
 from tests import console, stocked
@@ -211,7 +213,7 @@ async def test_the_export_has_all_but_the_codes_and_only_for_the_owner(buyer: Bu
 
 async def balance(contact: str, change: Any, kind: str) -> None:
     async def write(tx: db.Tx) -> None:
-        await change(tx, 1, contact, Money(500, "CNY"), kind=kind, source=f"test:{kind}", against=CASH)
+        await change(tx, 1, contact, Money(500, "CNY"), kind=kind, source=f"test:{new_token()}", against=CASH)
 
     await db.transaction(write)
 
@@ -286,3 +288,29 @@ async def test_a_buyer_who_is_erased_is_found_nowhere(shop: str, new_buyer: NewB
     assert await service.orders(1, buyer.contact) == []
     async with console.signed_in(shop) as staff:
         assert row["contact"] in await staff.get(f"/admin/orders/{order[3:]}")
+
+
+async def test_who_is_forgotten_and_comes_again_has_had_what_they_had(shop: str, new_buyer: NewBuyer) -> None:
+    buyer, other = new_buyer(), new_buyer()
+
+    async def forgotten() -> erase.Erased | None:
+        await balance(buyer.contact, customers.put_in, "balance_in")
+        await balance(buyer.contact, customers.take_out, "balance_out")
+        return await erase.confirm(1, await contact_proof.new_link(1, buyer.contact, "erase"))
+
+    await db.execute("UPDATE catalog_sku SET max_per_buyer = 2 WHERE code = $1", MUSIC)
+    try:
+        await buyer.bought()
+        one = await forgotten()
+        assert (await History(1, buyer.contact, "", b"", "CNY").is_first()) is False
+        await buyer.bought()
+        two = await forgotten()
+        before = await everything()
+        refused = await buyer.post("/checkout", buyer.form())
+        assert refused.status_code == 422 and "at most 2 of these" in refused.text
+        assert await everything() == before
+        await other.bought(quantity="2")
+    finally:
+        await db.execute("UPDATE catalog_sku SET max_per_buyer = NULL WHERE code = $1", MUSIC)
+    assert one and two and one.name == two.name == forgotten_name(1, buyer.contact)
+    assert await found_in(buyer.contact) == []
