@@ -8,26 +8,30 @@ from typing import Annotated, Any, Literal
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.params import FromPath
+from markupsafe import Markup
 from msgspec import Meta
 
 from core import db
-from core.catalog import editing, images
+from core.catalog import editing, images, notes
 from core.catalog.buyer_fields import BuyerField
 from core.catalog.editing import Editor, ProductDraft, SkuDraft
 from core.catalog.lists import PRODUCTS, STATES
+from core.catalog.markdown import to_html
 from core.catalog.service import words
 from core.catalog.tiers import MOST_TIERS, OF_SKU
 from core.money import Money
 from core.refused import Refused
 from core.vault import stock
+from core.web import languages
 from core.web.errors import FormError, NotFound
 from core.web.flash import flash
 from core.web.forms import Line, Upload, read_form
 from core.web.i18n import Text, _, locale
 from core.web.list_page import list_page
+from core.web.merchant_text import BadTemplate
 from core.web.render import page, see_other
+from core.web.visit import Shop, Visit
 
-LongText = Annotated[str, Meta(max_length=20_000)]
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Version = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Small = Annotated[int, Meta(ge=-100_000, le=100_000)]
@@ -56,25 +60,34 @@ KINDS: dict[str, Text] = {
 }
 
 
+TEXTS = {
+    "title": "title",
+    "summary": "summary",
+    "description": "description",
+    "note": "delivery_note",
+    "seo_title": "seo_title",
+    "seo_description": "seo_description",
+}
+"""Texts of a product in every language: their names in the form, and their columns."""
+GATHER = {"asked": "asked_", **{name: f"{name}_" for name in TEXTS}}
+TITLE = {"title": "title_"}
+LONGEST_TEXT = 20_000
+
+
 class ProductForm(msgspec.Struct):
-    title_zh: Line = ""
-    title_en: Line = ""
+    act: Literal["save", "note"] = "save"
+    title: dict[str, str] = {}
     slug: Line = ""
-    summary_zh: Line = ""
-    summary_en: Line = ""
-    description_zh: LongText = ""
-    description_en: LongText = ""
-    note_zh: LongText = ""
-    note_en: LongText = ""
+    summary: dict[str, str] = {}
+    description: dict[str, str] = {}
+    note: dict[str, str] = {}
     category: Id | None = None
     state: Literal["draft", "listed", "archived"] = "draft"
     position: Small = 0
     version: Version = 0
     tags: Line = ""
-    seo_title_zh: Line = ""
-    seo_title_en: Line = ""
-    seo_description_zh: Line = ""
-    seo_description_en: Line = ""
+    seo_title: dict[str, str] = {}
+    seo_description: dict[str, str] = {}
     asked: dict[str, str] = {}
 
 
@@ -85,8 +98,7 @@ class SkuRowsForm(msgspec.Struct):
 class SkuForm(msgspec.Struct):
     code: Line
     price: Line
-    title_zh: Line = ""
-    title_en: Line = ""
+    title: dict[str, str] = {}
     face_value: Line = ""
     period: Literal["none", "day", "week", "month", "season", "year", "lifetime"] = "none"
     min_per_order: Count = 1
@@ -110,8 +122,7 @@ class ImageForm(msgspec.Struct):
 
 
 class CategoryForm(msgspec.Struct):
-    title_zh: Line = ""
-    title_en: Line = ""
+    title: dict[str, str] = {}
     slug: Line = ""
     position: Small = 0
     visible: bool = False
@@ -121,12 +132,8 @@ def editor(request: Request[Any, Any, Any]) -> Editor:
     return Editor(request.scope["state"]["visit"].shop.id, request.state.session.staff_id)
 
 
-def both(zh: str, en: str) -> dict[str, str]:
-    return {locale: text for locale, text in (("zh-CN", zh.strip()), ("en", en.strip())) if text}
-
-
-def title_of(zh: str, en: str) -> dict[str, str]:
-    title = both(zh, en)
+def title_of(typed: dict[str, str]) -> dict[str, str]:
+    title = languages.read(typed, "title")
     if not title:
         raise Refused(_("Give it a name, in at least one language."), "title_zh")
     return title
@@ -172,7 +179,11 @@ async def _product_page(
         sku["tier_rows"] = _tier_rows(sku, kept_here.get("tiers"))
     form = {**_as_form(product), **kept}
     form["asked"] = form.get("asked") or {}
+    shown, shown_of = await _notes(request, product, form["note"], errors)
     context = {
+        "notes": shown,
+        "note_of": shown_of,
+        "variables": notes.VARIABLES,
         "product": product,
         "form": form,
         "skus": skus,
@@ -191,6 +202,34 @@ async def _product_page(
         "currency": request.scope["state"]["visit"].shop.currency,
     }
     return page(request, "catalog/product_edit.html", context, status=status)
+
+
+def _shop(request: Request[Any, Any, Any]) -> tuple[Shop, str]:
+    """The shop and its address."""
+    visit: Visit = request.scope["state"]["visit"]
+    return visit.shop, visit.origin
+
+
+async def _notes(
+    request: Request[Any, Any, Any], product: Any, typed: dict[str, str], errors: dict[str, Any]
+) -> tuple[list[tuple[str, Markup]], str]:
+    """The delivery note as a buyer reads it, by language, and the order it is filled in for. What is wrong with it is
+    put to ``errors``."""
+    shop, address = _shop(request)
+    newest = None
+    if product is not None and request.state.session.may("orders.read"):
+        newest = await notes.newest_sold(shop.id, product["id"], address)
+    shown = []
+    for end, tag, _name in languages.offered():
+        text = typed.get(end, "").strip()
+        try:
+            filled = notes.fill(text, newest or notes.sample(shop, address, tag), shop, address, tag)
+        except BadTemplate as error:
+            errors.setdefault(f"note_{end}", str(error))
+            continue
+        if filled:
+            shown.append((tag, to_html(filled)))
+    return shown, newest.ref if newest else ""
 
 
 async def _product(shop_id: int, product_id: int) -> Any:
@@ -227,20 +266,11 @@ async def _categories(shop_id: int) -> list[Any]:
 
 def _as_form(product: Any) -> dict[str, Any]:
     if product is None:
-        return {"state": "draft", "position": 0, "version": 0, "asked": {}}
+        return {"state": "draft", "position": 0, "version": 0, "asked": {}, **{name: {} for name in TEXTS}}
     form: dict[str, Any] = {name: product[name] for name in ("slug", "state", "position", "version")}
     form["category"] = product["category_id"]
     form["tags"] = ", ".join(product["tags"])
-    for name, column in (
-        ("title", "title"),
-        ("summary", "summary"),
-        ("description", "description"),
-        ("note", "delivery_note"),
-        ("seo_title", "seo_title"),
-        ("seo_description", "seo_description"),
-    ):
-        form[f"{name}_zh"] = product[column].get("zh-CN", "")
-        form[f"{name}_en"] = product[column].get("en", "")
+    form.update({name: languages.shown(product[column]) for name, column in TEXTS.items()})
     form["asked"] = {
         f"{row}_{name}": value
         for row, field in enumerate(product["buyer_fields"])
@@ -252,24 +282,27 @@ def _as_form(product: Any) -> dict[str, Any]:
 def _field_as_form(field: dict[str, Any]) -> dict[str, str]:
     return {
         "key": field["key"],
-        "zh": field["label"].get("zh-CN", ""),
-        "en": field["label"].get("en", ""),
+        **languages.shown(field["label"]),
         "kind": field.get("kind", "text"),
         "required": "on" if field.get("required", True) else "",
         "options": "\n".join(field.get("options", [])),
-        "help_zh": field.get("help", {}).get("zh-CN", ""),
-        "help_en": field.get("help", {}).get("en", ""),
+        **{f"help_{end}": text for end, text in languages.shown(field.get("help", {})).items()},
     }
 
 
 def _is_asked(asked: dict[str, str], row: int) -> bool:
-    return bool(asked.get(f"{row}_zh") or asked.get(f"{row}_en"))
+    return any(_asked(asked, f"{row}_").values())
+
+
+def _asked(asked: dict[str, str], prefix: str) -> dict[str, str]:
+    """What was typed into the fields of this name, by their ends."""
+    return {end: asked.get(f"{prefix}{end}", "") for end, _tag, _name in languages.offered()}
 
 
 def _buyer_fields(asked: dict[str, str]) -> list[BuyerField]:
     fields = []
     for row in range(FIELD_ROWS):
-        label = both(asked.get(f"{row}_zh", ""), asked.get(f"{row}_en", ""))
+        label = languages.read(_asked(asked, f"{row}_"), f"asked_{row}")
         if not label:
             continue
         kind = asked.get(f"{row}_kind", "text")
@@ -280,32 +313,41 @@ def _buyer_fields(asked: dict[str, str]) -> list[BuyerField]:
         if kind == "select" and not options:
             raise Refused(_("Write the choices of this question, one in each line."), "asked")
         required = bool(asked.get(f"{row}_required"))
-        hint = both(asked.get(f"{row}_help_zh", ""), asked.get(f"{row}_help_en", ""))
+        hint = languages.read(_asked(asked, f"{row}_help_"), f"asked_{row}_help")
         fields.append(BuyerField(key, label, kind, required, help=hint, options=options))  # type: ignore[arg-type]
     if len({field.key for field in fields}) < len(fields):
         raise Refused(_("Two questions to the buyer have the same key."), "asked")
     return fields
 
 
-def _draft(form: ProductForm) -> ProductDraft:
-    title = title_of(form.title_zh, form.title_en)
-    slug = form.slug.lower() or editing.slug_from(form.title_en)
+def _draft(form: ProductForm, shop: Shop, address: str) -> ProductDraft:
+    title = title_of(form.title)
+    note = languages.read(form.note, "note", LONGEST_TEXT)
+    for end, wrong in _wrong_notes(note, shop, address).items():
+        raise Refused(wrong, f"note_{end}")
+    slug = form.slug.lower() or editing.slug_from(title.get("en", ""))
     if editing.slug_from(slug) != slug:
         raise Refused(_("An address has only small letters, digits and hyphens."), "slug")
     return ProductDraft(
         slug=slug,
         title=title,
-        summary=both(form.summary_zh, form.summary_en),
-        description=both(form.description_zh, form.description_en),
-        delivery_note=both(form.note_zh, form.note_en),
+        summary=languages.read(form.summary, "summary"),
+        description=languages.read(form.description, "description", LONGEST_TEXT),
+        delivery_note=note,
         buyer_fields=_buyer_fields(form.asked),
         category_id=form.category,
         state=form.state,
         position=form.position,
         tags=_tags(form.tags),
-        seo_title=both(form.seo_title_zh, form.seo_title_en),
-        seo_description=both(form.seo_description_zh, form.seo_description_en),
+        seo_title=languages.read(form.seo_title, "seo_title"),
+        seo_description=languages.read(form.seo_description, "seo_description"),
     )
+
+
+def _wrong_notes(note: dict[str, str], shop: Shop, address: str) -> dict[str, str]:
+    """What is wrong with the delivery note, by the ends of its fields."""
+    found = {end: notes.wrong(note.get(tag, ""), shop, address, tag) for end, tag, _name in languages.offered()}
+    return {end: wrong for end, wrong in found.items() if wrong}
 
 
 def _tags(text: str) -> list[str]:
@@ -315,8 +357,10 @@ def _tags(text: str) -> list[str]:
 @post("/products/new", opt={"who": "staff:products.edit"})
 async def add_product(request: Request[Any, Any, Any]) -> Response[Any]:
     try:
-        form = await read_form(request, ProductForm, gather={"asked": "asked_"})
-        product_id = await editing.add_product(editor(request), _draft(form))
+        form = await read_form(request, ProductForm, gather=GATHER)
+        if form.act == "note":
+            return await _product_page(request, None, {}, msgspec.to_builtins(form))
+        product_id = await editing.add_product(editor(request), _draft(form, *_shop(request)))
     except FormError as error:
         return await _product_page(request, None, dict(error.fields), error.kept, status=422)
     except Refused as refused:
@@ -327,8 +371,10 @@ async def add_product(request: Request[Any, Any, Any]) -> Response[Any]:
 @post("/products/{product_id:int}", opt={"who": "staff:products.edit"})
 async def save_product(request: Request[Any, Any, Any], product_id: FromPath[int]) -> Response[Any]:
     try:
-        form = await read_form(request, ProductForm, gather={"asked": "asked_"})
-        await editing.save_product(editor(request), product_id, form.version, _draft(form))
+        form = await read_form(request, ProductForm, gather=GATHER)
+        if form.act == "note":
+            return await _product_page(request, product_id, {}, msgspec.to_builtins(form))
+        await editing.save_product(editor(request), product_id, form.version, _draft(form, *_shop(request)))
     except FormError as error:
         return await _product_page(request, product_id, dict(error.fields), error.kept, status=422)
     except editing.ChangedMeanwhile as changed:
@@ -398,7 +444,7 @@ def _sku_as_form(row: dict[str, Any]) -> dict[str, Any]:
         "version",
     )
     form = {name: row[name] for name in names}
-    form["title_zh"], form["title_en"] = row["title"].get("zh-CN", ""), row["title"].get("en", "")
+    form["title"] = languages.shown(row["title"])
     form["price"] = row["money"].plain()
     form["face_value"] = "" if row["face_value"] is None else Money(row["face_value"], row["currency"]).plain()
     return form
@@ -409,7 +455,7 @@ def _sku_draft(form: SkuForm, currency: str) -> SkuDraft:
         raise Refused(_("The most per order is below the least."), "max_per_order")
     return SkuDraft(
         code=form.code,
-        title=title_of(form.title_zh, form.title_en),
+        title=title_of(form.title),
         price=_price(form.price, currency),
         currency=currency,
         face_value=_amount(form.face_value, currency, "face_value") if form.face_value else None,
@@ -458,7 +504,7 @@ async def _write_sku(request: Request[Any, Any, Any], product_id: int, sku_id: i
     if sku_id is not None:
         await _sku_version(product_id, sku_id)
     try:
-        form = await read_form(request, SkuForm)
+        form = await read_form(request, SkuForm, gather=TITLE)
         draft = _sku_draft(form, request.scope["state"]["visit"].shop.currency)
         if not SKU_CODE.fullmatch(draft.code):
             raise Refused(_("A SKU code has letters, digits, dots, hyphens and underscores, 64 at most."), "code")
@@ -601,7 +647,8 @@ async def _category_page(
         " AS products FROM catalog_category category WHERE shop_id = $1 ORDER BY position, id",
         editor(request).shop_id,
     )
-    context = {"categories": rows, "errors": errors, "kept": kept, "open_id": open_id}
+    named = languages.shown
+    context = {"categories": rows, "errors": errors, "kept": kept, "open_id": open_id, "named": named}
     return page(request, "catalog/category_list.html", context, status=status)
 
 
@@ -618,9 +665,9 @@ async def save_category(request: Request[Any, Any, Any], category_id: FromPath[i
 async def _write_category(request: Request[Any, Any, Any], category_id: int | None) -> Response[Any]:
     open_id: int | str = category_id if category_id is not None else "new"
     try:
-        form = await read_form(request, CategoryForm)
-        title = title_of(form.title_zh, form.title_en)
-        slug = form.slug.lower() or editing.slug_from(form.title_en)
+        form = await read_form(request, CategoryForm, gather=TITLE)
+        title = title_of(form.title)
+        slug = form.slug.lower() or editing.slug_from(title.get("en", ""))
         if editing.slug_from(slug) != slug:
             raise Refused(_("An address has only small letters, digits and hyphens."), "slug")
         await editing.save_category(editor(request), category_id, slug, title, form.position, form.visible)

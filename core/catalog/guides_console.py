@@ -11,11 +11,12 @@ from msgspec import Meta
 
 from core import db
 from core.catalog import guides, images
-from core.catalog.console import Id, Version, both, editor
+from core.catalog.console import Id, Version, editor
 from core.catalog.devices import DEVICES
 from core.catalog.guides import GuideDraft
 from core.catalog.markdown import with_pictures
 from core.refused import Refused
+from core.web import languages
 from core.web.errors import FormError, NotFound
 from core.web.flash import flash
 from core.web.forms import Line, Upload, read_form
@@ -78,6 +79,7 @@ async def _edit(
         "devices": DEVICES,
         "preview": preview,
         "with_pictures": with_pictures,
+        "written": _of_device,
     }
     if guide_id is not None:
         guide = await _known(request, guide_id)
@@ -99,17 +101,22 @@ async def _known(request: AnyRequest, guide_id: int) -> Any:
 
 def _as_form(guide: Any) -> dict[str, Any]:
     texts = {
-        f"{device}_{short}": words.get(locale, "")
+        f"{device}_{end}": text
         for device, words in guide["texts"].items()
-        for short, locale in (("zh", "zh-CN"), ("en", "en"))
+        for end, text in languages.shown(words).items()
     }
     return {"name": guide["name"], "link": guide["link"], "version": guide["version"], "texts": texts}
 
 
+def _of_device(device: str, texts: dict[str, str]) -> dict[str, str]:
+    return {end: texts.get(f"{device}_{end}", "") for end, _tag, _name in languages.offered()}
+
+
 def _texts(form: GuideForm) -> guides.Texts:
-    texts = {device: both(form.texts.get(f"{device}_zh", ""), form.texts.get(f"{device}_en", "")) for device in DEVICES}
-    if any(len(text) > guides.LONGEST_TEXT for words in texts.values() for text in words.values()):
-        raise Refused(_("A text may have at most %(number)s signs.", number=guides.LONGEST_TEXT))
+    texts = {
+        device: languages.read(_of_device(device, form.texts), f"text_{device}", guides.LONGEST_TEXT)
+        for device in DEVICES
+    }
     return {device: words for device, words in texts.items() if words}
 
 

@@ -25,10 +25,18 @@ async def read(file: IO[bytes]) -> tuple[bytes, int, int]:
 
     :raises Refused: it is no picture we read, or it is far too large.
     """
-    return await asyncio.to_thread(_encode, file)
+    return await asyncio.to_thread(_encode, file, LONGEST_SIDE)
 
 
-def _encode(file: IO[bytes]) -> tuple[bytes, int, int]:
+async def clean_picture(file: IO[bytes], longest_side: int = 1600) -> bytes:
+    """An uploaded picture as a WebP no longer or wider than that, without place, camera or anything else hidden in it.
+
+    :raises Refused: it is no picture we read (PNG, JPEG, WebP, AVIF, GIF), or it has far too many pixels.
+    """
+    return (await asyncio.to_thread(_encode, file, longest_side))[0]
+
+
+def _encode(file: IO[bytes], longest_side: int) -> tuple[bytes, int, int]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -36,7 +44,7 @@ def _encode(file: IO[bytes]) -> tuple[bytes, int, int]:
             if picture.width * picture.height > MOST_PIXELS:
                 raise Refused(_("This picture has too many pixels. Choose a smaller one."), "image")
             picture = ImageOps.exif_transpose(picture)
-            picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+            picture.thumbnail((longest_side, longest_side))
             picture = picture.convert("RGBA" if "A" in picture.getbands() or "transparency" in picture.info else "RGB")
             body = io.BytesIO()
             picture.save(body, "WEBP", quality=QUALITY, method=4)

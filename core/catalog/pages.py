@@ -11,7 +11,7 @@ from litestar import Request, Response, get
 from litestar.params import FromPath
 from markupsafe import escape
 
-from core.catalog import browse, promise, seo, shelf, social
+from core.catalog import browse, notes, promise, seo, shelf, social
 from core.catalog.browse import Category, ProductPage
 from core.catalog.cover import TONES, cover_of
 from core.catalog.markdown import to_html
@@ -185,6 +185,7 @@ async def _product_context(visit: Visit, found: ProductPage) -> dict[str, Any]:
         "promise": promise.delivery(found, seconds),
         "questions": questions,
         "markdown": to_html,
+        "note": notes.before_buying(found.delivery_note, found.title, visit.shop, visit.origin, visit.locale),
         "editor": None,
         **_head(seo.of_product(found, visit), visit, facts),
         **_with_words(visit),

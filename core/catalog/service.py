@@ -11,13 +11,14 @@ from core.catalog.buyer_fields import BuyerField, read_fields
 from core.catalog.tiers import OF_SKU, Tier, read_tiers
 from core.jobs import bell
 from core.money import Money
+from core.web.i18n import any_of
 
 Words = dict[str, str]
 
 
-def words(texts: Words, locale: str) -> str:
-    """The text in that language, else in any: a product with one language is better than none."""
-    return texts.get(locale.replace("_", "-")) or next((text for text in texts.values() if text), "")
+def words(texts: Words, locale: str, usual: str = "") -> str:
+    """The text in that language, else in the shop's, else in any: one language is better than none."""
+    return texts.get(locale.replace("_", "-")) or any_of(texts, usual)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 from core import db
 from core.audit import service as audit
+from core.catalog import notes
 from core.catalog.service import words
 from core.checkout.ask import ask_about
 from core.fulfilment import replacement
@@ -21,7 +22,7 @@ from core.messages import service as messages
 from core.messages.events import EVENTS
 from core.money import Money
 from core.orders import service as orders
-from core.orders.view import MaskedCode, order_view
+from core.orders.view import LineView, MaskedCode, OrderView, order_view
 from core.orders.words import BAD_CODE
 from core.payments import service as payments
 from core.payments.method import PaymentMethod
@@ -181,7 +182,7 @@ def _case(row: dict[str, Any], shown: dict[int, Any], mails: list[Any], visit: V
                 quantity=line.quantity,
                 total=line.total,
                 source=line.source,
-                note=words(line.delivery_note, visit.locale),
+                note=_note(order, line, visit),
                 codes=tuple(_code(code, shown.get(code.id)) for code in line.codes),
             )
             for line in order.lines
@@ -192,6 +193,11 @@ def _case(row: dict[str, Any], shown: dict[int, Any], mails: list[Any], visit: V
         ),
         mails=tuple(_mail(mail) for mail in mails),
     )
+
+
+def _note(order: OrderView, line: LineView, visit: Visit) -> str:
+    sold = order.sold(line, f"{visit.origin}/o/{order.ref}", order.contact_hint)
+    return notes.written(line.delivery_note, sold, visit.shop, visit.origin, visit.locale)
 
 
 def _code(code: MaskedCode, shown: Any) -> CaseCode:

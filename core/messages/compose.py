@@ -10,6 +10,7 @@ from urllib.parse import quote
 from babel import dates
 
 from core import clock, db
+from core.catalog import notes
 from core.catalog.service import words
 from core.messages import markup, texts
 from core.messages.events import (
@@ -22,7 +23,7 @@ from core.messages.events import (
     ORDER_LINKS,
     STAFF_NEWS,
 )
-from core.messages.markup import BadTemplate, Markdown
+from core.messages.markup import Markdown
 from core.messages.notifier import OutgoingMessage
 from core.messages.texts import Written
 from core.money import Money
@@ -33,6 +34,7 @@ from core.shops.service import Shop
 from core.vault import low_stock, reveal
 from core.vault.cipher import open_secret
 from core.web.i18n import _, known, speaking
+from core.web.merchant_text import BadTemplate
 
 log = logging.getLogger("vouchsafe.messages")
 
@@ -50,7 +52,7 @@ DOORS: dict[str, tuple[str, contact_proof.Purpose]] = {
 Context = dict[str, Any]
 
 ORDER = """
-SELECT o.id, o.ref, o.total, o.currency, o.created_at, o.test, o.token_sealed, (
+SELECT o.id, o.ref, o.contact, o.total, o.currency, o.created_at, o.test, o.token_sealed, (
     SELECT jsonb_agg(jsonb_build_object('id', line.id, 'product', line.product_title, 'sku', line.sku_title,
         'quantity', line.quantity, 'total', line.total, 'note', line.delivery_note) ORDER BY line.id)
     FROM orders_line line WHERE line.order_id = o.id) AS lines, (
@@ -129,7 +131,7 @@ async def _context(message: Any, shop: Shop, base_url: str, *, secret: bool) -> 
     if row is None:
         raise LookupError("the order of this message is gone")
     codes = await _codes(message, shop, secret)
-    context = order_context(shop, row, locale, _link(row, base_url, secret) + _further(message), codes)
+    context = order_context(shop, row, locale, base_url, _link(row, base_url, secret) + _further(message), codes)
     return {**context, "news": _news(message)}
 
 
@@ -162,8 +164,14 @@ def _masked(row: Any, secret: bool) -> str:
     return str(_("%(mask)s (only on the order page)", mask=row["mask"])) if secret else row["mask"]
 
 
-def order_context(shop: Shop, row: Any, locale: str, link: str, codes: list[tuple[int, str]]) -> Context:
-    lines = {line["id"]: _line(line, row["currency"], locale) for line in row["lines"] or []}
+def order_context(shop: Shop, row: Any, locale: str, base_url: str, link: str, codes: list[tuple[int, str]]) -> Context:
+    lines = {
+        line["id"]: {
+            **_line(line, row["currency"], locale, shop.locale),
+            "note": Markdown(notes.written(line["note"], _sold(line, row, link), shop, base_url, locale)),
+        }
+        for line in row["lines"] or []
+    }
     return {
         "shop": _shop(shop),
         "order": {
@@ -175,7 +183,7 @@ def order_context(shop: Shop, row: Any, locale: str, link: str, codes: list[tupl
         },
         "link": link,
         "lines": list(lines.values()),
-        "discounts": [_discount(discount, row["currency"], locale) for discount in row["discounts"] or []],
+        "discounts": [_discount(discount, row["currency"], locale, shop.locale) for discount in row["discounts"] or []],
         "codes": [
             {"product": lines[line_id]["product"], "sku": lines[line_id]["sku"], "text": text}
             for line_id, text in codes
@@ -192,22 +200,34 @@ def _subtotal(row: Any) -> Money:
     return Money(sum(line["total"] for line in row["lines"] or []), row["currency"])
 
 
-def _discount(discount: dict[str, Any], currency: str, locale: str) -> Context:
+def _discount(discount: dict[str, Any], currency: str, locale: str, usual: str) -> Context:
     return {
-        "title": words(discount["title"], locale),
+        "title": words(discount["title"], locale, usual),
         "code": discount["code"],
         "amount": Money(discount["amount"], currency).text(locale),
     }
 
 
-def _line(line: dict[str, Any], currency: str, locale: str) -> Context:
+def _line(line: dict[str, Any], currency: str, locale: str, usual: str) -> Context:
     return {
-        "product": words(line["product"], locale),
-        "sku": words(line["sku"], locale),
+        "product": words(line["product"], locale, usual),
+        "sku": words(line["sku"], locale, usual),
         "quantity": line["quantity"],
         "total": Money(line["total"], currency).text(locale),
-        "note": Markdown(words(line["note"], locale)),
     }
+
+
+def _sold(line: dict[str, Any], row: Any, link: str) -> notes.Sold:
+    return notes.Sold(
+        ref=row["ref"],
+        placed=row["created_at"],
+        product=line["product"],
+        sku=line["sku"],
+        quantity=line["quantity"],
+        contact=notes.contact_hint(row["contact"]),
+        link=link,
+        test=row["test"],
+    )
 
 
 def _shop(shop: Shop) -> Context:
@@ -239,7 +259,7 @@ async def _links_context(message: Any, shop: Shop, base_url: str, locale: str, s
         "orders": [
             {
                 "ref": row["ref"],
-                "product": words(row["lines"][0]["product"], locale) if row["lines"] else "",
+                "product": words(row["lines"][0]["product"], locale, shop.locale) if row["lines"] else "",
                 "placed": _when(row["created_at"], shop, locale),
                 "link": _link(row, base_url, secret),
             }
@@ -269,8 +289,8 @@ async def _stock_context(shop: Shop, base_url: str, locale: str) -> Context:
     """How it stands when the mail goes out."""
     skus = [
         {
-            "product": words(row["product_title"], locale),
-            "sku": words(row["title"], locale),
+            "product": words(row["product_title"], locale, shop.locale),
+            "sku": words(row["title"], locale, shop.locale),
             "code": row["code"],
             "free": row["free"],
         }
@@ -293,6 +313,7 @@ def sample(shop: Shop, locale: str, base_url: str) -> Context:
     line = {"id": 1, "product": {"": product}, "sku": {"": sku}, "quantity": 2, "total": 3980, "note": {"": note}}
     row = {
         "ref": "VSAMPLE00000",
+        "contact": "mei@example.com",
         "total": 3480,
         "currency": shop.currency,
         "created_at": clock.now(),
@@ -302,7 +323,7 @@ def sample(shop: Shop, locale: str, base_url: str) -> Context:
         "refunds": [{"amount": 1990, "currency": shop.currency, "way": "source"}],
     }
     codes = [(1, "SAMPLE-CODE-0001"), (1, "SAMPLE-CODE-0002")] if shop.settings.mail_codes else []
-    context = order_context(shop, row, locale, f"{base_url}/o/{row['ref']}?k={HIDDEN}", codes)
+    context = order_context(shop, row, locale, base_url, f"{base_url}/o/{row['ref']}?k={HIDDEN}", codes)
     return {**_with_itself(context), "news": news, "gift": gift}
 
 
@@ -313,7 +334,7 @@ async def of_order(shop: Shop, ref: str, locale: str, base_url: str) -> Context 
         return None
     message = {"event": "order_delivered", "order_id": row["id"], "locale": locale}
     link = _link(row, base_url, secret=False)
-    context = order_context(shop, row, locale, link, await _codes(message, shop, secret=False))
+    context = order_context(shop, row, locale, base_url, link, await _codes(message, shop, secret=False))
     return {**_with_itself(context), "news": {"title": row["ref"], "text": ""}, "gift": {"message": ""}}
 
 

@@ -17,7 +17,6 @@ from core.jobs import ring
 from core.messages import compose, outbox, service, texts
 from core.messages.events import EVENTS, MAIL, VARIABLES
 from core.messages.lists import MESSAGES, STATES
-from core.messages.markup import BadTemplate
 from core.messages.notifier import NotifierRefused, NotifierUnavailable, OutgoingMessage
 from core.messages.texts import Template, Written
 from core.refused import Refused
@@ -28,6 +27,7 @@ from core.web.flash import flash
 from core.web.forms import Line, read_form
 from core.web.i18n import LOCALES, NAMES, _, html_lang
 from core.web.list_page import list_page
+from core.web.merchant_text import BadTemplate
 from core.web.render import page, see_other
 from core.web.visit import Visit
 

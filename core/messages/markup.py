@@ -8,40 +8,16 @@ the merchant wrote as Markdown, such as a delivery note, keeps its form.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import minijinja
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import escape
 
-from core.web.i18n import _
-
-FUEL = 50_000
-LONGEST_RESULT = 200_000
-MOST_MEMORY = 50_000_000
-"""Signs that all rounds of a loop together could write before the length of the result is looked at."""
-FILTERS = frozenset("upper lower title capitalize trim default d first last length count".split())
-STATEMENTS = frozenset({"if", "elif", "else", "endif", "for", "endfor"})
-MARKDOWN_SIGNS = re.compile(r"([!-/:-@\[-`{-~])")
-STATEMENT = re.compile(r"\{%[-+]?\s*(\w*)")
-BRACES = re.compile(r"\{[{%#]")
-WITH_WORDS = r"((?:[^'\"{{]|'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")*?)"
-INSIDE = {
-    "{{": re.compile(rf"\{{\{{{WITH_WORDS}\}}\}}", re.DOTALL),
-    "{%": re.compile(rf"\{{%{WITH_WORDS}%\}}", re.DOTALL),
-    "{#": re.compile(r"\{#()[^#]*(?:#(?!\})[^#]*)*#\}"),
-}
-"""Braces end where the engine sees their end: not within a quoted text, and no braces stand within braces."""
-CALL = re.compile(r"(\|?)\s*([\w.]*\w)\s*\(")
-BEFORE_BRACKETS = frozenset("if elif else and or not in is".split())
-QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
-
-
-class BadTemplate(ValueError):
-    """The template cannot be used; the text says why, for the one who wrote it."""
+from core.web import merchant_text
+from core.web.merchant_text import filled
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,104 +44,19 @@ class Body:
 
 def line(source: str, context: Mapping[str, Any]) -> str:
     """A one-line text, such as a subject."""
-    return " ".join(_filled(source, context, str).split())
+    return " ".join(filled(source, context, str).split())
 
 
 def body(source: str, context: Mapping[str, Any]) -> Body:
-    tokens = _MARKDOWN.parse(_filled(source, context, _escaped))
+    tokens = _MARKDOWN.parse(filled(source, context, _escaped))
     plain = _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {})
     return Body(_as_text(tokens), plain, _MARKDOWN.renderer.render(_styled(tokens), _MARKDOWN.options, {}))
-
-
-# -- filling in -------------------------------------------------------------------------
-
-
-def filled(source: str, context: Mapping[str, Any]) -> str:
-    """Markdown with its variables filled in, whose values cannot become markup.
-
-    :raises BadTemplate: with the reason, for the merchant.
-    """
-    return _filled(source, context, _escaped)
-
-
-def _filled(source: str, context: Mapping[str, Any], finish: Any) -> str:
-    """What a merchant writes must not be able to use up the server: few words, little fuel, a bounded result."""
-    for word in STATEMENT.findall(source):
-        if word not in STATEMENTS:
-            raise BadTemplate(str(_("Only if and for can be used, not %(word)s.", word=word or "{%")))
-    for inner in _expressions(source):
-        bare = QUOTED.sub("''", inner)
-        if "*" in bare:
-            raise BadTemplate(str(_("The sign * cannot be used inside braces.")))
-        # the engine would also call what Python's own lists and texts can do
-        called = {name for pipe, name in CALL.findall(bare) if not pipe and not name.startswith("loop.")}
-        if called - BEFORE_BRACKETS:
-            raise BadTemplate(str(_("Nothing can be called inside braces; filters stand behind a bar: | upper.")))
-    environment = _environment()
-    environment.fuel = min(FUEL, MOST_MEMORY // max(len(source), 1))
-    environment.finalizer = _counted(finish)
-    try:
-        result = environment.render_str(source, **context)
-    except minijinja.TemplateError as error:
-        raise BadTemplate(str(_("The text does not work: %(why)s", why=str(error).splitlines()[0]))) from None
-    if len(result) > LONGEST_RESULT:
-        raise BadTemplate(str(_("The text becomes too long.")))
-    return result
-
-
-def _expressions(source: str) -> Iterator[str]:
-    """What stands in braces, cut as the engine itself cuts it."""
-    begin = BRACES.search(source)
-    while begin:
-        whole = INSIDE[begin[0]].match(source, begin.start())
-        if whole is None:
-            raise BadTemplate(str(_("Braces are not closed, or stand within others.")))
-        yield whole[1]
-        begin = BRACES.search(source, whole.end())
-
-
-def _counted(finish: Any) -> Any:
-    """Values are counted while they are written: a loop over a long one ends before it fills the memory."""
-    written = 0
-
-    def one(value: Any) -> str:
-        nonlocal written
-        text: str = finish(value)
-        written += len(text)
-        if written > LONGEST_RESULT:
-            raise minijinja.TemplateError("the text becomes too long")
-        return text
-
-    return one
-
-
-def _environment() -> minijinja.Environment:
-    environment = minijinja.Environment(
-        pycompat=False,
-        undefined_behavior="strict",
-        auto_escape_callback=lambda _: False,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for name in _ALL_FILTERS - FILTERS:
-        environment.remove_filter(name)
-    for name in ("range", "dict", "namespace", "debug", "cycler", "joiner"):
-        environment.remove_global(name)
-    return environment
-
-
-_ALL_FILTERS = frozenset(
-    "abs attr batch bool capitalize chain count d default dictsort e escape filesizeformat first float format groupby"
-    " indent int items join last length lines list lower map max min pluralize pprint reject rejectattr replace"
-    " reverse round safe select selectattr slice sort split string striptags sum title tojson trim truncate unique"
-    " upper urlencode wordwrap zip".split()
-)
 
 
 def _escaped(value: Any) -> str:
     if isinstance(value, Markdown):
         return _closed(value.source)
-    return MARKDOWN_SIGNS.sub(r"\\\1", "" if value is None else str(value)).replace("\n", "\\\n")
+    return merchant_text.escaped(value)
 
 
 def _closed(text: str) -> str:

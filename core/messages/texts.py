@@ -12,9 +12,9 @@ from core import db
 from core.db import Tx
 from core.messages import markup
 from core.messages.events import EVENTS, MAIL
-from core.messages.markup import BadTemplate
 from core.refused import Refused
 from core.web.i18n import LOCALES, _, known
+from core.web.merchant_text import BadTemplate
 
 FOLDER = Path(__file__).parent / "templates" / "messages" / "mail"
 LONGEST_SUBJECT = 200
@@ -108,11 +108,11 @@ class Written:
 def write(template: Template, context: dict[str, object]) -> Written:
     """:raises BadTemplate: with the reason, for the merchant."""
     if "\n" in template.subject or len(template.subject) > LONGEST_SUBJECT:
-        raise BadTemplate(str(_("The subject is one line of at most %(number)s signs.", number=LONGEST_SUBJECT)))
+        raise BadTemplate(_("The subject is one line of at most %(number)s signs.", number=LONGEST_SUBJECT))
     if len(template.body) > LONGEST_BODY:
-        raise BadTemplate(str(_("The text may have at most %(number)s signs.", number=LONGEST_BODY)))
+        raise BadTemplate(_("The text may have at most %(number)s signs.", number=LONGEST_BODY))
     # A subject is shown on lock screens and in lists: it never gets the codes.
     subject = markup.line(template.subject, {**context, "codes": []})
     if not subject:
-        raise BadTemplate(str(_("The subject is empty.")))
+        raise BadTemplate(_("The subject is empty."))
     return Written(subject, markup.body(template.body, context))

@@ -9,6 +9,7 @@ from litestar.params import FromPath
 
 from core import db
 from core.audit import service as audit
+from core.catalog import notes
 from core.catalog.markdown import to_html
 from core.catalog.service import words
 from core.ids import token_hash
@@ -85,6 +86,14 @@ def _context(visit: Visit, order: OrderView, revealed: list[RevealedCode] | None
         "qr": qr,
         "words": lambda texts: words(texts, visit.locale),
         "markdown": to_html,
+        # without the buyer's contact, and with the link of the gift: the recipient need not know either
+        "note_of": lambda line: notes.written(
+            line.delivery_note,
+            order.sold(line, f"{visit.origin}/gift/{order.ref}"),
+            visit.shop,
+            visit.origin,
+            visit.locale,
+        ),
     }
 
 

@@ -16,6 +16,7 @@ from litestar.response import Stream
 
 from core import clock, db
 from core.audit import service as audit
+from core.catalog import notes
 from core.catalog.devices import DEVICES, device_of
 from core.catalog.markdown import to_html, with_pictures
 from core.catalog.service import words
@@ -124,6 +125,13 @@ def _shown(visit: Visit, order: OrderView, revealed: list[RevealedCode] | None) 
         "now": clock.now(),
         "words": lambda texts: words(texts, visit.locale),
         "markdown": to_html,
+        "note_of": lambda line: notes.written(
+            line.delivery_note,
+            order.sold(line, f"{visit.origin}/o/{order.ref}", order.contact_hint),
+            visit.shop,
+            visit.origin,
+            visit.locale,
+        ),
     }
 
 

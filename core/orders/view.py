@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from core import clock
+from core.catalog import notes
 from core.catalog.service import Words
 from core.money import Money
 from core.orders.gifts import GiftView, gift_view
@@ -212,10 +213,20 @@ class OrderView:
     @property
     def contact_hint(self) -> str:
         """Enough to recognise it, not enough to use it."""
-        name, at, host = self.contact.partition("@")
-        if at:
-            return f"{name[:2]}•••@{host}"
-        return f"{name[:3]}••••{name[-2:]}"
+        return notes.contact_hint(self.contact)
+
+    def sold(self, line: LineView, link: str, contact: str = "") -> notes.Sold:
+        """What the line's delivery note may name."""
+        return notes.Sold(
+            ref=self.ref,
+            placed=self.created_at,
+            product=line.product_title,
+            sku=line.sku_title,
+            quantity=line.quantity,
+            contact=contact,
+            link=link,
+            test=self.test,
+        )
 
 
 def order_view(row: dict[str, Any]) -> OrderView:

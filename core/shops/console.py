@@ -12,15 +12,17 @@ from msgspec import Meta
 from core import db
 from core.audit import service as audit
 from core.money import Money
+from core.refused import Refused
 from core.shops import service as shops
 from core.shops.service import Shop, ShopSettings
+from core.web import languages
 from core.web.errors import FormError
 from core.web.flash import flash
 from core.web.forms import Line, read_form
 from core.web.i18n import LOCALES, NAMES, _, html_lang
 from core.web.render import page, see_other
 
-Text2000 = Annotated[str, Meta(max_length=2000)]
+LONGEST_TEXT = 2000
 Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$")]
 Cap = Annotated[int, Meta(ge=1, le=1000)]
 
@@ -31,10 +33,8 @@ class ShopForm(msgspec.Struct):
     locale: Line
     timezone: Line
     support_contact: Line = ""
-    announcement_zh: Text2000 = ""
-    announcement_en: Text2000 = ""
-    footer_zh: Text2000 = ""
-    footer_en: Text2000 = ""
+    announcement: dict[str, str] = {}
+    footer: dict[str, str] = {}
 
 
 class SellingForm(msgspec.Struct):
@@ -57,10 +57,6 @@ class OpeningForm(msgspec.Struct):
 
 class VisitorsForm(msgspec.Struct):
     coming_soon: Literal["on", "off"]
-
-
-def both(zh: str, en: str) -> dict[str, str]:
-    return {locale: text for locale, text in (("zh-CN", zh.strip()), ("en", en.strip())) if text}
 
 
 @get("/settings", opt={"who": "staff:settings.read"})
@@ -114,14 +110,14 @@ def _as_form(shop: Shop) -> dict[str, Any]:
     limit = given.refund_limit
     form["refund_limit"] = "" if limit is None else Money(limit, shop.currency).plain()
     for name, texts in (("announcement", given.announcement), ("footer", given.footer)):
-        form[f"{name}_zh"], form[f"{name}_en"] = texts.get("zh-CN", ""), texts.get("en", "")
+        form[name] = languages.shown(texts)
     return form
 
 
 @post("/settings/shop", opt={"who": "staff:settings.edit"})
 async def save_shop(request: Request[Any, Any, Any]) -> Response[Any]:
     try:
-        form = await read_form(request, ShopForm)
+        form = await read_form(request, ShopForm, gather={"announcement": "announcement_", "footer": "footer_"})
     except FormError as error:
         return await _settings(request, dict(error.fields), error.kept, 422)
     mistakes: dict[str, Any] = {}
@@ -132,14 +128,15 @@ async def save_shop(request: Request[Any, Any, Any]) -> Response[Any]:
     shop = await _shop(request)
     if form.currency != shop.currency and await shops.has_prices(shop.id):
         mistakes["currency"] = _("There are prices in the present currency. Delete those SKUs first.")
+    texts = {}
+    for field in ("announcement", "footer"):
+        try:
+            texts[field] = languages.read(getattr(form, field), field, LONGEST_TEXT)
+        except Refused as refused:
+            mistakes[str(refused.field)] = refused.text
     if mistakes:
         return await _settings(request, mistakes, msgspec.to_builtins(form), 422)
-    new = msgspec.structs.replace(
-        shop.settings,
-        support_contact=form.support_contact,
-        announcement=both(form.announcement_zh, form.announcement_en),
-        footer=both(form.footer_zh, form.footer_en),
-    )
+    new = msgspec.structs.replace(shop.settings, support_contact=form.support_contact, **texts)
     columns = {name: getattr(form, name) for name in ("name", "currency", "locale", "timezone")}
     return await _save(request, shop, "shop.saved", new, **columns)
 

@@ -13,9 +13,9 @@ from markupsafe import Markup
 from core import clock, db
 from core.catalog.markdown import to_html
 from core.db import Tx
-from core.messages import markup
 from core.refused import Refused
 from core.web.i18n import Text, _, in_words, speaking
+from core.web.merchant_text import BadTemplate, filled
 from core.web.visit import Shop
 from core.web.words import day
 
@@ -108,9 +108,9 @@ async def delete(tx: Tx, shop_id: int, page_id: int) -> str | None:
 def drawn(body: Mapping[str, str], context: Mapping[str, Any]) -> Markup:
     """The text of this language with everything filled in.
 
-    :raises markup.BadTemplate: with the reason, for the merchant.
+    :raises BadTemplate: with the reason, for the merchant.
     """
-    return to_html(markup.filled(in_words(body), context))
+    return to_html(filled(in_words(body), context))
 
 
 def context(shop: Shop, origin: str, title: str, changed: str) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def previews(draft: Draft, shop: Shop, origin: str) -> dict[str, Markup]:
     for language, text in draft.body.items():
         with speaking(language):
             given = context(shop, origin, in_words(draft.title), day(clock.now()))
-        shown[language] = to_html(markup.filled(text, given))
+        shown[language] = to_html(filled(text, given))
     return shown
 
 
@@ -142,7 +142,7 @@ def try_out(draft: Draft, shop: Shop, origin: str) -> dict[str, str]:
         with speaking(language):
             given = context(shop, origin, in_words(draft.title), "")
         try:
-            markup.filled(text, given)
-        except markup.BadTemplate as error:
+            filled(text, given)
+        except BadTemplate as error:
             wrong[language] = str(error)
     return wrong

@@ -9,10 +9,10 @@ from typing import Any
 from litestar import Request, Response, get
 from litestar.params import FromPath
 
-from core.messages.markup import BadTemplate
 from core.site import looks, notices
 from core.web.errors import NotFound
 from core.web.i18n import in_words
+from core.web.merchant_text import BadTemplate
 from core.web.render import page
 from core.web.static import FOREVER
 from core.web.themes import Themes

@@ -327,6 +327,14 @@ def html_lang(name: str) -> str:
 
 
 def in_words(texts: Mapping[str, str] | None) -> str:
-    """The text of this language out of ``{"zh-CN": …, "en": …}``, else the English one, else any that is there."""
+    """The text of this language out of ``{"zh-CN": …, "en": …}``, else as :func:`any_of` says."""
     texts = texts or {}
-    return texts.get(html_lang(locale())) or texts.get("en") or next((text for text in texts.values() if text), "")
+    return texts.get(html_lang(locale())) or any_of(texts)
+
+
+def any_of(texts: Mapping[str, str], usual: str = "") -> str:
+    """For readers whose language a text does not have: the shop's ``usual`` one (of the request unless it is said),
+    else English, else any."""
+    now = visit.current()
+    usual = usual or (now.shop.locale if now else "")
+    return texts.get(html_lang(usual)) or texts.get("en") or next((text for text in texts.values() if text), "")

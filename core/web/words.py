@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 
 from core import clock
 from core.money import Money
-from core.web import i18n, once, render
+from core.web import i18n, languages, once, render
 from core.web import visit as visits
 from core.web.csrf import FIELD
 from core.web.feature import Feature, nav_for
@@ -224,6 +224,7 @@ def prepare(
         here=visits.current,
         html_lang=i18n.html_lang,
         LANGUAGES=i18n.NAMES,
+        languages_offered=languages.offered,
     )
 
 

@@ -140,13 +140,13 @@ async def test_preview_with_a_sample_and_with_a_real_order(staff, desk):
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        ("{{ nope }}", "undefined value"),
+        ("{{ nope }}", "Line 1: There is nothing called"),
         ("{% for line in lines %}", "unexpected end of input"),
         ("{% set a = 1 %}", "Only if and for can be used"),
         ("{{ 'a' * 1000000 }}", "The sign * cannot be used"),
-        ("{{ 'a'|replace('a', 'b') }}", "unknown filter"),
+        ("{{ 'a'|replace('a', 'b') }}", "There is no filter called replace"),
         ("{% include 'x' %}", "Only if and for can be used"),
-        ("{{ link.__class__ }}", "undefined value"),
+        ("{{ link.__class__ }}", "Line 1: There is nothing called"),
     ],
 )
 async def test_a_mistake_is_told_and_nothing_saved(staff, desk, body, why):

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from core.messages import markup, texts
 from core.messages.events import EVENTS
-from core.messages.markup import BadTemplate
 from core.web.i18n import LOCALES
+from core.web.merchant_text import BadTemplate
 
 printable = st.text(st.characters(exclude_categories=("C", "Z"), include_characters=" "), min_size=1).map(
     lambda text: " ".join(text.split())
