@@ -22,10 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from babel import Locale, UnknownLocaleError
-from babel.messages.mofile import write_mo
-from babel.messages.pofile import read_po
 
-from core.web import visit
+from core.web import compiled_catalogues, visit
 
 log = logging.getLogger("vouchsafe.web")
 
@@ -150,12 +148,7 @@ def _read(folder: Path, behind: Catalogues, file: str = "messages.po") -> Catalo
 
 
 def _compiled(source: Path, locale: str, behind: NullTranslations) -> NullTranslations:
-    with source.open("rb") as file:
-        catalogue = read_po(file, locale=locale)
-    binary = BytesIO()
-    write_mo(binary, catalogue)
-    binary.seek(0)
-    compiled = _Catalogue(binary)
+    compiled = _Catalogue(BytesIO(compiled_catalogues.read(source, locale)))
     compiled.add_fallback(behind)
     return compiled
 

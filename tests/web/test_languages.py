@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 
-from core.web import i18n
+from core.web import compiled_catalogues, i18n
 from tests.conftest import Start
 
 HEAD = """msgid ""
@@ -55,3 +55,25 @@ def test_the_nearest_of_the_languages_is_chosen(tmp_path: Path):
     finally:
         i18n.load([i18n.FOLDER])
     assert i18n.LOCALES == ["zh_CN", "en"] and list(i18n.NAMES) == ["zh_CN", "en"]
+
+
+def test_a_catalogue_is_compiled_once_and_again_when_it_says_something_else(tmp_path: Path):
+    drop(tmp_path, "de", Search_products="Waren suchen")
+    source = tmp_path / "locales/de/LC_MESSAGES/messages.po"
+    first = compiled_catalogues.read(source, "de", keep=True)
+    (kept,) = source.parent.glob("__pycache__/*.mo")
+    assert kept.read_bytes() == first and b"Waren suchen" in first
+    stamp = kept.stat().st_mtime_ns
+    assert compiled_catalogues.read(source, "de", keep=True) == first and kept.stat().st_mtime_ns == stamp
+
+    source.write_text(source.read_text().replace("Waren suchen", "Produkte suchen"))
+    assert b"Produkte suchen" in compiled_catalogues.read(source, "de", keep=True)
+    assert [path.name for path in source.parent.glob("__pycache__/*")] != [kept.name]
+    assert len([*source.parent.glob("__pycache__/*")]) == 1
+
+
+def test_where_nothing_may_be_kept_it_is_read_all_the_same(tmp_path: Path):
+    drop(tmp_path, "de", Search_products="Waren suchen")
+    source = tmp_path / "locales/de/LC_MESSAGES/messages.po"
+    (source.parent / "__pycache__").write_text("a file stands where the folder would be")
+    assert b"Waren suchen" in compiled_catalogues.read(source, "de", keep=True)
