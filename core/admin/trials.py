@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from core.db import Tx
-from core.orders import uses
+from core.hooks import telling
+from core.orders import facts, uses
 
 # What was bought from a supplier was bought for real, whatever the order was.
 TRIED = """
-SELECT id FROM orders_order o WHERE shop_id = $1 AND test
+SELECT id, ref, (SELECT code FROM shops_shop WHERE id = $1) AS shop FROM orders_order o WHERE shop_id = $1 AND test
 AND NOT EXISTS (SELECT 1 FROM supply_purchase WHERE order_id = o.id) ORDER BY id FOR UPDATE
 """
 
@@ -39,7 +40,8 @@ async def take_out(tx: Tx, shop_id: int) -> int:
     A demo code goes with its order, one that was only held is free again. A real code that was spent on a test is
     void: somebody has seen it.
     """
-    ids = [row["id"] for row in await tx.fetch(TRIED, shop_id)]
+    tried = await tx.fetch(TRIED, shop_id)
+    ids = [row["id"] for row in tried]
     if not ids:
         return 0
     await tx.execute("SELECT set_config('vouchsafe.taking_out_trials', 'yes', true)")
@@ -48,6 +50,7 @@ async def take_out(tx: Tx, shop_id: int) -> int:
         await tx.execute(statement, ids)
     await _delete(tx, "orders_order", "id = ANY($1)", ids)
     await tx.execute("SELECT set_config('vouchsafe.taking_out_trials', '', true)")
+    await telling.tell_many(tx, [facts.removed(row["shop"], row["ref"]) for row in tried], "order_removed")
     return len(ids)
 
 

@@ -4,6 +4,7 @@ Nothing is defined here. Each name is documented where it is written; ``docs/plu
 Times are aware datetimes in UTC, amounts are :class:`Money` in whole minor units.
 """
 
+from core.catalog.images import clean_picture
 from core.checkout.channel import (
     Article,
     BalanceTooSmall,
@@ -61,6 +62,7 @@ from core.hooks.views import (
     OrderToCheck,
     OrderView,
     RefundView,
+    RemovedView,
     ReviewView,
     StockView,
 )
@@ -137,6 +139,7 @@ from core.web.slots import (
     OrderShown,
     PluginShown,
     ProductShown,
+    SearchShown,
     SetupRow,
     StateRow,
     TimelineRow,
@@ -251,12 +254,14 @@ __all__ = [
     "RefundView",
     "Refusal",
     "Refused",
+    "RemovedView",
     "ReviewView",
     "RiskRule",
     "Sale",
     "SaleState",
     "Scope",
     "ScopeChoice",
+    "SearchShown",
     "Secret",
     "Seller",
     "SetupRow",
@@ -281,6 +286,7 @@ __all__ = [
     "WrongWish",
     "_",
     "ask_gateway",
+    "clean_picture",
     "colleagues",
     "csv_text",
     "ddl_migration",

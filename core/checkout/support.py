@@ -182,7 +182,7 @@ def _case(row: dict[str, Any], shown: dict[int, Any], mails: list[Any], visit: V
                 quantity=line.quantity,
                 total=line.total,
                 source=line.source,
-                note=_note(order, line, visit),
+                note=_delivery_note(order, line, visit),
                 codes=tuple(_code(code, shown.get(code.id)) for code in line.codes),
             )
             for line in order.lines
@@ -195,7 +195,7 @@ def _case(row: dict[str, Any], shown: dict[int, Any], mails: list[Any], visit: V
     )
 
 
-def _note(order: OrderView, line: LineView, visit: Visit) -> str:
+def _delivery_note(order: OrderView, line: LineView, visit: Visit) -> str:
     sold = order.sold(line, f"{visit.origin}/o/{order.ref}", order.contact_hint)
     return notes.written(line.delivery_note, sold, visit.shop, visit.origin, visit.locale)
 

@@ -23,7 +23,7 @@ from typing import Any
 import pluggy
 
 from core.hooks.context import PluginContext
-from core.hooks.views import Keyed, OrderToCheck, OrderView, RefundView, ReviewView, StockView
+from core.hooks.views import Keyed, OrderToCheck, OrderView, RefundView, RemovedView, ReviewView, StockView
 
 API = 1
 """Rises when a plugin written for the number before would no longer work."""
@@ -232,6 +232,22 @@ async def buyer_forgotten(ctx: PluginContext[Any], order: OrderView) -> None:
 
     Answer: ignored. It has thirty seconds. If it fails: the failure is counted on the plugins page and this plugin
     alone is told again, later and later, for more than two hours. It may be told twice: look at ``order.ref``.
+    Added in api 1. Used by: apps.tickets.
+    """
+
+
+@hookspec
+async def order_removed(ctx: PluginContext[Any], removed: RemovedView) -> None:
+    """Remove what the plugin keeps about this order: it was a test, and the shop took it out.
+
+    Called after the commit in which it went, once for each order, from a durable job. Rows of the plugin's own tables
+    that point at the order went with it.
+
+    :param ctx: this plugin's settings, its HTTP client and the facts of the shop.
+    :param removed: the order's number and its shop.
+
+    Answer: ignored. It has thirty seconds. If it fails: the failure is counted on the plugins page and this plugin
+    alone is told again, later and later, for more than two hours. It may be told twice: look at ``removed.ref``.
     Added in api 1. Used by: apps.tickets.
     """
 

@@ -169,6 +169,14 @@ class RefundView:
 
 
 @dataclass(frozen=True, slots=True)
+class RemovedView:
+    """An order that is not there any more; nothing but its name is left."""
+
+    ref: str
+    shop: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReviewView:
     """A question that waits for a person in the review queue.
 

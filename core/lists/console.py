@@ -321,7 +321,8 @@ async def search(request: AnyRequest) -> Response[str]:
 
 
 async def _search(request: AnyRequest, q: str) -> dict[str, Any]:
-    return {"q": q, "needle": q.lower(), "found": await find.records(scope_of(request), q)}
+    found = await find.records(scope_of(request), q)
+    return {"q": q, "needle": q.lower(), "found": found, "for_plugins": find.for_plugins(q, found)}
 
 
 ROUTES = (

@@ -58,6 +58,11 @@ async def records(scope: Scope, q: str) -> list[Found]:
     return found
 
 
+def for_plugins(q: str, found: list[Found]) -> bool:
+    """Whether plugins look too: not for a code."""
+    return len(q.strip()) >= SHORTEST and not any(one.note is orders.FOUND_BY["code"] for one in found)
+
+
 async def _orders(scope: Scope, q: str) -> list[Found]:
     rows = await db.fetch(orders.MATCHES, q, scope.shop_id)
     how = orders.FOUND_BY[rows[0]["how"]] if rows else ""

@@ -7,7 +7,7 @@ from typing import Any
 from core import db
 from core.catalog.service import words
 from core.hooks import telling
-from core.hooks.views import LineView, OrderView
+from core.hooks.views import LineView, OrderView, RemovedView
 from core.money import Money
 
 VIEW = """
@@ -53,3 +53,14 @@ def _line(line: dict[str, Any], row: Any) -> LineView:
 async def look(ref: str) -> telling.Views | None:
     order = await order_view(ref)
     return {"order": order} if order else None
+
+
+def removed(shop: str, ref: str) -> str:
+    """The subject of ``order_removed``: nothing can be looked up any more."""
+    return f"{shop}/{ref}"
+
+
+@telling.shows("order_removed")
+async def look_back(subject: str) -> telling.Views:
+    shop, _, ref = subject.partition("/")
+    return {"removed": RemovedView(ref, shop)}

@@ -2,7 +2,8 @@
 
 A page is drawn first, with a mark at each place that a plugin wants to fill. Then all of them are asked side by side,
 and what they give takes the place of the marks. A page waits a fifth of a second for them and not longer: who is late,
-breaks or gives something else than the place is for is left out and counted.
+breaks or gives something else than the place is for is left out and counted. Time in which the process was busy with
+other pages is nobody's fault and does not count.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -24,6 +26,7 @@ from core.web.visit import Visit
 log = logging.getLogger("vouchsafe.web")
 
 FILL_SECONDS = 0.2
+FILL_STEPS = 10
 
 State = Literal["good", "warning", "bad", "neutral"]
 
@@ -91,6 +94,14 @@ class PluginShown:
     """The plugin whose page this is: only this plugin itself is asked."""
 
     id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SearchShown:
+    """What a member of staff looks for, as typed. A code that was found is shown to nobody, an address only to
+    plugins whose manifest asks for ``contacts``."""
+
+    text: str
 
 
 # -- what a plugin gives ----------------------------------------------------------------
@@ -193,6 +204,8 @@ def without_contacts(subject: Any) -> Any:
     """The same for a plugin that may not know who the buyer is."""
     if isinstance(subject, AccountShown):
         return AccountShown()
+    if isinstance(subject, SearchShown) and "@" in subject.text:
+        return SearchShown("")
     return replace(subject, contact="", ip="") if isinstance(subject, OrderShown) else subject
 
 
@@ -211,6 +224,7 @@ _SHOWS: dict[type, Show] = {
     HelpShown: _help,
     AccountShown: lambda given: AccountShown(given),
     PluginShown: lambda given: PluginShown(given.id),
+    SearchShown: lambda given: SearchShown(given),
     tuple: lambda given: tuple(_order(one) for one in given),
 }
 
@@ -233,6 +247,7 @@ PLACES: dict[str, Place] = {
         Place("account.points", AccountShown, Fragment, "a buyer's account, beside the balance"),
         Place("account.more", AccountShown, Fragment, "a buyer's account, below everything"),
         Place("admin.top", None, Link, "the head of every page of the console"),
+        Place("admin.search", SearchShown, Link, "the search of the console, behind what the shop found"),
         Place("admin.dashboard", None, Fragment, "the dashboard, below its figures"),
         Place("admin.setup", None, SetupRow, "the dashboard, among the steps to the first sale"),
         Place("admin.health", None, StateRow, "the dashboard: what is well and what is not"),
@@ -310,7 +325,7 @@ class Waiting:
 
     async def _given(self, owner: str, filler: Filler, visit: Visit) -> list[Any]:
         try:
-            async with asyncio.timeout(FILL_SECONDS) as limit:
+            async with _patience() as limit:
                 answer = filler(visit, self.subject)
                 answer = await answer if inspect.isawaitable(answer) else answer
             return [self._taken(owner, one) for one in _several(answer)]
@@ -332,6 +347,26 @@ class Waiting:
         if not item.template.startswith(f"{owner}/"):
             raise WrongGift(f"{item.template} is not a template of its own")
         return self.draw(item.template, item.context)
+
+
+@asynccontextmanager
+async def _patience() -> AsyncIterator[asyncio.Timeout]:
+    """Ends after so many short steps of the event loop: one in which it stood still for long is one step too."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(None) as limit:
+
+        def step(left: int) -> None:
+            nonlocal timer
+            if left:
+                timer = loop.call_later(FILL_SECONDS / FILL_STEPS, step, left - 1)
+            else:
+                limit.reschedule(loop.time())
+
+        timer = loop.call_later(FILL_SECONDS / FILL_STEPS, step, FILL_STEPS - 1)
+        try:
+            yield limit
+        finally:
+            timer.cancel()
 
 
 def _several(answer: Any) -> Sequence[Any]:

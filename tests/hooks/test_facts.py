@@ -7,12 +7,13 @@ import pytest
 
 from core import clock, db
 from core.account import erase
+from core.admin import trials
 from core.checkout import acts, ordinary
 from core.checkout.settle import settle
 from core.fulfilment.jobs import tell_of
 from core.hooks import runtime as runtimes
 from core.hooks import store, telling
-from core.hooks.views import LineView
+from core.hooks.views import LineView, RemovedView
 from core.jobs import registry
 from core.jobs.runner import Runner
 from core.money import Money
@@ -244,6 +245,16 @@ async def test_hook_buyer_forgotten(told):
     assert [(what[0], what[1].ref, what[1].contact_kind) for what in await facts_after(told)] == [
         ("buyer_forgotten", one.ref, "erased") for one in placed
     ]
+
+
+async def test_hook_order_removed(told):
+    tried, bought = await stocked.order(await stocked.sku(1)), await stocked.order(await stocked.sku(1))
+    await db.execute("UPDATE orders_order SET test = (id = $1)", tried.order_id)
+    assert await db.transaction(trials.take_out, 1) == 1
+    assert await facts_after(told) == [("order_removed", RemovedView(tried.ref, "main"))]
+    assert await db.fetchval(
+        "SELECT array_agg(id) FROM orders_order WHERE id = ANY($1)", [tried.order_id, bought.order_id]
+    ) == [bought.order_id]
 
 
 async def test_hook_review_opened(told):

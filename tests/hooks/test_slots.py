@@ -1,11 +1,14 @@
 """Every place that plugins may fill is on a page; what they give is escaped, and what goes wrong is left out."""
 
+import asyncio
 import logging
 import re
+import time
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
+from markupsafe import Markup
 
 from core import db
 from core.app import create_app
@@ -15,7 +18,8 @@ from core.hooks import store
 from core.hooks.manager import State
 from core.ids import new_token, token_hash
 from core.people import contact_proof
-from core.web.slots import PLACES
+from core.web import slots
+from core.web.slots import PLACES, Link
 from tests import stocked
 
 from ..web.conftest import served, staff_cookie
@@ -60,7 +64,7 @@ async def pages(shop):
     async def all_pages():
         visitor = ["/", f"/p/{product['slug']}", f"/checkout?sku={sku.code}"]
         buyer = [f"/o/{placed.ref}", "/lookup", "/account"]
-        staff = ["", "/orders", f"/orders/{placed.ref}", f"/products/{product['id']}"]
+        staff = ["", "/search?q=music", "/orders", f"/orders/{placed.ref}", f"/products/{product['id']}"]
         staff += [f"/plugins/{id}" for id in ("apps.fills", "apps.fills_badly")]
         return {
             **{path: await get(path) for path in visitor},
@@ -136,6 +140,43 @@ async def test_who_breaks_hangs_or_gives_something_else_is_left_out_and_counted(
         "slot admin.plugin": "RuntimeError: no fragment today",
     }
     assert "no fragment today" in (await pages())["/admin/plugins/apps.fills_badly"]
+
+
+async def test_time_in_which_the_process_was_busy_with_others_does_not_count():
+    counted = []
+
+    async def slow(visit, subject):
+        await asyncio.sleep(0.05)
+        return Link("There", "/there")
+
+    async def hangs(visit, subject):
+        await asyncio.Event().wait()
+
+    def stall(times):
+        """Others keep the loop for as long as a place may take, again and again."""
+        time.sleep(slots.FILL_SECONDS * 1.2)
+        if times:
+            asyncio.get_running_loop().call_soon(stall, times - 1)
+
+    async def shown(filler):
+        place = slots.Waiting(
+            PLACES["shop.nav"],
+            None,
+            [("x", filler)],
+            lambda name, context: name,
+            "1:0",
+            lambda *what: counted.append(what),
+        )
+        asyncio.get_running_loop().call_soon(stall, 1)
+        return await place.filled(None)
+
+    assert await shown(slow) == {Markup("<!--slot:1:0-->"): "web/slots/shop.nav.html"} and counted == []
+    assert await shown(hangs) == {Markup("<!--slot:1:0-->"): ""}
+    assert [(what, str(error)) for _owner, what, error in counted] == [("slot shop.nav", "it took longer than 0.2 s")]
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(slots.FILL_SECONDS):  # the control: a plain limit cuts the one that was not late
+            asyncio.get_running_loop().call_soon(stall, 1)
+            await slow(None, None)
 
 
 async def test_without_plugins_there_is_no_mark_on_any_page(pages):

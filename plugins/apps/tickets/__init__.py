@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from core.api import Act, Nav, OrderView, Pages, Plugin, PluginContext, PluginJob, _, hookimpl
+from core.api import Act, Nav, OrderView, Pages, Plugin, PluginContext, PluginJob, RemovedView, _, hookimpl
 
 from . import console, pages, places, tickets
 from .settings import Settings
@@ -47,6 +47,7 @@ class TicketsPlugin(Plugin):
             "order.help": places.help_with_order,
             "orders.nav": places.way_in,
             "admin.top": places.bell,
+            "admin.search": places.found,
             "admin.dashboard": places.on_dashboard,
             "admin.order.tab": places.tab,
             "admin.order.timeline": places.timeline,
@@ -59,7 +60,11 @@ class TicketsPlugin(Plugin):
 
     @hookimpl
     async def buyer_forgotten(self, ctx: Context, order: OrderView) -> None:
-        await tickets.forget_buyer(ctx.db, order.ref)
+        await tickets.forget_order(ctx.db, order.ref)
+
+    @hookimpl
+    async def order_removed(self, ctx: Context, removed: RemovedView) -> None:
+        await tickets.forget_order(ctx.db, removed.ref)
 
 
 plugin = TicketsPlugin()

@@ -204,7 +204,7 @@ async def ask(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
     try:
         form = await read_form(request, Asked)
         kept = {**msgspec.structs.asdict(form), "images": None}
-        images = pictures.read(form.images)
+        images = await pictures.read(form.images)
         if form.reason not in words.REASONS:
             raise FormError({"reason": _("Choose what is wrong.")})
         if form.reason == "other" and not form.text:
@@ -325,7 +325,7 @@ async def write(request: AnyRequest, ticket_id: FromPath[int]) -> Response[Any]:
     try:
         form = await read_form(request, Answered)
         text = form.text
-        images = pictures.read(form.images)
+        images = await pictures.read(form.images)
         if not text and not images:
             raise FormError({"text": _("Please write something.")})
         await _write(request, row, await hide_codes(visit_of(request), case.ref, text.replace("\r\n", "\n")), images)

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.api import Fragment, HelpShown, Link, OrderShown, PluginContext, TimelineRow, Visit, _, orders_of_visitor
+from core.api import (
+    Fragment,
+    HelpShown,
+    Link,
+    OrderShown,
+    PluginContext,
+    SearchShown,
+    TimelineRow,
+    Visit,
+    _,
+    orders_of_visitor,
+)
 
 from . import tickets, words
 from .console import late_before
@@ -50,6 +61,21 @@ async def bell(ctx: Context, visit: Visit, subject: None) -> Link | None:
         return None
     figures = await tickets.figures(ctx.db, _shop(visit), late_before(ctx))
     return Link(_("Tickets"), CONSOLE, "lifebuoy", figures["open"]) if figures["open"] else None
+
+
+async def found(ctx: Context, visit: Visit, shown: SearchShown) -> list[Link]:
+    """By their number or that of their order, and by what was sold."""
+    if not _may(visit):
+        return []
+    rows = await tickets.search(ctx.db, _shop(visit), shown.text.strip())
+    return [
+        Link(
+            _("Ticket #%(number)s · %(about)s", number=row["id"], about=row["about"] or row["order_ref"]),
+            f"{CONSOLE}/{row['id']}",
+            "lifebuoy",
+        )
+        for row in rows
+    ]
 
 
 async def on_dashboard(ctx: Context, visit: Visit, subject: None) -> Fragment | None:

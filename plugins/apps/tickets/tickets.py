@@ -5,6 +5,7 @@ Every change is one short transaction that holds the ticket's row; what a buyer 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -67,6 +68,11 @@ FROM apps_tickets_ticket ticket WHERE shop = $1 AND merged_into IS NULL
   AND CASE WHEN $3::bigint IS NULL THEN true WHEN $3 = 0 THEN holder IS NULL ELSE holder = $3 END
   AND ($4 = '' OR reason = $4) AND ($5 = '' OR order_ref = upper($5) OR id::text = ltrim($5, '#'))
   AND ($6::timestamptz IS NULL OR (state = 'open' AND waiting_since < $6))
+"""
+
+SEARCH = """
+SELECT id, about, order_ref FROM apps_tickets_ticket WHERE shop = $1 AND merged_into IS NULL
+  AND (order_ref = upper($2) OR id::text = ltrim($2, '#') OR about ILIKE $3) ORDER BY id DESC LIMIT 5
 """
 
 LIST = f"""
@@ -134,6 +140,15 @@ class Wanted:
 
 async def one(db: PluginDb | PluginTx, shop: str, ticket_id: int) -> Row | None:
     return await db.fetchrow("SELECT * FROM apps_tickets_ticket WHERE id = $1 AND shop = $2", ticket_id, shop)
+
+
+async def search(db: PluginDb, shop: str, text: str) -> list[Row]:
+    """The newest few whose number, order or goods these are."""
+    return await db.fetch(SEARCH, shop, text, like(text))
+
+
+def like(text: str) -> str:
+    return "%" + re.sub(r"([\\%_])", r"\\\1", text) + "%"
 
 
 async def messages(db: PluginDb, ticket_id: int) -> list[Row]:
@@ -394,7 +409,7 @@ async def close_silent(tx: PluginTx, before: datetime, at: datetime) -> None:
         await _solve(tx, row["id"], "solved_time", at)
 
 
-async def forget_buyer(db: PluginDb, order_ref: str) -> None:
+async def forget_order(db: PluginDb, order_ref: str) -> None:
     """Everything that was said about an order; a second time there is nothing left to forget."""
     await db.execute("DELETE FROM apps_tickets_ticket WHERE order_ref = $1", order_ref)
 

@@ -4,9 +4,10 @@ import asyncio
 import io
 from datetime import UTC, datetime, timedelta
 
+import PIL.Image
 import pytest
 
-from core.api import FormError, Money, OrderView, Refused, Upload
+from core.api import FormError, Money, OrderView, Refused, RemovedView, Upload
 from core.api.testing import Contract
 from plugins.apps import tickets as plugin
 from plugins.apps.tickets import pictures, replies, tickets
@@ -227,6 +228,10 @@ class TestTickets(Contract):
         for _twice in range(2):
             await machine.tell("buyer_forgotten", order=FORGOTTEN)
         assert await tickets.one(db, "main", gone) is None
+        tried = await self.opened(db, ref="V3")
+        for _twice in range(2):
+            await machine.tell("order_removed", removed=RemovedView("V3", "main"))
+        assert await tickets.one(db, "main", tried) is None
         assert await tickets.one(db, "main", kept) is not None
         left = "SELECT count(*) FILTER (WHERE ticket_id <> $1), (SELECT count(*) FROM apps_tickets_image)"
         assert tuple(await db.fetchrow(f"{left} FROM apps_tickets_message", kept)) == (0, 0)
@@ -245,18 +250,25 @@ class TestTickets(Contract):
         for _title, text in replies.USUAL:
             replies.check(str(text))
 
-    def test_a_picture_is_what_its_first_bytes_say(self):
-        html = b"<html><script>alert(1)</script>"
-        assert [one.type for one in pictures.read([upload(PNG, "a.html"), upload(b"\xff\xd8\xff\xe0")])] == [
-            "image/png",
-            "image/jpeg",
-        ]
+    async def test_a_picture_keeps_neither_its_place_nor_its_camera(self):
+        photo, held = io.BytesIO(), PIL.Image.new("RGB", (2000, 40), "red")
+        exif = PIL.Image.Exif()
+        exif[0x010F] = "Secret camera"
+        exif[0x0112] = 6  # lies on its side
+        exif.get_ifd(0x8825)[2] = (52.0, 31.0, 12.0)  # where it was taken
+        held.save(photo, "JPEG", exif=exif, comment=b"from my flat")
+        [kept] = await pictures.read([upload(photo.getvalue(), "a.html")])
+        assert kept.type == "image/webp"
+        shown = PIL.Image.open(io.BytesIO(kept.body))
+        assert (shown.format, shown.size, dict(shown.getexif())) == ("WEBP", (32, 1600), {})
+        assert b"Secret" in photo.getvalue() and b"flat" in photo.getvalue() and b"Exif" in photo.getvalue()
+        assert not any(word in kept.body for word in (b"Secret", b"flat", b"Exif", b"EXIF", b"XMP "))
         wrong = {
-            "is no picture": [upload(html)],
+            "is no picture": [upload(b"<html><script>alert(1)</script>")],
             "At most three": [upload(PNG)] * 4,
             "larger than 2 MB": [upload(PNG + b"\0" * pictures.LARGEST)],
         }
         for said, files in wrong.items():
             with pytest.raises(FormError) as error:
-                pictures.read(files)
+                await pictures.read(files)
             assert said in str(error.value.fields["images"])

@@ -27,7 +27,7 @@ def column(ctx, visit, orders):
 class Fills(Plugin):
     pages = Pages(
         slots={
-            **{name: link(name) for name in ("shop.nav", "orders.nav", "admin.top", "admin.order.tab")},
+            **{name: link(name) for name in ("shop.nav", "orders.nav", "admin.top", "admin.order.tab", "admin.search")},
             **{
                 name: fragment(name)
                 for name in (

@@ -26,6 +26,10 @@ class Hears(Plugin):
         self.heard.append(("buyer_forgotten", order))
 
     @hookimpl
+    async def order_removed(self, removed):
+        self.heard.append(("order_removed", removed))
+
+    @hookimpl
     def review_opened(self, review):
         self.heard.append(("review_opened", review))
 
