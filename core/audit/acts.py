@@ -35,6 +35,7 @@ ACTS: dict[str, Text] = {
     "key.copy_confirmed": _("Copy of the key confirmed"),
     "lists.act": _("Done to many at once"),
     "lists.exported": _("List exported"),
+    "lists.went_on": _("Stopped work on many taken up again"),
     "look.begun": _("Draft of a look begun"),
     "look.discarded": _("Draft of a look thrown away"),
     "look.published": _("Look published"),

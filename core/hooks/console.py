@@ -18,8 +18,8 @@ from core.hooks import runtime as runtimes
 from core.hooks.answers import Check, CheckResult
 from core.hooks.folder import digest
 from core.hooks.form import Sent, SettingsForm
+from core.hooks.lists import KIND_TITLES, PLUGINS, SOURCES, STATES, TROUBLED, kind_of, words
 from core.hooks.manager import Loaded, State
-from core.hooks.manifest import KINDS
 from core.hooks.runtime import Runtime, is_enabled
 from core.hooks.settings import CannotDraw, PluginSettings, SettingsWrong
 from core.hooks.store import Row
@@ -28,35 +28,12 @@ from core.web.errors import NotFound
 from core.web.flash import flash
 from core.web.forms import read_form
 from core.web.hx import wants_fragment
-from core.web.i18n import Text, _, html_lang, locale
+from core.web.i18n import Text, _
+from core.web.list_page import list_page
 from core.web.render import fragment, page, see_other
 
 CHECK_SECONDS = 15.0
 
-STATES: dict[State, tuple[Text, str]] = {
-    State.ACTIVE: (_("Active"), "good"),
-    State.NEEDS_SETTINGS: (_("Needs settings"), "warning"),
-    State.FAILED: (_("Failed"), "bad"),
-    State.INCOMPATIBLE: (_("Does not fit"), "bad"),
-    State.TEST_MODE_ONLY: (_("Test mode only"), "neutral"),
-    State.DISABLED: (_("Off"), "neutral"),
-}
-TROUBLED = (State.FAILED, State.INCOMPATIBLE, State.NEEDS_SETTINGS)
-KIND_TITLES: dict[str, Text] = {
-    "payments": _("Payment"),
-    "notifiers": _("Messages"),
-    "risk": _("Risk"),
-    "suppliers": _("Suppliers"),
-    "promotions": _("Promotions"),
-    "channels": _("Sales channels"),
-    "bridges": _("Bridges"),
-    "apps": _("More"),
-}
-SOURCES: dict[str, Text] = {
-    "shop": _("Came with the shop"),
-    "folder": _("Folder of the merchant"),
-    "package": _("Installed package"),
-}
 PERMISSION_TITLES: dict[str, Text] = {
     "network": _("Calls other servers"),
     "mail": _("Sends mail"),
@@ -91,36 +68,22 @@ PREFIXES = {"texts": "set_", "secrets": "secret_", "forget": "forget_"}
 # -- the list ---------------------------------------------------------------------------
 
 
-@get("/plugins", opt={"who": "staff:plugins.read"})
-async def plugin_list(request: Request[Any, Any, Any]) -> Page:
+@get("/plugins", opt={"who": "staff:plugins.read", "repeats": ("col",)})
+async def plugin_list(request: Request[Any, Any, Any]) -> Response[Any]:
     await runtimes.current().look_around()
     return await _list(request)
 
 
-async def _list(request: Request[Any, Any, Any], problem: Text | str = "", status: int = 200) -> Page:
+async def _list(request: Request[Any, Any, Any], problem: Text | str = "", status: int = 200) -> Response[Any]:
     plugins = runtimes.current()
-    groups = [(KIND_TITLES[kind], [one for one in plugins.plugins if _kind(one.id) == kind]) for kind in KINDS]
     context = {
-        "groups": [(title, members) for title, members in groups if members],
         "troubled": [one for one in plugins.plugins if one.state in TROUBLED],
-        "states": STATES,
         "words": words,
         "safe_mode": plugins.safe_mode,
         "problem": problem,
         "may_change": request.state.session.may("plugins.edit"),
     }
-    return page(request, "hooks/list.html", context, status=status)
-
-
-def _kind(plugin: str) -> str:
-    """What cannot even say its kind stands with the rest."""
-    kind = plugin.split(".")[0]
-    return kind if kind in KINDS else "apps"
-
-
-def words(by_locale: Mapping[str, str]) -> str:
-    """A manifest's text in the language of the page."""
-    return by_locale.get(html_lang(locale())) or by_locale.get("en") or next(iter(by_locale.values()), "")
+    return await list_page(request, PLUGINS, context, template="hooks/list.html", status=status)
 
 
 # -- one plugin -------------------------------------------------------------------------
@@ -165,7 +128,7 @@ async def _page(
     context = {
         "plugin": loaded,
         "manifest": manifest,
-        "kind": KIND_TITLES[_kind(loaded.id)],
+        "kind": KIND_TITLES[kind_of(loaded.id)],
         "source": SOURCES[loaded.source],
         "digest": await asyncio.to_thread(digest, loaded.folder) if loaded.module else "",
         "hosts": [one for one in runtimes.current().hosts(loaded.id) if one.failures],

@@ -95,6 +95,14 @@ async def retry_now(tx: Tx, job_id: int) -> None:
         raise Refused(_("Only a job that failed, was cancelled or waits can be started."))
 
 
+async def take_up(tx: Tx, job_id: int) -> None:
+    """The same for a job that is over without being done, and for no other."""
+    state = await tx.fetchval("SELECT state FROM jobs_job WHERE id = $1 FOR UPDATE", job_id)
+    if state not in ("failed", "cancelled"):
+        raise Refused(_("It is at work already."))
+    await retry_now(tx, job_id)
+
+
 async def cancel(tx: Tx, job_id: int) -> None:
     if await tx.fetchval(CANCEL, job_id) is None:
         raise Refused(_("Only a job that waits or runs can be cancelled, and none that comes back by itself."))

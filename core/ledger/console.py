@@ -12,6 +12,7 @@ from msgspec import Meta
 from core import db
 from core.ledger import books, chart, fees
 from core.ledger.books import Entry, Period, TrialBalance
+from core.ledger.lists import ENTRIES
 from core.ledger.sheet import csv_text
 from core.money import Money
 from core.refused import Refused
@@ -19,6 +20,7 @@ from core.web.errors import FormError, NotFound
 from core.web.flash import flash
 from core.web.forms import Line, read_form, read_query
 from core.web.i18n import _
+from core.web.list_page import list_page
 from core.web.render import page, see_other
 
 AnyRequest = Request[Any, Any, Any]
@@ -134,6 +136,11 @@ async def account(request: AnyRequest) -> Response[str]:
     return page(request, "ledger/account.html", context)
 
 
+@get("/books/entries", opt={"who": "staff:finance.read", "repeats": ("col",)})
+async def entries(request: AnyRequest) -> Response[Any]:
+    return await list_page(request, ENTRIES, template="ledger/entries.html")
+
+
 def _heading(code: str) -> chart.Heading:
     try:
         return chart.heading(code)
@@ -231,4 +238,4 @@ async def save_fee(request: AnyRequest) -> Response[Any]:
     return flash(see_other("/admin/books/fees"), _("Saved. It counts for payments from now on."))
 
 
-ROUTES = (trial_balance, trial_balance_csv, account, account_csv, fee_page, save_fee)
+ROUTES = (trial_balance, trial_balance_csv, account, account_csv, entries, fee_page, save_fee)

@@ -14,6 +14,7 @@ from core import db
 from core.jobs import service as jobs
 from core.lists import export, find, runs
 from core.lists.runs import Run
+from core.people import step_up
 from core.refused import Refused
 from core.web import lists
 from core.web.errors import Conflict, Forbidden, NotFound
@@ -228,6 +229,7 @@ async def go(request: AnyRequest, run_id: FromPath[int]) -> Response[Any]:
     run = await _own(request, run_id)
     if run.is_export:
         raise NotFound()
+    await _proven(request, run)
     form = await read_form(request, Go, gather={"fields": "field_"})
     fields = _fields(run, form.fields)
     missing = next((one for one in run.act.fields if not fields.get(one.name)), None)
@@ -244,9 +246,31 @@ async def go(request: AnyRequest, run_id: FromPath[int]) -> Response[Any]:
     return see_other(f"/admin/lists/runs/{run_id}")
 
 
+async def _proven(request: AnyRequest, run: Run) -> None:
+    """An act that says so is done by nobody who has not lately shown who they are; then it goes on with its form."""
+    if run.is_export or not run.act.fresh:
+        return
+    state, config = request.scope["state"], request.app.state.config
+    agent = request.headers.get("user-agent", "")
+    state["form"] = await step_up.prove(config.base_url, state["visit"], state["form"], agent)
+    state["session"] = state["visit"].session
+
+
+@post("/lists/runs/{run_id:int}/on", opt=ANYBODY)
+async def go_on(request: AnyRequest, run_id: FromPath[int]) -> Response[Any]:
+    """What was stopped goes on with the rows nobody began."""
+    run = await _own(request, run_id)
+    await _proven(request, run)
+    try:
+        await runs.go_on(run)
+    except Refused as refused:
+        raise Conflict(_("This cannot be done now"), refused.text) from None
+    return see_other(f"/admin/lists/runs/{run_id}")
+
+
 async def _facts(run: Run) -> dict[str, Any]:
     job = await jobs.one(run.row["job_id"]) if run.row["job_id"] else None
-    over = job is not None and job["state"] in ("failed", "cancelled")
+    stopped = run.row["state"] == "running" and runs.is_stopped(job)
     report = await runs.report(run.id)
     return {
         "run": run.row,
@@ -254,7 +278,8 @@ async def _facts(run: Run) -> dict[str, Any]:
         "act": None if run.is_export else run.act,
         "job": job,
         "left": jobs.seconds_left(job) if job else None,
-        "ended": run.row["state"] == "done" or over,
+        "ended": run.row["state"] == "done" or stopped,
+        "stopped": stopped,
         "report": report,
         "untouched": 0 if run.is_export else run.row["total"] - sum(report.values()),
         "left_out": await runs.left_out(run.id, LEFT_OUT_SHOWN),
@@ -332,6 +357,7 @@ ROUTES = (
     run_page,
     go,
     run_progress,
+    go_on,
     cancel,
     fetch_file,
     search_page,

@@ -14,6 +14,7 @@ from core import clock, db
 from core.audit import service as audit
 from core.db import Tx
 from core.jobs import enqueue, ring
+from core.jobs import service as jobs
 from core.lists import export
 from core.people import rights
 from core.refused import Refused
@@ -162,6 +163,43 @@ async def start(run: Run, fields: dict[str, str]) -> None:
     again = await load(run.id)
     if again is not None:
         await carry_out(again)
+
+
+def is_stopped(job: Any) -> bool:
+    """Of a run that is not done: nobody works on it. One without a job was cut off with the process that did it."""
+    return job is None or job["state"] in ("failed", "cancelled")
+
+
+async def go_on(run: Run) -> None:
+    """Take up again what was cancelled or broke off, as a job. A row that was begun is never begun again.
+
+    :raises Refused: it is over or at work, or the person may not.
+    """
+    if not run.is_export and not run.scope.may(run.act.right):
+        raise Refused(_("You may not do this."))
+
+    async def write(tx: Tx) -> int:
+        row = await tx.fetchrow("SELECT state, job_id FROM lists_run WHERE id = $1 FOR UPDATE", run.id)
+        if row is None or row["state"] != "running":
+            raise Refused(_("It is over."))
+        if row["job_id"] is None:
+            job_id = await _job(tx, run.id)
+        else:
+            job_id = row["job_id"]
+            await jobs.take_up(tx, job_id)
+        detail = {"list": run.listing.name, "act": run.row["act"], "run": run.id}
+        await audit.record(
+            tx,
+            f"staff:{run.scope.staff_id}",
+            "lists.went_on",
+            f"list:{run.listing.name}",
+            detail,
+            shop_id=run.scope.shop_id,
+            ip=run.doing().ip,
+        )
+        return job_id
+
+    await ring(await db.transaction(write))
 
 
 async def _job(tx: Tx, run_id: int) -> int:

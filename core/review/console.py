@@ -13,17 +13,15 @@ from msgspec import Meta
 from core import db
 from core.audit import service as audit
 from core.hooks import runtime
-from core.money import Money
 from core.people.sessions import Session
 from core.refused import Refused
 from core.review import claims
 from core.review import queue as the_queue
-from core.review.assess import KEPT_DAYS
-from core.review.lists import REVIEW
+from core.review.lists import REFUSED, REVIEW
 from core.shops import service as shops
 from core.web.errors import FormError
 from core.web.flash import flash
-from core.web.forms import Line, read_form, read_query
+from core.web.forms import Line, read_form
 from core.web.hx import safe_next
 from core.web.i18n import Text, _
 from core.web.list_page import list_page
@@ -31,7 +29,6 @@ from core.web.render import page, see_other
 from core.web.visit import Visit
 
 Points = Annotated[int, Meta(ge=1, le=1000)]
-Page = Annotated[int, Meta(ge=1, le=100_000)]
 
 
 class Back(msgspec.Struct):
@@ -41,11 +38,6 @@ class Back(msgspec.Struct):
 class TakeOver(msgspec.Struct):
     holder: Annotated[int, Meta(ge=1)]
     next: Line = ""
-
-
-class RefusedFilters(msgspec.Struct):
-    q: Line = ""
-    page: Page = 1
 
 
 class RulesForm(msgspec.Struct):
@@ -119,17 +111,9 @@ async def _acted(
 # -- risk rules -------------------------------------------------------------------------
 
 
-@get("/review/refused", opt={"who": "staff:review.read"})
-async def refused_list(request: Request[Any, Any, Any]) -> Response[str]:
-    filters = read_query(request, RefusedFilters)
-    rows, more = await the_queue.refused(_visit(request).shop.id, filters.q, filters.page)
-    context = {
-        "rows": [{**row, "money": Money(row["total"], row["currency"])} for row in rows],
-        "more": more,
-        "filters": filters,
-        "kept_days": KEPT_DAYS,
-    }
-    return page(request, "review/refused.html", context)
+@get("/review/refused", opt={"who": "staff:review.read", "repeats": ("col",)})
+async def refused_list(request: Request[Any, Any, Any]) -> Response[Any]:
+    return await list_page(request, REFUSED, template="review/refused.html")
 
 
 @get("/review/rules", opt={"who": "staff:review.read"})

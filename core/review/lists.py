@@ -1,4 +1,4 @@
-"""The list of questions for a person."""
+"""The list of questions for a person, and that of orders that were not placed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from core import db
 from core.money import Money
 from core.orders import words
 from core.review import claims, queue
+from core.review.assess import KEPT_DAYS
 from core.review.service import KINDS
-from core.web.i18n import Text, _, in_language
-from core.web.lists import Act, Badge, Cell, Choice, Column, Day, Doing, Listing, Nothing, Scope
+from core.web.i18n import Text, _, in_language, in_words, ngettext
+from core.web.lists import Act, Badge, Cell, Choice, Column, Day, Doing, Listing, Many, Nothing, Scope
+from core.web.words import device
 
 RESOLUTIONS: dict[str, Text] = {
     "delivered": _("delivered"),
@@ -150,4 +152,80 @@ REVIEW = Listing(
     ),
 )
 
-LISTS = (REVIEW,)
+
+# -- orders that were not placed --------------------------------------------------------
+
+RULES = "SELECT DISTINCT ON (rule) rule, title FROM review_evidence WHERE refused_id IS NOT NULL ORDER BY rule, id DESC"
+
+
+async def rules(_scope: Scope) -> Sequence[tuple[str, Any]]:
+    return [(row["rule"], in_words(row["title"])) for row in await db.fetch(RULES)]
+
+
+async def _with_findings(_scope: Scope, rows: list[dict[str, Any]]) -> None:
+    found = await queue.evidence_of_refused([row["id"] for row in rows])
+    for row in rows:
+        row["evidence"] = found.get(row["id"], [])
+
+
+def _buyer(row: Any) -> Cell:
+    tries = (Badge(ngettext("%(num)s try", "%(num)s tries", row["tries"]), "warning"),) if row["tries"] > 1 else ()
+    return Cell(row["contact"], badges=tries)
+
+
+REFUSED = Listing(
+    name="refused",
+    title=_("Not placed"),
+    about=_(
+        "Orders that risk rules refused. Buyers are not told why; look whether the rules are right."
+        " Kept for %(days)s days.",
+        days=KEPT_DAYS,
+    ),
+    path="/admin/review/refused",
+    right="review.read",
+    key="refused.id",
+    source="FROM review_refused refused WHERE refused.shop_id = {shop}",
+    rows="SELECT refused.id AS row_key, refused.*, host(refused.ip) AS address FROM review_refused refused"
+    " WHERE refused.id = ANY({keys})",
+    order="refused.id DESC",
+    prepare=_with_findings,
+    columns=(
+        Column("buyer", _("Contact"), _buyer),
+        Column("goods", _("Goods"), lambda row: Many([f"{one['title']} × {one['quantity']}" for one in row["lines"]])),
+        Column("amount", _("Amount"), lambda row: Money(row["total"], row["currency"]), "refused.total", kind="number"),
+        Column(
+            "why",
+            _("Why"),
+            lambda row: Many([f"{one['reason']} ({in_words(one['title'])})" for one in row["evidence"]]),
+            draw="review/_found.html",
+        ),
+        Column("points", _("Points"), lambda row: row["score"], "refused.score", shown=False, kind="number"),
+        Column(
+            "device", _("Device"), lambda row: Cell(row["address"] or _("address unknown"), note=device(row["agent"]))
+        ),
+        Column("at", _("When"), lambda row: row["at"], "refused.id"),
+    ),
+    hint=_("Contact or address"),
+    search="refused.contact = lower({q}) OR host(refused.ip) = {q}",
+    filters=(
+        Choice(
+            "rule",
+            _("All rules"),
+            rules,
+            "EXISTS (SELECT 1 FROM review_evidence WHERE refused_id = refused.id AND rule = {value})",
+        ),
+        Day("since", _("From the day"), "refused.at >= {value}"),
+        Day("until", _("Up to the day"), "refused.at < {value}", after=True),
+    ),
+    total=("amount", "refused.currency", "refused.total"),
+    label=lambda row: row["contact"],
+    empty=Nothing(
+        _("No order was refused"),
+        _("What risk rules refuse is listed here, with what they saw."),
+        "/admin/review/rules",
+        _("Risk rules"),
+        "circle-check",
+    ),
+)
+
+LISTS = (REVIEW, REFUSED)

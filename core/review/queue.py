@@ -32,7 +32,6 @@ EVIDENCE = """
 SELECT * FROM review_evidence WHERE {} = ANY($1)
 ORDER BY action = 'refuse' DESC, action = 'review' DESC, score DESC, id
 """
-REFUSED = "SELECT * FROM review_refused WHERE shop_id = $1 AND ($2 = '' OR contact = lower($2) OR host(ip) = $2)"
 
 # How often each rule had something to say lately, and how those orders ended.
 LATELY = """
@@ -90,13 +89,9 @@ async def _evidence(column: str, ids: list[int]) -> dict[int, list[dict[str, Any
     return found
 
 
-async def refused(shop_id: int, q: str, page: int) -> tuple[list[dict[str, Any]], bool]:
-    """Orders that were not placed, newest first, and whether there are more."""
-    rows = await db.fetch(
-        f"{REFUSED} ORDER BY id DESC LIMIT $3 OFFSET $4", shop_id, q.strip(), PAGE + 1, (page - 1) * PAGE
-    )
-    found = await _evidence("refused_id", [row["id"] for row in rows])
-    return [{**row, "evidence": found.get(row["id"], [])} for row in rows[:PAGE]], len(rows) > PAGE
+async def evidence_of_refused(refused_ids: list[int]) -> dict[int, list[dict[str, Any]]]:
+    """The same of orders that were not placed."""
+    return await _evidence("refused_id", refused_ids)
 
 
 async def lately(shop_id: int) -> dict[str, Mapping[str, Any]]:

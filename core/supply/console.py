@@ -17,7 +17,7 @@ from core.money import Money
 from core.refused import Refused
 from core.supply import importing, skus, suppliers, sync
 from core.supply.importing import Wish
-from core.supply.lists import OFFERS
+from core.supply.lists import OFFERS, SUPPLIERS
 from core.supply.price_rule import PriceRule
 from core.supply.skus import Draft
 from core.web.errors import FormError, NotFound
@@ -94,9 +94,9 @@ class OrderForm(msgspec.Struct):
 # -- suppliers --------------------------------------------------------------------------
 
 
-@get("/supply", opt={"who": "staff:supply.read"})
-async def supplier_list(request: AnyRequest) -> Response[str]:
-    return page(request, "supply/suppliers.html", {"suppliers": await suppliers.known()})
+@get("/supply", opt={"who": "staff:supply.read", "repeats": ("col",)})
+async def supplier_list(request: AnyRequest) -> Response[Any]:
+    return await list_page(request, SUPPLIERS)
 
 
 @get("/supply/{key:str}", opt={"who": "staff:supply.read", "repeats": ("col",)})

@@ -1,13 +1,16 @@
-"""The list of what one supplier offers."""
+"""The list of suppliers, and that of what one of them offers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core import db
+from core.hooks import runtime
 from core.money import Money
-from core.web.i18n import Text, _
+from core.supply import suppliers as known_suppliers
+from core.supply.supplier import Supplier
+from core.web.i18n import Text, _, in_words
 from core.web.lists import Badge, Cell, Choice, Column, Listing, Many, Nothing, Scope
 
 SHOWS: dict[str, Text] = {
@@ -92,4 +95,95 @@ OFFERS = Listing(
     ),
 )
 
-LISTS = (OFFERS,)
+
+# -- suppliers --------------------------------------------------------------------------
+
+# What plugins deliver now, and what is stored of suppliers; either may be missing.
+SUPPLIERS_FROM = """
+FROM jsonb_to_recordset({delivered}) AS delivered (key text, title text, works boolean)
+FULL JOIN supply_supplier seen ON seen.key = delivered.key WHERE {whole}
+"""
+SUPPLIER_KEY = "coalesce(delivered.key, seen.key)"
+
+
+def delivered() -> Mapping[str, Any]:
+    now = runtime.current().delivered("register_suppliers")
+    return {
+        "delivered": [
+            {"key": key, "title": " ".join(one.item.title.values()), "works": isinstance(one.item, Supplier)}
+            for key, one in now.items()
+        ]
+    }
+
+
+async def _with_facts(_scope: Scope, rows: list[dict[str, Any]]) -> None:
+    known = {one.key: one for one in await known_suppliers.known()}
+    for row in rows:
+        row["known"] = known[row["row_key"]]
+
+
+def _supplier(row: Any) -> Cell:
+    return Cell(in_words(row["known"].title), f"/admin/supply/{row['row_key']}", note=row["row_key"])
+
+
+def _state(row: Any) -> Badge:
+    known = row["known"]
+    if not known.works:
+        return Badge(_("Plugin is off"))
+    if known.sync_error:
+        return Badge(_("Cannot be looked at"), "bad")
+    return Badge(_("Works"), "good") if known.synced_at else Badge(_("Not looked at yet"), "busy")
+
+
+def _balance(row: Any) -> Many:
+    known = row["known"]
+    return Many([known.balance, *([Badge(_("low"), "bad")] if known.is_low else [])])
+
+
+SUPPLIERS = Listing(
+    name="suppliers",
+    title=_("Suppliers"),
+    about=_("Where goods come from that are not in the vault. Each is brought by a plugin."),
+    path="/admin/supply",
+    right="supply.read",
+    key=SUPPLIER_KEY,
+    source=SUPPLIERS_FROM,
+    rows=f"SELECT {SUPPLIER_KEY} AS row_key {SUPPLIERS_FROM} AND {SUPPLIER_KEY} = ANY({{keys}})",
+    order=SUPPLIER_KEY,
+    given=delivered,
+    prepare=_with_facts,
+    columns=(
+        Column("supplier", _("Supplier"), _supplier, SUPPLIER_KEY),
+        Column("state", _("State"), _state),
+        Column("balance", _("Balance"), _balance, kind="number"),
+        Column("offers", _("Offers"), lambda row: row["known"].offers, kind="number"),
+        Column("skus", _("Our SKUs"), lambda row: row["known"].skus, kind="number"),
+        Column("looked", _("Looked at"), lambda row: row["known"].synced_at, "seen.synced_at"),
+        Column("error", _("Error"), lambda row: row["known"].sync_error, shown=False, kind="long"),
+    ),
+    hint=_("Name of the supplier"),
+    search=f"{SUPPLIER_KEY} ILIKE {{like}} OR delivered.title ILIKE {{like}} OR seen.title::text ILIKE {{like}}",
+    filters=(
+        Choice(
+            "state",
+            _("State"),
+            {"on": _("Works"), "wrong": _("Cannot be looked at"), "low": _("Low balance"), "off": _("Plugin is off")},
+            {
+                "on": "delivered.works AND coalesce(seen.sync_error, '') = ''",
+                "wrong": "delivered.works AND seen.sync_error <> ''",
+                "low": "seen.low_told",
+                "off": "NOT coalesce(delivered.works, false)",
+            },
+        ),
+    ),
+    label=lambda row: row["row_key"],
+    empty=Nothing(
+        _("No suppliers yet"),
+        _("Switch a supplier's plugin on and give it your account there."),
+        "/admin/plugins?kind=suppliers",
+        _("Plugins"),
+        "packages",
+    ),
+)
+
+LISTS = (OFFERS, SUPPLIERS)

@@ -1,4 +1,4 @@
-"""Lists of what is in stock, and of the batches it came in."""
+"""Lists of what is in stock, of the batches it came in, and of the codes that are set aside."""
 
 from __future__ import annotations
 
@@ -178,4 +178,94 @@ BATCHES = Listing(
     ),
 )
 
-LISTS = (STOCKED, BATCHES)
+
+# -- set aside --------------------------------------------------------------------------
+
+HOLDS = "SELECT id, reason FROM vault_hold WHERE shop_id = $1 ORDER BY id DESC LIMIT 200"
+GONE = _("They are not set aside any more.")
+
+
+async def holds(scope: Scope) -> Sequence[tuple[str, str]]:
+    return [(str(row["id"]), row["reason"][:60]) for row in await db.fetch(HOLDS, scope.shop_id)]
+
+
+async def put_back(doing: Doing, key: int) -> None:
+    if not await db.transaction(quarantine.put_back, doing.scope.shop_id, [key], doing.scope.staff_id):
+        raise Refused(GONE)
+
+
+async def write_off(doing: Doing, key: int) -> None:
+    if not await db.transaction(quarantine.write_off, doing.scope.shop_id, [key], doing.scope.staff_id):
+        raise Refused(GONE)
+
+
+def _why(row: Any) -> Any:
+    return row["reason"] if row["hold_id"] else Badge(_("Ends too soon"), "warning")
+
+
+ASIDE = Listing(
+    name="aside",
+    title=_("Set aside"),
+    about=_("Codes here are not sold: they are suspect, or end too soon. Put them back on sale or write them off."),
+    path="/admin/stock/aside",
+    right="stock.read",
+    key="code.id",
+    source="FROM vault_code code JOIN catalog_sku sku ON sku.id = code.sku_id JOIN vault_batch batch"
+    " ON batch.id = code.batch_id LEFT JOIN vault_hold hold ON hold.id = code.hold_id"
+    " WHERE sku.shop_id = {shop} AND code.state = 'quarantined'",
+    rows="SELECT code.id AS row_key, code.id, code.mask, code.expires_on, code.note, code.hold_id, hold.reason,"
+    " hold.held_at, sku.code AS sku_code, batch.name AS batch_name FROM vault_code code"
+    " JOIN catalog_sku sku ON sku.id = code.sku_id JOIN vault_batch batch ON batch.id = code.batch_id"
+    " LEFT JOIN vault_hold hold ON hold.id = code.hold_id WHERE code.id = ANY({keys})",
+    order="code.sku_id, code.id",
+    columns=(
+        Column("code", _("Code"), lambda row: Cell(row["mask"], note=row["note"], code=True)),
+        Column("sku", _("SKU"), lambda row: row["sku_code"]),
+        Column("batch", _("Batch"), lambda row: row["batch_name"]),
+        Column("ends", _("Ends"), lambda row: row["expires_on"], "code.expires_on"),
+        Column("why", _("Why"), _why, kind="long"),
+        Column("since", _("Since"), lambda row: row["held_at"], "hold.held_at", shown=False),
+    ),
+    hint=_("SKU code, batch or note"),
+    search="sku.code = {q} OR batch.name ILIKE {like} OR code.note ILIKE {like}",
+    filters=(
+        Choice("sku", _("SKU"), skus, "sku.code = {value}"),
+        Choice(
+            "why",
+            _("Suspect or ending"),
+            {"suspect": _("Suspect"), "ending": _("Ends too soon")},
+            {"suspect": "code.hold_id IS NOT NULL", "ending": "code.hold_id IS NULL"},
+        ),
+        Choice("hold", _("All reasons"), holds, "code.hold_id::text = {value}"),
+    ),
+    acts=(
+        Act(
+            "back",
+            _("Put back on sale"),
+            "codes.hold",
+            _("These codes are good after all: they are sold again."),
+            put_back,
+            "code.state = 'quarantined' AND code.hold_id IS NOT NULL",
+            _("they end too soon, or are not set aside any more"),
+        ),
+        Act(
+            "off",
+            _("Write off"),
+            "codes.hold",
+            _("These codes are never sold again. What they cost is booked."),
+            write_off,
+            "code.state = 'quarantined'",
+            _("they are not set aside any more"),
+            danger=True,
+            fresh=True,
+        ),
+    ),
+    label=lambda row: f"{row['mask']} {row['sku_code']}",
+    empty=Nothing(
+        _("No code is set aside"),
+        _("A batch that buyers complain about, or single codes a supplier takes back, can be kept from sale here."),
+        icon="shield-check",
+    ),
+)
+
+LISTS = (STOCKED, BATCHES, ASIDE)

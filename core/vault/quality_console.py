@@ -14,12 +14,14 @@ from msgspec import Meta
 from core import db
 from core.refused import Refused
 from core.vault import quarantine, reusable, stock
+from core.vault.lists import ASIDE as LISTED
 from core.vault.quarantine import Held
 from core.vault.reusable import NewCode
 from core.web.errors import FormError
 from core.web.flash import flash
-from core.web.forms import Line, read_form, read_query
+from core.web.forms import Line, read_form
 from core.web.i18n import _
+from core.web.list_page import list_page
 from core.web.render import page, see_other
 
 ASIDE = "/admin/stock/aside"
@@ -27,23 +29,11 @@ REUSABLE = "/admin/stock/reusable"
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
 
-class Filters(msgspec.Struct):
-    sku: Line = ""
-    hold: Id | None = None
-    why: Literal["", "suspect", "ending"] = ""
-    page: Annotated[int, Meta(ge=1, le=100_000)] = 1
-
-
 class HoldCodes(msgspec.Struct):
     reason: Line
     codes: Annotated[str, Meta(max_length=400_000)] = ""
     batch: Id | None = None
     lot: Annotated[str, Meta(max_length=200)] = ""
-
-
-class Decision(msgspec.Struct):
-    act: Literal["back", "off"]
-    ids: list[Id] = []
 
 
 class DecisionOnAll(msgspec.Struct):
@@ -74,40 +64,27 @@ WHERE batch.shop_id = $1 AND batch.state = 'ready' ORDER BY batch.id DESC LIMIT 
 """
 
 
-@get("/stock/aside", opt={"who": "staff:stock.read"})
-async def aside(request: Request[Any, Any, Any]) -> Response[str]:
-    return await _aside(request, read_query(request, Filters), {}, {})
+@get("/stock/aside", opt={"who": "staff:stock.read", "repeats": ("col",)})
+async def aside(request: Request[Any, Any, Any]) -> Response[Any]:
+    return await _aside(request, {}, {})
 
 
 async def _aside(
     request: Request[Any, Any, Any],
-    filters: Filters,
     kept: dict[str, Any],
     errors: dict[str, Any],
     held: Held | None = None,
     status: int = 200,
-) -> Response[str]:
+) -> Response[Any]:
     shop = shop_of(request)
-    codes, more = await quarantine.listed(shop.id, filters.sku, filters.hold, filters.why, filters.page)
-    given = {name: value for name, value in msgspec.to_builtins(filters).items() if value not in ("", None, 1)}
     context = {
         "holds": await quarantine.holds(shop.id),
-        "codes": codes,
-        "more": more,
-        "filters": filters,
-        "given": given,
-        "skus": await _skus(shop.id),
         "batches": await db.fetch(BATCHES, shop.id),
         "kept": kept,
         "errors": errors,
         "held": held,
     }
-    return page(request, "vault/aside.html", context, status=status)
-
-
-async def _skus(shop_id: int) -> list[tuple[str, str]]:
-    rows = await db.fetch("SELECT code FROM catalog_sku WHERE shop_id = $1 ORDER BY code LIMIT 500", shop_id)
-    return [(row["code"], row["code"]) for row in rows]
+    return await list_page(request, LISTED, context, template="vault/aside.html", status=status)
 
 
 @post("/stock/aside", opt={"who": "staff:codes.hold", "max_body": 1_000_000})
@@ -123,20 +100,11 @@ async def hold(request: Request[Any, Any, Any]) -> Response[Any]:
         else:
             held = await db.transaction(quarantine.hold_codes, shop.id, form.codes, form.reason, staff_id)
     except FormError as error:
-        return await _aside(
-            request, Filters(), {"reason": error.kept.get("reason", "")}, dict(error.fields), status=422
-        )
+        return await _aside(request, {"reason": error.kept.get("reason", "")}, dict(error.fields), status=422)
     except Refused as refused:
         kept = {"reason": form.reason, "batch": form.batch, "lot": form.lot}
-        return await _aside(request, Filters(), kept, {refused.field or "form": refused.text}, status=422)
-    return await _aside(request, Filters(), {}, {}, held)
-
-
-@post("/stock/aside/decide", opt={"who": "staff:codes.hold"})
-async def decide(request: Request[Any, Any, Any]) -> Response[Any]:
-    form = await read_form(request, Decision)
-    act = quarantine.put_back if form.act == "back" else quarantine.write_off
-    return await _decided(request, act, form.ids, form.act)
+        return await _aside(request, kept, {refused.field or "form": refused.text}, status=422)
+    return await _aside(request, {}, {}, held)
 
 
 @post("/stock/aside/{hold_id:int}", opt={"who": "staff:codes.hold"})
@@ -206,4 +174,4 @@ async def set_cap(request: Request[Any, Any, Any], batch_id: FromPath[int]) -> R
     return flash(see_other(REUSABLE), _("Saved."))
 
 
-ROUTES = (aside, hold, decide, decide_all, reusable_codes, add_reusable, set_cap)
+ROUTES = (aside, hold, decide_all, reusable_codes, add_reusable, set_cap)

@@ -21,7 +21,6 @@ from core.vault import cipher, code_text
 from core.web.i18n import _
 
 MOST_PASTED = 1000
-PAGE = 50
 DELIVERED_NAMED = 100
 NOTED = 100
 
@@ -220,23 +219,8 @@ CROSS JOIN LATERAL (
            count(*) FILTER (WHERE state = 'void') AS void FROM vault_code WHERE hold_id = hold.id) AS codes
 WHERE hold.shop_id = $1 ORDER BY codes.aside + codes.reserved = 0, hold.id DESC LIMIT 50
 """
-LIST = """
-SELECT code.id, code.mask, code.expires_on, code.note, code.hold_id, hold.reason, sku.code AS sku_code,
-       batch.name AS batch_name
-FROM vault_code code JOIN catalog_sku sku ON sku.id = code.sku_id JOIN vault_batch batch ON batch.id = code.batch_id
-LEFT JOIN vault_hold hold ON hold.id = code.hold_id
-WHERE sku.shop_id = $1 AND code.state = 'quarantined' AND ($2 = '' OR sku.code = $2)
-  AND ($3::bigint IS NULL OR code.hold_id = $3) AND ($4 = '' OR ($4 = 'ending') = (code.hold_id IS NULL))
-ORDER BY code.sku_id, code.id LIMIT $5 OFFSET $6
-"""
 
 
 async def holds(shop_id: int) -> list[Any]:
     """The newest holds, those with codes to decide about first."""
     return await db.fetch(HOLDS, shop_id)
-
-
-async def listed(shop_id: int, sku: str, hold_id: int | None, why: str, page: int) -> tuple[list[Any], bool]:
-    """One page of the codes set aside, and whether there is another one after it."""
-    rows = await db.fetch(LIST, shop_id, sku, hold_id, why, PAGE + 1, (page - 1) * PAGE)
-    return rows[:PAGE], len(rows) > PAGE

@@ -239,6 +239,8 @@ class Listing:
     empty: Nothing = Nothing(_("Nothing yet"))
     slot: str = ""
     count: bool = True
+    given: Callable[[], Mapping[str, Any]] = dict
+    """More values for the SQL: what the program knows and the database does not."""
 
     def act(self, name: str) -> Act | None:
         return next((one for one in self.acts if one.name == name), None)
@@ -358,9 +360,9 @@ def _day(value: str) -> date | None:
 class Sql:
     """One statement with its values."""
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, given: Mapping[str, Any] | None = None) -> None:
         self.values: list[Any] = []
-        self._own = {"shop": scope.shop_id, "staff": scope.staff_id, "whole": scope.whole_server}
+        self._own = {"shop": scope.shop_id, "staff": scope.staff_id, "whole": scope.whole_server, **(given or {})}
 
     def text(self, sql: str, **named: Any) -> str:
         given = {**self._own, **named}
@@ -382,6 +384,9 @@ class Wanted:
     scope: Scope
     asked: Asked
     match: Match | None = None
+
+    def _sql(self) -> Sql:
+        return Sql(self.scope, self.listing.given())
 
     def _where(self, sql: Sql) -> str:
         parts = [sql.text(self.listing.source)]
@@ -407,7 +412,7 @@ class Wanted:
         return f"{column.sort} {way}, {self.listing.key} {way}"
 
     def keys_statement(self, limit: int, offset: int = 0, only: str = "") -> tuple[str, list[Any]]:
-        sql = Sql(self.scope)
+        sql = self._sql()
         where = self._where(sql) + (f" AND ({only})" if only else "")
         text = f"SELECT {self.listing.key} AS row_key {where} ORDER BY {self._order()}"
         return sql.text(text + " LIMIT {limit} OFFSET {offset}", limit=limit, offset=offset), sql.values
@@ -418,7 +423,7 @@ class Wanted:
 
     async def count(self) -> int:
         """How many there are; ``DEEPEST + 1`` when there are more than that."""
-        sql = Sql(self.scope)
+        sql = self._sql()
         inner = f"SELECT 1 {self._where(sql)}"
         text = sql.text(f"SELECT count(*) FROM ({inner} LIMIT {{most}}) AS counted", most=DEEPEST + 1)  # noqa: S608
         return int(await db.fetchval(text, *sql.values))
@@ -426,7 +431,7 @@ class Wanted:
     async def sums(self, keys: list[Any] | None = None) -> list[Money]:
         """What the money column comes to: of all that is matched, or of these rows."""
         assert self.listing.total is not None  # noqa: S101
-        sql = Sql(self.scope)
+        sql = self._sql()
         _column, currency, amount = self.listing.total
         where = self._where(sql) if keys is None else sql.text(self._of_keys(), keys=keys)
         text = f"SELECT {currency} AS currency, sum({amount})::bigint AS amount {where} GROUP BY 1 ORDER BY 1"
@@ -440,7 +445,7 @@ class Wanted:
         """The rows of these keys, in their order; a row that is gone meanwhile is left out."""
         if not keys:
             return []
-        sql = Sql(self.scope)
+        sql = self._sql()
         text = sql.text(self.listing.rows, keys=keys)
         found = {row["row_key"]: dict(row) for row in await db.fetch(text, *sql.values)}
         rows = [found[key] for key in keys if key in found]
@@ -449,7 +454,7 @@ class Wanted:
         return rows
 
     async def fitting(self, act: Act, keys: list[Any]) -> int:
-        sql = Sql(self.scope)
+        sql = self._sql()
         where = sql.text(self._of_keys(), keys=keys)
         return int(await db.fetchval(f"SELECT count(*) {where} AND ({sql.text(act.fits)})", *sql.values))
 

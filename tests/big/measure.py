@@ -26,7 +26,7 @@ from tests.console import Staff, running, signed_in
 
 CONSOLE_MS = 150
 STOREFRONT_MS = 30
-STOREFRONT = ("/", "/c/c7", "/p/big-777", "/products?q=777", "/products?q=card")
+STOREFRONT = ("/", "/c/c7", "/p/big-777", "/?q=777", "/?q=card")
 
 
 @dataclass(frozen=True)

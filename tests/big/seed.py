@@ -99,10 +99,10 @@ SELECT 1, order_id, 'order_delivered', 'email', contact, 'zh_CN', 'big' || n,
        CASE WHEN n % 200 = 1 THEN 'failed' ELSE 'sent' END, 'Order', at, at + interval '1 minute'
 FROM big WHERE state IN ('paid', 'refunded') ORDER BY n;
 INSERT INTO ledger_account (shop_id, code, currency)
-SELECT 1, code, 'CNY' FROM unnest(ARRAY['gateway:epay', 'customer:orders', 'sales']) code ON CONFLICT DO NOTHING;
+SELECT 1, code, 'CNY' FROM unnest(ARRAY['gateway:epay', 'deposits', 'revenue']) code ON CONFLICT DO NOTHING;
 INSERT INTO ledger_entry (kind, source, order_id, debit_id, credit_id, amount, currency, at)
 SELECT part.kind, part.kind || ':big' || n, order_id, debit.id, credit.id, total, 'CNY', at + interval '1 minute'
-FROM big CROSS JOIN (VALUES ('payment', 'gateway:epay', 'customer:orders'), ('sale', 'customer:orders', 'sales'))
+FROM big CROSS JOIN (VALUES ('payment', 'gateway:epay', 'deposits'), ('sale', 'deposits', 'revenue'))
     AS part (kind, debit, credit)
 JOIN ledger_account debit ON debit.code = part.debit AND debit.shop_id = 1 AND debit.currency = 'CNY'
 JOIN ledger_account credit ON credit.code = part.credit AND credit.shop_id = 1 AND credit.currency = 'CNY'

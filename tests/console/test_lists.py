@@ -11,7 +11,7 @@ import python_calamine
 
 from core import db
 from core.checkout.settle import settle
-from core.jobs.lease import Lease
+from core.jobs.lease import Cancelled, Lease
 from core.lists import jobs as list_jobs
 from core.lists import runs
 from core.people import rights
@@ -315,6 +315,64 @@ async def test_each_row_is_done_once_even_by_two_at_once(staff):
     prices = await db.fetch("SELECT price FROM catalog_sku WHERE id = ANY($1)", [one.id for one in skus])
     assert [row["price"] for row in prices] == [900] * 5
     assert await runs.report(run_id) == {"done": 5, "skipped": 0, "failed": 0}
+
+
+async def test_what_was_stopped_goes_on_from_its_page_and_does_no_row_twice(staff):
+    skus = [await stocked.sku(1, price=1000) for _ in range(5)]
+    ids = [one.id for one in skus]
+    of_product = "SELECT product_id FROM catalog_sku WHERE id = ANY($1) ORDER BY id"
+    products = [str(row["product_id"]) for row in await db.fetch(of_product, ids)]
+    where, _status = await bulk(staff, "products", "price", ids=products)
+    run_id = int(where.rpartition("/")[2])
+    await db.execute("UPDATE lists_run SET state = 'running', fields = '{\"percent\": \"-10\"}' WHERE id = $1", run_id)
+    run = await runs.load(run_id)
+
+    async def stop_after_two(done, _total):
+        if done == 2:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        await runs.carry_out(run, stop_after_two)
+    over_it = run.row["keys"][2]
+    await db.execute(runs.BEGIN, run_id, str(over_it), "the worker died over it", "look")
+    page = await staff.get(where)
+    assert "Go on with the 2 rows that are left" in words(page) and report(page)["Not reached"] == "2"
+    mark = await newest_audit()
+    await staff.post(f"{where}/on")
+    assert (await audited(mark))[0] == ("lists.went_on", "list:products")
+    await staff.post(f"{where}/on", 409)
+    await staff.post(f"{where}/cancel")
+    assert "It was stopped." in words(await staff.get(where))
+    await staff.post(f"{where}/on")
+    job_id = await db.fetchval("SELECT job_id FROM lists_run WHERE id = $1", run_id)
+    await db.execute("UPDATE jobs_job SET state = 'running', fence = 1 WHERE id = $1 AND state = 'queued'", job_id)
+    await list_jobs.run({"run": run_id}, Lease(job_id, "lists.run", 1, 1, 30, False))
+    prices = "SELECT product_id, price FROM catalog_sku WHERE id = ANY($1) ORDER BY product_id"
+    expected = {int(one): 1000 if int(one) == over_it else 900 for one in products}
+    assert {row["product_id"]: row["price"] for row in await db.fetch(prices, ids)} == expected
+    assert report(await staff.get(where)) == {"Done": "4", "Left alone": "0", "Failed": "1"}
+    await staff.post(f"{where}/on", 409)
+
+    # without the note of what was begun, the same would be done twice
+    await db.execute("DELETE FROM lists_result WHERE run_id = $1", run_id)
+    await runs.carry_out(await runs.load(run_id))
+    assert {row["price"] for row in await db.fetch(prices, ids)} == {810, 900}
+
+
+async def test_an_act_that_asks_who_one_is_waits_for_the_answer(staff):
+    sku = await stocked.sku(3)
+    await staff.post("/admin/stock/aside", 200, reason="leaked", codes="\n".join(sku.codes[:2]))
+    rows = await db.fetch("SELECT id FROM vault_code WHERE sku_id = $1 AND state = 'quarantined'", sku.id)
+    good, bad = [str(row["id"]) for row in rows]
+    await db.execute("UPDATE people_session SET confirmed_at = NULL")
+    where, _status = await bulk(staff, "aside", "back", ids=good)
+    assert report(await staff.post(f"{where}/go"))["Done"] == "1"
+    where, _status = await bulk(staff, "aside", "off", ids=bad)
+    assert "confirm that it is you" in words(await staff.post(f"{where}/go", 403))
+    assert await stocked.codes_by_state(sku) == {"free": 2, "quarantined": 1}
+    await db.execute("UPDATE people_session SET confirmed_at = now()")
+    assert report(await staff.post(f"{where}/go")) == {"Done": "1", "Left alone": "0", "Failed": "0"}
+    assert await stocked.codes_by_state(sku) == {"free": 2, "void": 1}
 
 
 @pytest.mark.parametrize("ids", ["²", "٣", "9" * 40, "-1"])
