@@ -18,8 +18,10 @@ from core import clock, db
 from core.admin.jobs import PURPOSE
 from core.audit import chain
 from core.backup import service as backups
+from core.catalog import notes as delivery_notes
 from core.config import Config, SetupProblem, Transit
 from core.ledger import customers
+from core.shops import service as shops
 from core.vault import cipher, keyring, keys, rotate, signing
 from core.vault.providers import KeyAway
 from core.vault.ring import MOST_SEALS
@@ -96,6 +98,7 @@ async def in_database(config: Config) -> AsyncIterator[Check]:
         yield await _backlog()
         yield await _ledger()
         yield await _suppliers()
+        yield await _notes(config)
         yield await _mail()
         yield await _backup()
         yield await _copy_of_key(config)
@@ -337,6 +340,28 @@ async def _suppliers() -> Check:
     return Check(
         "suppliers", "ok", _("%(number)s suppliers, all well", number=len(found)) if found else _("none is used")
     )
+
+
+NOTES = """
+SELECT shop_id, slug, delivery_note FROM catalog_product
+WHERE state = 'listed' AND delivery_note::text ~ '\\{[{%#]' ORDER BY slug
+"""
+
+
+async def _notes(config: Config) -> Check:
+    """Checked when they were saved; those that are older, or were brought in, may have braces that mean nothing."""
+    wrong = []
+    for row in await db.fetch(NOTES):
+        shop = await shops.by_id(row["shop_id"])
+        texts = row["delivery_note"].items()
+        if any(delivery_notes.wrong(text, shop, config.base_url, language) for language, text in texts):
+            wrong.append(row["slug"])
+    if wrong:
+        text = _("these products' delivery notes do not work: %(names)s", names=", ".join(wrong))
+        return Check(
+            "notes", "warn", text, _("Buyers see them as they are written. Open the product and mend its note.")
+        )
+    return Check("notes", "ok", _("every delivery note can be filled in"))
 
 
 BACKLOG = """

@@ -40,6 +40,7 @@ ABOUT: dict[str, tuple[Text, Text, str]] = {
     "audit": (_("Audit log"), _("Its chain shows that nobody has changed it."), "/admin/audit"),
     "ledger": (_("Books"), _("Balances must be what their entries say."), "/admin/books"),
     "suppliers": (_("Suppliers"), _("What they sell can only be delivered while they answer."), "/admin/supply"),
+    "notes": (_("Delivery notes"), _("They tell buyers how to use what they bought."), "/admin/products"),
     "plugins": (_("Plugins"), _("One that failed delivers nothing until it is mended."), "/admin/plugins"),
     "mail": (_("Mail"), _("Buyers find their orders again by mail."), "/admin/setup/messages"),
     "backup": (_("Backup"), _("The only way back after a broken disk or a mistake."), "/admin/backups"),

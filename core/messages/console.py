@@ -143,7 +143,7 @@ async def edit_text(request: Request[Any, Any, Any], event: FromPath[str], local
         case "save":
             return await _save(request, template)
         case "test":
-            return await _test(request, template, form.to)
+            return await _test(request, template, form)
     return await _text_page(request, template, form.order, to=form.to)
 
 
@@ -175,24 +175,27 @@ async def _audit(tx: db.Tx, request: Request[Any, Any, Any], act: str, event: st
     await audit.record(tx, actor, act, f"text:{event}:{locale}", shop_id=visit.shop.id, ip=visit.ip or None)
 
 
-async def _test(request: Request[Any, Any, Any], template: Template, to: str) -> Response[Any]:
-    """Send the text as it stands to somebody, with the sample order in it."""
+async def _test(request: Request[Any, Any, Any], template: Template, form: Edited) -> Response[Any]:
+    """Send the text as it stands, with the sample order to anybody, with a real one to oneself alone."""
     try:
-        await _send_test(await _shop(request), template, to)
+        context = await _filled_with(request, template, form.order)
+        if form.order and form.to.lower() != (request.state.session.email or "").lower():
+            raise Refused(_("With a real order in it, a test goes to your own address only."), "to")
+        await _send_test(await _shop(request), template, context, form.to)
     except (Refused, ValueError) as error:
-        said = error.text if isinstance(error, Refused) else str(error)
-        return await _text_page(request, template, order="", errors={"to": said}, to=to)
-    text = _("A test mail was sent to %(address)s.", address=to)
-    return await _text_page(request, template, order="", to=to, said=text)
+        field, said = (error.field or "to", error.text) if isinstance(error, Refused) else ("to", str(error))
+        return await _text_page(request, template, form.order, errors={field: said}, to=form.to)
+    text = _("A test mail was sent to %(address)s.", address=form.to)
+    return await _text_page(request, template, form.order, to=form.to, said=text)
 
 
-async def _send_test(shop: Shop, template: Template, to: str) -> None:
+async def _send_test(shop: Shop, template: Template, context: compose.Context, to: str) -> None:
     notifier = service.notifier_for(MAIL, shop.id)
     if notifier is None:
         raise Refused(_("No plugin that sends mails is switched on and set up."))
     if "@" not in to:
         raise Refused(_("Write the address the test goes to."))
-    written = texts.write(template, compose.sample(shop, template.locale, _base_url()))
+    written = texts.write(template, context)
     message = OutgoingMessage(
         id=f"test.{shop.id}",
         recipient=to,
@@ -239,17 +242,32 @@ async def _text_page(
 async def _preview(
     request: Request[Any, Any, Any], template: Template, ref: str, errors: dict[str, Any]
 ) -> Written | None:
-    shop = await _shop(request)
-    context = None
-    if ref:
-        context = await compose.of_order(shop, ref.strip().upper(), template.locale, _base_url())
-        if context is None:
-            errors["order"] = _("There is no such order in this shop.")
     try:
-        return texts.write(template, context or compose.sample(shop, template.locale, _base_url()))
+        context = await _filled_with(request, template, ref)
+    except Refused as refused:
+        errors.setdefault("order", refused.text)
+        context = compose.sample(await _shop(request), template.locale, _base_url())
+    try:
+        return texts.write(template, context)
     except BadTemplate as error:
         errors["body"] = str(error)
         return None
+
+
+async def _filled_with(request: Request[Any, Any, Any], template: Template, ref: str) -> compose.Context:
+    """What the text is tried out with: that order without its codes and with a link that opens nothing, or the sample.
+
+    :raises Refused: there is no such order, for who asks.
+    """
+    shop = await _shop(request)
+    if not ref:
+        return compose.sample(shop, template.locale, _base_url())
+    found = None
+    if request.state.session.may("orders.read"):
+        found = await compose.of_order(shop, ref.strip().upper(), template.locale, _base_url())
+    if found is None:
+        raise Refused(_("There is no such order in this shop."), "order")
+    return found
 
 
 def _html(written: Written | None) -> Markup:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from core import db
 from core.shops import service as shops
+from core.web import i18n
 from tests import stocked
 from tests.console import everything, words
 
@@ -345,6 +346,87 @@ async def test_what_a_product_is_found_by(staff):
     assert (row["seo_title"], row["seo_description"]) == ({"en": "Cheap beds"}, {"zh-CN": "一张床"})
     page = await staff.get(f"/admin/products/{product_id}")
     assert 'value="sleeper, 卧铺"' in page and 'value="Cheap beds"' in page and "一张床</textarea>" in page
+
+
+async def test_a_note_names_the_order_is_checked_and_previewed(staff):
+    product_id = await add(staff, state="listed", note_en="Old words, **bold**")
+    path = f"/admin/products/{product_id}"
+    assert "With a sample order" in words(await staff.get(path))
+    row = await product(product_id)
+    form = {**PRODUCT, "slug": row["slug"], "state": "listed", "version": "1"}
+    for note, why in (
+        ("a\n\n{{ code }}", "Line 3: There is nothing called code."),
+        ("{% for a in 'xyz' %}", "Line 1: The text does not work"),
+        ("x\n{% set a = 1 %}", "Line 2: Only if and for can be used"),
+        ("{{ product", "Line 1: Braces are not closed"),
+    ):
+        page = await staff.post(path, 422, **form, note_en=note)
+        assert 'id="e-note_en"' in page and why in words(page)
+    assert await product(product_id) == row
+    note = "{{ order.ref }}: {{ product }} {{ sku }} × {{ quantity }} for {{ contact }} at {{ shop.name }}"
+    sku = await add_sku(staff, product_id)
+    await stocked.stock_up(sku["id"], ["CANARY-1111-2222", "CANARY-3333-4444"])
+    placed = await stocked.order(stocked.Sku(sku["id"], sku["code"], []), who=stocked.buyer("canary@example.net"))
+    shown = words(await staff.post(path, 200, **form, note_en=note, act="note"))
+    assert f"{placed.ref}: Night train One way × 1 for ca•••@example.net at" in shown
+    assert "canary@example.net" not in shown and "CANARY-1111" not in shown
+    assert await product(product_id) == row
+    await staff.post(path, **form, note_en=note)
+    assert (await product(product_id))["delivery_note"] == {"en": note}
+
+
+async def test_who_may_not_see_orders_previews_a_note_with_the_sample(staff, sign_in):
+    product_id = await add(staff, state="listed", note_en="For {{ order.ref }}")
+    sku = await add_sku(staff, product_id)
+    await stocked.stock_up(sku["id"], ["CANARY-5555-6666"])
+    placed = await stocked.order(stocked.Sku(sku["id"], sku["code"], []))
+    assert placed.ref in await staff.get(f"/admin/products/{product_id}")
+    page = await (await sign_in("stock")).get(f"/admin/products/{product_id}")
+    assert "For VSAMPLE00000" in page and placed.ref not in page
+
+
+async def test_a_note_that_does_not_work_is_told_where_it_is_mended_and_to_the_doctor(staff):
+    product_id = await add(staff, slug="old-note", state="listed", note_en="fine")
+    await db.execute(
+        'UPDATE catalog_product SET delivery_note = \'{"en": "Type {{ name }}"}\' WHERE id = $1', product_id
+    )
+    assert "Line 1: There is nothing called name." in words(await staff.get(f"/admin/products/{product_id}"))
+    assert "these products' delivery notes do not work: old-note" in words(await staff.get("/admin/health"))
+    await db.execute("UPDATE catalog_product SET delivery_note = '{}' WHERE id = $1", product_id)
+
+
+async def test_texts_follow_the_languages_the_shop_offers(staff, tmp_path):
+    two = await staff.get("/admin/products/new")
+    assert 'id="f-title_zh"' in two and 'id="f-title_en"' in two and "f-title_de" not in two
+    folder = tmp_path / "de/LC_MESSAGES"
+    folder.mkdir(parents=True)
+    (folder / "messages.po").write_text('msgid ""\nmsgstr "Content-Type: text/plain; charset=UTF-8\\n"\n')
+    i18n.load([i18n.FOLDER, tmp_path])
+    try:
+        for path in ("/admin/products/new", "/admin/categories", "/admin/guides/new", "/admin/settings"):
+            assert "in German" in words(await staff.get(path))
+        texts = {"title_de": "Nachtzug", "summary_de": "Betten", "note_de": "Steig ein", "asked_0_de": "Bahnhof"}
+        product_id = await add(staff, slug="nachtzug", state="listed", title_zh="", asked_0_kind="text", **texts)
+        assert (await add_sku(staff, product_id, title_de="Hinfahrt"))["title"] == {"en": "One way", "de": "Hinfahrt"}
+        row = await product(product_id)
+        assert row["title"] == {"en": "Night train", "de": "Nachtzug"} and row["delivery_note"] == {"de": "Steig ein"}
+        assert row["buyer_fields"][0]["label"] == {"de": "Bahnhof"}
+        assert 'value="Nachtzug"' in await staff.get(f"/admin/products/{product_id}")
+        seen = {}
+        for language in ("de", "en", "zh-CN"):
+            answer = await staff.http.get("/p/nachtzug", headers={"accept-language": language, "cookie": ""})
+            seen[language] = words(answer.text)
+        assert "Nachtzug" in seen["de"] and "Steig ein" in seen["de"]
+        assert "Night train" in seen["en"] and "Steig ein" in seen["en"]  # any language is better than none
+        assert "Night train" in seen["zh-CN"]
+        await db.execute("UPDATE shops_shop SET locale = 'de' WHERE id = 1")
+        shops.forget()
+        answer = await staff.http.get("/p/nachtzug?x=1", headers={"accept-language": "zh-CN", "cookie": ""})
+        assert "Nachtzug" in words(answer.text)  # what a visitor's language lacks is said in the shop's own
+    finally:
+        await db.execute("UPDATE shops_shop SET locale = 'zh-CN' WHERE id = 1")
+        shops.forget()
+        i18n.load([i18n.FOLDER])
 
 
 async def test_prices_order_and_sale_of_all_skus_at_once(staff):

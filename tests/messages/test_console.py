@@ -189,6 +189,40 @@ async def test_a_test_mail(staff, desk, server, mail):
     assert mail.recipients == ["me@example.com"]
 
 
+async def test_a_test_with_a_real_order_goes_to_oneself_and_without_secrets(staff, desk, server, mail):
+    await desk.use_smtp(server.port)
+    await desk.shop(mail_codes=True)
+    note = {"en": "For {{ contact }}: {{ product }} × {{ quantity }}, [{{ order.ref }}]({{ link }})"}
+    order, _message = await settled(desk, "CANARY-2468-1357-0000")
+    await db.execute("UPDATE orders_line SET delivery_note = $2 WHERE order_id = $1", order["id"], note)
+    default = texts.default("order_delivered", "en")
+    form = {"act": "test", "subject": "Hello {{ order.ref }}", "body": default.body, "order": order["ref"].lower()}
+    page = words(await staff.post(PLACE, status=422, **form, to="me@example.com"))
+    assert "goes to your own address only" in page
+    assert "There is no such order" in words(
+        await staff.post(PLACE, status=422, **{**form, "order": "VNOTHING"}, to="owner@example.com")
+    )
+    assert mail.recipients == []
+    said = words(await staff.post(PLACE, status=200, **form, to="Owner@example.com"))
+    assert "A test mail was sent to Owner@example.com." in said
+    (sent,) = mail.mails
+    text = sent.get_body(("plain",)).get_content()
+    assert sent["Subject"] == f"Hello {order['ref']}" and f"For bu•••@example.net: Music × 1, {order['ref']}" in text
+    for part in (text, sent.get_body(("html",)).get_content()):
+        assert "CANARY-2468" not in part and order["token"] not in part and order["contact"] not in part
+
+
+async def test_a_note_in_the_mail_opens_the_order_and_a_broken_one_stands_as_typed(desk, server, mail):
+    await desk.use_smtp(server.port)
+    for number, note in enumerate(("[Open]({{ link }}) for {{ contact }}", "Type {{ your name }} and {% go"), 1):
+        order, _message = await settled(desk)
+        await db.execute("UPDATE orders_line SET delivery_note = $2 WHERE order_id = $1", order["id"], {"en": note})
+        await desk.work()
+        text = mail.mails[number - 1].get_body(("plain",)).get_content()
+        wanted = f"/o/{order['ref']}?k={order['token']} for bu•••@example.net" if number == 1 else note
+        assert wanted in text, text
+
+
 async def test_a_text_that_breaks_later_does_not_keep_the_buyer_from_the_mail(desk, server, mail, staff):
     await desk.use_smtp(server.port)
     await staff.post(PLACE, **{**OWN, "body": "{{ codes[1].text }}", "act": "preview"}, status=422)

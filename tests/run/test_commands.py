@@ -199,6 +199,7 @@ def test_doctor_without_a_worker(shop):
         "backup": "warn",
         "ledger": "ok",
         "suppliers": "ok",
+        "notes": "ok",
         "scheduled": "ok",
         "key copy": "warn",
         "mode": "warn",

@@ -1,15 +1,20 @@
 """The order page through an order's life, and who may see it."""
 
+import html
 import re
 from datetime import UTC, datetime, timedelta
+from string import Template
 from typing import Any
 
+import httpx
 import pytest
 
 from core import clock, db
+from core.catalog.service import forget
 from core.checkout.place import TOKEN_PURPOSE
 from core.ids import token_hash
 from core.orders import service as orders
+from core.orders.view import order_view
 from core.people.sessions import IDLE
 from core.vault.cipher import open_secret
 from tests import stocked
@@ -342,3 +347,58 @@ async def test_chinese_all_the_way(new_buyer: NewBuyer, stock: Any) -> None:
     assert "进入 <strong>我的 → 兑换中心</strong>" in page
     locale = await db.fetchval("SELECT locale FROM orders_order WHERE ref = $1", order.removeprefix("/o/"))
     assert locale == "zh-CN"
+
+
+async def test_a_note_names_the_order_and_one_that_breaks_stands_as_typed(buyer: Buyer, stock: Any) -> None:
+    """Each note as the order's page, the recipient's of a gift, and the product's page before the sale show it."""
+    before = await db.fetchval("SELECT delivery_note FROM catalog_product WHERE slug = 'starlight-music'")
+    named = "{{ product }} × {{ quantity }} of {{ order.ref }} for {{ contact or 'you' }}: [open]({{ link }})"
+    gift, english = {"gift": "on", "gift_to": "friend@example.com"}, {"accept-language": "en"}
+    try:
+        for note, on_order, on_gift, on_product in (
+            (
+                named,
+                "Starlight Music membership × 2 of $ref for $hint: $link",
+                "Starlight Music membership × 2 of $ref for you: $gift",
+                "",
+            ),
+            ("{{ product }} by {{ shop.name }}", *["Starlight Music membership by Vouchsafe"] * 3),
+            ("Type {{ your name }}, {% go", *["Type {{ your name }}, {% go"] * 3),
+            ("Just **words**", *["Just words"] * 3),
+        ):
+            await db.execute(
+                "UPDATE catalog_product SET delivery_note = $1 WHERE slug = 'starlight-music'", {"en": note}
+            )
+            forget()
+            order = await buyer.bought(quantity="2", **gift)
+            ref = order.removeprefix("/o/")
+            places = {
+                "ref": ref,
+                "hint": f"{buyer.contact[:2]}•••@example.com",
+                "link": f"open <{buyer.http.base_url}/o/{ref}>",
+                "gift": f"open <{buyer.http.base_url}/gift/{ref}>",
+            }
+            row = await orders.for_session(ref, token_hash(buyer.http.cookies["vs"]))
+            assert row is not None
+            shown = order_view(row).gift
+            assert shown is not None
+            page = (await buyer.get(order)).text
+            assert said(page) == Template(on_order).substitute(places) and buyer.contact not in said(page)
+            async with httpx.AsyncClient(
+                base_url=buyer.http.base_url, headers=english, follow_redirects=True
+            ) as friend:
+                page = (await friend.get(shown.path)).text
+                assert said(page) == Template(on_gift).substitute(places) and buyer.contact not in page
+                assert said((await friend.get(f"/p/starlight-music?{ref}")).text) == on_product
+    finally:
+        await db.execute("UPDATE catalog_product SET delivery_note = $1 WHERE slug = 'starlight-music'", before)
+        forget()
+
+
+def said(page: str) -> str:
+    """The words of the delivery note on this page, with its links."""
+    found = re.search(r"How you use it</h[23]>\s*<div class=\"prose\">(.*?)</div>", page, re.DOTALL)
+    if not found:
+        return ""
+    linked = re.sub(r'<a href="([^"]*)"[^>]*>(.*?)</a>', r"\2 <\1>", found[1])
+    return html.unescape(re.sub(r"</?(?:p|strong)>|\n", "", linked))
