@@ -212,7 +212,7 @@ def _shop(request: Request[Any, Any, Any]) -> tuple[Shop, str]:
 
 async def _notes(
     request: Request[Any, Any, Any], product: Any, typed: dict[str, str], errors: dict[str, Any]
-) -> tuple[list[tuple[str, Markup]], str]:
+) -> tuple[list[tuple[str, str, Markup]], str]:
     """The delivery note as a buyer reads it, by language, and the order it is filled in for. What is wrong with it is
     put to ``errors``."""
     shop, address = _shop(request)
@@ -220,7 +220,7 @@ async def _notes(
     if product is not None and request.state.session.may("orders.read"):
         newest = await notes.newest_sold(shop.id, product["id"], address)
     shown = []
-    for end, tag, _name in languages.offered():
+    for end, tag, language in languages.offered():
         text = typed.get(end, "").strip()
         try:
             filled = notes.fill(text, newest or notes.sample(shop, address, tag), shop, address, tag)
@@ -228,7 +228,7 @@ async def _notes(
             errors.setdefault(f"note_{end}", str(error))
             continue
         if filled:
-            shown.append((tag, to_html(filled)))
+            shown.append((tag, language, to_html(filled)))
     return shown, newest.ref if newest else ""
 
 
