@@ -20,7 +20,7 @@ from core.hooks import telling
 from core.jobs import ring
 from core.messages import service as messages
 from core.messages.events import ACCOUNT_ERASE
-from core.people import contact_proof, forgotten
+from core.people import contact_code, contact_proof, forgotten
 from core.refused import Refused
 from core.web.i18n import _
 
@@ -162,6 +162,7 @@ async def _elsewhere(tx: Tx, shop_id: int, contact: str, name: str) -> None:
         "DELETE FROM jobs_job WHERE (args ->> 'shop_id')::bigint = $1 AND args ->> 'contact' = $2",
     ):
         await tx.execute(statement, shop_id, contact)
+    await contact_code.forget(tx, shop_id, contact)
     await tx.execute(
         "UPDATE ledger_balance SET contact = $3 WHERE shop_id = $1 AND contact = $2",
         shop_id,

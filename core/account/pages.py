@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
 from typing import Annotated, Any
 
 import msgspec
@@ -21,12 +23,12 @@ from core.messages.events import EVENTS
 from core.orders import new_session
 from core.orders import service as orders
 from core.orders.view import order_view
-from core.people import contact_proof, sessions
+from core.people import contact_code, contact_proof, sessions
 from core.people.email import read_email
 from core.pricing.quote import Item
 from core.refused import Refused
 from core.web import limits
-from core.web.errors import FormError, NotFound
+from core.web.errors import FormError, NotFound, TooMany
 from core.web.flash import flash
 from core.web.forms import Line, read_form, read_query
 from core.web.i18n import _, html_lang
@@ -87,8 +89,49 @@ async def ask_for_link(request: AnyRequest) -> Response[Any]:
     except Refused as refused:
         return _door(request, {"contact": sent.contact}, {"contact": refused.text}, 422)
     args = {"shop_id": visit.shop.id, "contact": contact, "locale": html_lang(visit.locale)}
-    await ring(await db.transaction(enqueue, MAIL_LINK, args))
-    return page(request, "account/link_sent.html", {"contact": contact})
+    fresh = None
+    if visit.session is None and not await sessions.is_promised(visit.cookie):
+        fresh = visit.cookie = await sessions.promise()
+    await ring(await db.transaction(_asked, args, visit.cookie))
+    response = _sent(request, contact)
+    return begin(response, fresh, max_age=sessions.BUYER_SECONDS) if fresh else response
+
+
+async def _asked(tx: db.Tx, args: dict[str, Any], cookie: str) -> int:
+    await contact_code.ask(tx, args["shop_id"], args["contact"], cookie)
+    return await enqueue(tx, MAIL_LINK, args)
+
+
+def _sent(request: AnyRequest, contact: str, error: Any = "", status: int = 200) -> Response[Any]:
+    errors = {"code": error} if error else {}
+    return page(request, "account/link_sent.html", {"contact": contact, "errors": errors}, status=status)
+
+
+class Digits(msgspec.Struct):
+    code: Line = ""
+
+
+@post("/account/code", opt={"who": "anyone", "limit": "order-link", "max_body": 4096})
+async def open_by_code(request: AnyRequest) -> Response[Any]:
+    """The digits of the mail, in the browser that asked for it. The try is counted before it is looked at."""
+    visit = visit_of(request)
+    sent = await read_form(request, Digits)
+    shop_id, cookie = visit.shop.id, visit.cookie or ""
+    contact = await contact_code.asked(shop_id, cookie)
+    if contact is None:
+        return _door(request, {}, {"contact": _("Ask for a new mail: this one is over.")}, 409)
+    code = "".join(sign for sign in unicodedata.normalize("NFKC", sent.code) if not sign.isspace())
+    if re.fullmatch("[0-9]{6}", code) is None:
+        return _sent(request, contact, _("Enter the six digits of the mail."), 422)
+    if not await _may_try(shop_id, contact, cookie):
+        return _sent(request, contact, _("Those were too many tries. Open the link in the mail."), 429)
+    who = (visit.session, visit.ip, request.headers.get("user-agent", ""))
+    proven, fresh = await db.transaction(new_session.prove_by_code, shop_id, contact, code, *who)
+    if proven is None:
+        said = _("This is not the code of the newest mail, or it is over. You can open the link in the mail too.")
+        return _sent(request, contact, said, 422)
+    response = see_other("/account")
+    return begin(response, fresh, max_age=sessions.BUYER_SECONDS) if fresh else response
 
 
 @get("/account/open", opt={"who": "anyone", "session": True})
@@ -117,6 +160,16 @@ async def open_link(request: AnyRequest) -> Response[Any]:
         return page(request, "account/link_over.html", {}, status=404)
     response = see_other("/account")
     return begin(response, cookie, max_age=sessions.BUYER_SECONDS) if cookie else response
+
+
+async def _may_try(shop_id: int, contact: str, cookie: str) -> bool:
+    if not await contact_code.count_try(shop_id, contact, cookie):
+        return False
+    try:
+        await limits.hit("account-code", f"{shop_id}:{contact}")
+    except TooMany:
+        return False
+    return True
 
 
 @post("/account/leave", opt={"who": "buyer", "max_body": 4096})
@@ -306,6 +359,7 @@ ROUTES = (
     ask_for_link,
     link_page,
     open_link,
+    open_by_code,
     leave,
     my_orders,
     my_order,

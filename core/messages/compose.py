@@ -28,7 +28,7 @@ from core.messages.notifier import OutgoingMessage
 from core.messages.texts import Written
 from core.money import Money
 from core.orders import gifts
-from core.people import contact_proof
+from core.people import contact_code, contact_proof
 from core.shops import service as shops
 from core.shops.service import Shop
 from core.vault import low_stock, reveal
@@ -272,7 +272,10 @@ async def _door_context(message: Any, shop: Shop, base_url: str, secret: bool) -
     """The link is made when the mail goes out, and stands nowhere else."""
     path, purpose = DOORS[message["event"]]
     token = await contact_proof.new_link(shop.id, message["recipient"], purpose) if secret else HIDDEN
-    return {"shop": _shop(shop), "link": f"{base_url}{path}?k={token}"}
+    context = {"shop": _shop(shop), "link": f"{base_url}{path}?k={token}"}
+    if message["event"] == ACCOUNT_LINK.key:
+        context["code"] = await contact_code.new_code(shop.id, message["recipient"]) if secret else HIDDEN
+    return context
 
 
 async def _gift_context(message: Any, shop: Shop, base_url: str, secret: bool) -> Context:
@@ -344,4 +347,4 @@ def _with_itself(context: Context) -> Context:
     product = lines[0]["product"] if lines else ""
     one = {"ref": order["ref"], "product": product, "placed": order["placed"], "link": context["link"]}
     skus = [{"product": line["product"], "sku": line["sku"], "code": "SKU-1", "free": 2} for line in lines[:1]]
-    return {**context, "orders": [one], "skus": skus}
+    return {**context, "orders": [one], "skus": skus, "code": HIDDEN}

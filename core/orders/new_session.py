@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
+
 from core.db import Tx
 from core.ids import token_hash
-from core.people import contact_proof, sessions
+from core.people import contact_code, contact_proof, sessions
 from core.people.sessions import Session
+
+Way = Callable[[bytes], Awaitable[str | None]]
 
 # What copy-and-burn shows to one session alone goes along with the order, so it is found through that.
 MOVE = (
@@ -30,10 +35,21 @@ async def prove(
 
     The cookie is None where the session stays: staff are signed in as they are. Both are None for a link that is over.
     """
+    return await _prove(tx, partial(contact_proof.prove, tx, shop_id, link), session, ip, agent)
+
+
+async def prove_by_code(
+    tx: Tx, shop_id: int, contact: str, code: str, session: Session | None, ip: str, agent: str
+) -> tuple[str | None, str | None]:
+    """The same by the code of the mail, after the try was counted."""
+    return await _prove(tx, partial(contact_code.prove, tx, shop_id, contact, code), session, ip, agent)
+
+
+async def _prove(tx: Tx, way: Way, session: Session | None, ip: str, agent: str) -> tuple[str | None, str | None]:
     if session and session.kind == "staff":
-        return await contact_proof.prove(tx, shop_id, link, session.id_hash), None
+        return await way(session.id_hash), None
     cookie = await sessions.create(tx, "buyer", ip=ip, agent=agent)
-    contact = await contact_proof.prove(tx, shop_id, link, token_hash(cookie))
+    contact = await way(token_hash(cookie))
     if contact is None:
         await sessions.end(tx, token_hash(cookie))
         return None, None

@@ -61,8 +61,13 @@ async def spend(tx: Tx, shop_id: int, token: str, purpose: Purpose) -> str | Non
 async def prove(tx: Tx, shop_id: int, token: str, session_hash: bytes) -> str | None:
     """Use a link up: that session has now proven its contact, which is given. None: the link does not count."""
     contact = await spend(tx, shop_id, token, "open")
-    if contact is None:
-        return None
+    if contact is not None:
+        await keep(tx, shop_id, contact, session_hash)
+    return contact
+
+
+async def keep(tx: Tx, shop_id: int, contact: str, session_hash: bytes) -> None:
+    """That session has proven the contact; for half a day."""
     await tx.execute(
         "INSERT INTO people_contact_proof (session_hash, shop_id, contact, expires_at) VALUES ($1, $2, $3, $4)"
         " ON CONFLICT (session_hash, shop_id, contact) DO UPDATE SET expires_at = excluded.expires_at",
@@ -71,7 +76,6 @@ async def prove(tx: Tx, shop_id: int, token: str, session_hash: bytes) -> str | 
         contact,
         clock.now() + PROOF_LASTS,
     )
-    return contact
 
 
 async def proven(shop_id: int, session_hash: bytes) -> list[str]:

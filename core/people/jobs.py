@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.jobs import Lease, every
-from core.people import contact_proof, sessions, signed
+from core.people import contact_code, contact_proof, sessions, signed
 
 
 @every(600, "people.sweep")
@@ -11,3 +11,4 @@ async def sweep(lease: Lease) -> None:
     await sessions.sweep()
     await signed.sweep()
     await contact_proof.sweep()
+    await contact_code.sweep()

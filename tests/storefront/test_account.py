@@ -1,5 +1,6 @@
 """The buyer's account: the way in by a mailed link, what stands there, taking it along, and being forgotten."""
 
+import asyncio
 import json
 import re
 from typing import Any
@@ -22,6 +23,7 @@ from tests import console, stocked
 from tests.console import everything
 from tests.storefront.buyer import CODE, MUSIC, Buyer, counts
 from tests.storefront.conftest import NewBuyer
+from tests.windows import one_window
 
 PAGES = ("", "/orders", "/codes", "/messages", "/devices", "/data")
 
@@ -103,6 +105,80 @@ async def test_who_knew_the_cookie_before_is_not_signed_in_with_it(buyer: Buyer,
     cookie = buyer.http.cookies["vs"]
     assert (await buyer.post("/account/open", {"token": "x" * 43})).status_code == 404
     assert buyer.http.cookies["vs"] == cookie != old
+
+
+async def code_of(contact: str, shop: str) -> str:
+    """As it stands in the newest mail, which is written when it goes out."""
+    await db.transaction(jobs.write, 1, contact, "en")
+    message = await db.fetchrow(
+        "SELECT * FROM messages_message WHERE event = 'account_link' AND recipient = $1 ORDER BY id DESC LIMIT 1",
+        contact,
+    )
+    found = re.search(r"^\D*(\d{6})$", (await compose.outgoing(message, 1, shop)).text, re.MULTILINE)
+    assert found and found[1] not in (await compose.shown(message, shop)).body.text
+    return found[1]
+
+
+async def test_the_code_of_the_mail_opens_it_once_in_the_browser_that_asked(
+    shop: str, buyer: Buyer, new_buyer: NewBuyer
+) -> None:
+    await buyer.bought()
+    contact, desk, other = buyer.contact, new_buyer(), new_buyer()
+    assert "Six digits of the mail" in (await desk.post("/account/link", {"contact": contact})).text
+    code = await code_of(contact, shop)
+    wrong = f"{(int(code) + 1) % 10**6:06d}"
+    assert await found_in(code) == []
+    for browser, typed, status in (
+        (other, code, 409),  # it did not ask
+        (buyer, code, 409),
+        (desk, "12 34", 422),  # no code: no try
+        (desk, wrong, 422),
+    ):
+        answer = await browser.post("/account/code", {"code": typed})
+        assert (answer.status_code, "location" in answer.headers) == (status, False)
+    assert await db.fetchval("SELECT tries FROM people_contact_ask WHERE contact = $1", contact) == 1
+    assert "Send me the link" in (await desk.get("/account")).text
+    cookie = desk.http.cookies["vs"]
+    spaced = f" {code[:3]} {code[3:]}".translate({ord(digit): ord(digit) + 0xFEE0 for digit in "0123456789"})
+    opened = await asyncio.gather(*(desk.post("/account/code", {"code": spaced}) for _ in range(3)))
+    assert sorted(answer.status_code for answer in opened) == [303, 422, 422]
+    fresh = next(answer for answer in opened if answer.status_code == 303).cookies["vs"]
+    assert (
+        fresh != cookie
+        and await db.fetchval("SELECT count(*) FROM people_contact_code WHERE contact = $1", contact) == 0
+    )
+    desk.http.cookies.set("vs", fresh)
+    assert contact in (await desk.get("/account")).text
+
+
+async def test_a_code_is_tried_a_few_times_and_not_after_its_time(shop: str, buyer: Buyer, new_buyer: NewBuyer) -> None:
+    await buyer.bought()
+    contact, desk = buyer.contact, new_buyer()
+    await desk.post("/account/link", {"contact": contact})
+    code = await code_of(contact, shop)
+    wrong = f"{(int(code) + 1) % 10**6:06d}"
+    with one_window():
+        tries = [(await desk.post("/account/code", {"code": wrong})).status_code for _ in range(6)]
+        assert tries == [422] * 5 + [429]
+        await desk.post("/account/link", {"contact": contact})  # asking again gives no more tries
+        answer = await desk.post("/account/code", {"code": code})
+        assert answer.status_code == 429 and "too many tries" in answer.text
+        late = new_buyer()
+        await late.post("/account/link", {"contact": contact})
+        await db.execute("UPDATE people_contact_code SET expires_at = now() - interval '1 second'")
+        assert (await late.post("/account/code", {"code": code})).status_code == 422
+        await db.execute("UPDATE people_contact_code SET expires_at = now() + interval '1 minute'")
+        await db.execute("UPDATE web_limit SET hits = 20 WHERE bucket = $1", f"account-code:1:{contact}")
+        before = await everything()
+        assert (await late.post("/account/code", {"code": code})).status_code == 429
+        after = await everything()
+        assert {name for name in after if after[name] != before[name]} <= {"people_contact_ask", "web_limit"}
+    unknown = new_buyer()
+    await unknown.post("/account/link", {"contact": "nobody@example.com"})
+    assert (await unknown.post("/account/code", {"code": code})).status_code == 422
+    token = await contact_proof.new_link(1, contact, "erase")
+    assert await erase.confirm(1, token)
+    assert await found_in(contact) == []
 
 
 async def test_asking_is_limited_and_a_link_to_erase_opens_nothing(buyer: Buyer) -> None:
