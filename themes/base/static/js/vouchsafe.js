@@ -192,6 +192,10 @@ document.addEventListener("click", (event) => {
     if (!menu.contains(event.target)) menu.open = false;
   }
 });
+/* What opens in a table that scrolls is seen. */
+document.addEventListener("toggle", (event) => {
+  if (event.target.matches(".actions .confirm[open]")) event.target.lastElementChild.scrollIntoView({ block: "nearest" });
+}, true);
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
   for (const menu of document.querySelectorAll("details.menu[open]")) {
