@@ -48,7 +48,7 @@ JOBS = Listing(
     source="FROM jobs_job job WHERE {whole}",
     rows="SELECT job.id AS row_key, job.id, name, state, tries, error, run_at, created_at, finished_at"
     " FROM jobs_job job WHERE job.id = ANY({keys})",
-    order="job.state = 'failed' DESC, job.state = 'running' DESC, job.id DESC",
+    order="job.id DESC",
     columns=(
         Column("job", _("Job"), _job),
         Column("state", _("State"), lambda row: badge(STATES, row["state"])),

@@ -30,10 +30,20 @@ UPDATE jobs_job SET cancel = true,
 WHERE id = $1 AND state IN ('queued', 'running') AND (key IS NULL OR NOT starts_with(key, 'every:')) RETURNING id
 """
 
+# Of each state there is an index with these jobs alone; those that are done are many, and nobody asks how many.
+COUNTS = """
+SELECT (SELECT count(*) FROM jobs_job WHERE state = 'queued') AS queued,
+       (SELECT count(*) FROM jobs_job WHERE state = 'running') AS running,
+       (SELECT count(*) FROM jobs_job WHERE state = 'failed') AS failed
+"""
+# Names that nothing here knows are found among the newest jobs.
+NAMES = "SELECT DISTINCT name FROM (SELECT name FROM jobs_job ORDER BY id DESC LIMIT 5000) AS newest ORDER BY name"
+
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How the queue is doing; ``waiting_since`` is the oldest job that should have begun."""
+    """How the queue is doing: how many are queued, running and failed; ``waiting_since`` is the oldest job that should
+    have begun."""
 
     workers: int
     counts: dict[str, int]
@@ -44,16 +54,16 @@ async def health() -> Health:
     workers = await db.fetchval(
         "SELECT count(*) FROM jobs_worker WHERE beat_at > now() - make_interval(secs => $1)", float(ALIVE_SECONDS)
     )
-    rows = await db.fetch("SELECT state, count(*) AS number FROM jobs_job GROUP BY state")
+    counts = await db.fetchrow(COUNTS)
     since = await db.fetchval(
         "SELECT min(run_at) FROM jobs_job WHERE state = 'queued' AND run_at < now() AND name = ANY($1)",
         registry.names(),
     )
-    return Health(workers, {row["state"]: row["number"] for row in rows}, since)
+    return Health(workers, dict(counts or {}), since)
 
 
 async def names() -> list[str]:
-    return [row["name"] for row in await db.fetch("SELECT DISTINCT name FROM jobs_job ORDER BY name")]
+    return [row["name"] for row in await db.fetch(NAMES)]
 
 
 @dataclass(frozen=True, slots=True)

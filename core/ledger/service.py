@@ -6,7 +6,7 @@ from core import db
 from core.ledger.chart import CUSTOMER, DEPOSITS, DISCOUNTS, GATEWAY, REVENUE, heading
 from core.money import Money
 
-__all__ = ["DEPOSITS", "DISCOUNTS", "GATEWAY", "REVENUE", "account", "balance", "move"]
+__all__ = ["DEPOSITS", "DISCOUNTS", "GATEWAY", "REVENUE", "account", "balance", "balances", "move"]
 
 CUSTOMER_ACCOUNTS = CUSTOMER.format("")
 
@@ -50,14 +50,21 @@ async def move(
     )
 
 
+# Summed up by pairs of accounts first: one walk over the entries, of which there are many, and few pairs.
+BALANCES = """
+WITH pair AS (
+    SELECT debit_id, credit_id, sum(amount) AS amount FROM ledger_entry WHERE currency = $3 GROUP BY 1, 2
+)
+SELECT account.code, sum(CASE WHEN pair.debit_id = account.id THEN pair.amount ELSE -pair.amount END)::bigint AS amount
+FROM ledger_account account JOIN pair ON account.id IN (pair.debit_id, pair.credit_id)
+WHERE account.shop_id = $1 AND account.code = ANY($2) AND account.currency = $3 GROUP BY 1
+"""
+
+
+async def balances(shop_id: int, codes: list[str], currency: str) -> dict[str, int]:
+    """What these accounts stand at, debits less credits; one that nothing was booked on is left out."""
+    return {row["code"]: row["amount"] for row in await db.fetch(BALANCES, shop_id, codes, currency)}
+
+
 async def balance(shop_id: int, code: str, currency: str) -> int:
-    return await db.fetchval(
-        """
-        SELECT coalesce(sum(posting.amount), 0)::bigint FROM ledger_posting posting
-        JOIN ledger_account account ON account.id = posting.account_id
-        WHERE account.shop_id = $1 AND account.code = $2 AND account.currency = $3
-        """,
-        shop_id,
-        code,
-        currency,
-    )
+    return (await balances(shop_id, [code], currency)).get(code, 0)

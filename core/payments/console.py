@@ -75,8 +75,12 @@ class Decision(msgspec.Struct):
 async def payment_list(request: Request[Any, Any, Any]) -> Response[Any]:
     shop = request.scope["state"]["visit"].shop
     methods = await db.fetch(METHODS, shop.id)
+    accounts = {row["method"]: ledger.GATEWAY.format(row["method"]) for row in methods}
+    balances = await ledger.balances(shop.id, [*accounts.values()], shop.currency)
     context = {
-        "methods": [{**row, "balance": await _balance(shop, row["method"])} for row in methods],
+        "methods": [
+            {**row, "balance": Money(balances.get(accounts[row["method"]], 0), shop.currency)} for row in methods
+        ],
         "method_title": chart.method_title,
         "offered": sorted(runtime.current().payment_methods),
     }
@@ -86,10 +90,6 @@ async def payment_list(request: Request[Any, Any, Any]) -> Response[Any]:
 @get("/refunds/all", opt={"who": "staff:payments.read", "repeats": ("col",)})
 async def refund_list(request: Request[Any, Any, Any]) -> Response[Any]:
     return await list_page(request, ALL_REFUNDS)
-
-
-async def _balance(shop: Any, method: str) -> Money:
-    return Money(await ledger.balance(shop.id, ledger.GATEWAY.format(method), shop.currency), shop.currency)
 
 
 # -- money that has to go back ----------------------------------------------------------

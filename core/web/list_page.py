@@ -120,11 +120,14 @@ async def show(
     keys = await want.keys(asked.size + 1, (asked.page - 1) * asked.size)
     more = len(keys) > asked.size
     rows = await want.rows(keys[: asked.size])
-    total = await _total(want, asked, len(keys), more) if listing.count else None
-    of_all = total is not None and total <= lists.DEEPEST
     sums: list[Money] = []
-    if listing.total and rows:
-        sums = await want.sums(None if of_all else keys[: asked.size])
+    if listing.total and listing.count and rows:
+        total, sums = await want.totals()
+    else:
+        total = await _total(want, asked, len(keys), more) if listing.count else None
+    of_all = total is not None and total <= lists.DEEPEST
+    if listing.total and rows and not of_all:
+        _shown, sums = await want.totals(keys[: asked.size])
     current = asked.query()
     return Shown(
         listing=listing,

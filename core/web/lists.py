@@ -428,15 +428,20 @@ class Wanted:
         text = sql.text(f"SELECT count(*) FROM ({inner} LIMIT {{most}}) AS counted", most=DEEPEST + 1)  # noqa: S608
         return int(await db.fetchval(text, *sql.values))
 
-    async def sums(self, keys: list[Any] | None = None) -> list[Money]:
-        """What the money column comes to: of all that is matched, or of these rows."""
+    async def totals(self, keys: list[Any] | None = None) -> tuple[int, list[Money]]:
+        """How many there are and what the money column comes to: of all that is matched, or of these rows.
+
+        More than ``DEEPEST + 1`` are neither counted nor summed up.
+        """
         assert self.listing.total is not None  # noqa: S101
         sql = self._sql()
         _column, currency, amount = self.listing.total
         where = self._where(sql) if keys is None else sql.text(self._of_keys(), keys=keys)
-        text = f"SELECT {currency} AS currency, sum({amount})::bigint AS amount {where} GROUP BY 1 ORDER BY 1"
-        found = await db.fetch(text, *sql.values)
-        return [Money(row["amount"], row["currency"]) for row in found if row["amount"] is not None]
+        inner = sql.text(f"SELECT {currency} AS currency, {amount} AS amount {where} LIMIT {{most}}", most=DEEPEST + 1)
+        text = "SELECT currency, sum(amount)::bigint AS amount, count(*) AS number FROM"
+        found = await db.fetch(f"{text} ({inner}) AS summed GROUP BY 1 ORDER BY 1", *sql.values)
+        sums = [Money(row["amount"], row["currency"]) for row in found if row["amount"] is not None]
+        return sum(row["number"] for row in found), sums
 
     def _of_keys(self) -> str:
         return f"{self.listing.source} AND {self.listing.key} = ANY({{keys}})"

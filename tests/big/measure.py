@@ -57,6 +57,7 @@ def pages() -> list[Asked]:
     ]
     found += [Asked("/admin/products?q=777", CONSOLE_MS), Asked("/admin/supply/big", CONSOLE_MS)]
     found += [Asked("/admin/supply/big?q=777", CONSOLE_MS), Asked("/admin/orders/VBIG777", CONSOLE_MS)]
+    found += [Asked(f"/admin/{path}", CONSOLE_MS) for path in ("insight", "books", "books/account?account=revenue")]
     found += [Asked("/admin", CONSOLE_MS), Asked("/admin/search?q=VBIG777", CONSOLE_MS)]
     found += [Asked("/admin/search", CONSOLE_MS, {"q": text}) for text in ("b31@example.com", "777", code(1, 1))]
     found += [Asked(path, STOREFRONT_MS) for path in STOREFRONT]

@@ -32,9 +32,9 @@ async def row(job_id):
     return await db.fetchrow("SELECT state, tries, cancel FROM jobs_job WHERE id = $1", job_id)
 
 
-async def test_failed_jobs_stand_first_and_filters_work(staff):
-    failed = await job("failed", error="The mail server says: 550 no", tries=10)
+async def test_the_newest_stands_first_and_filters_work(staff):
     waiting = await job()
+    failed = await job("failed", error="The mail server says: 550 no", tries=10)
     await db.execute("INSERT INTO jobs_job (name, key) VALUES ('checkout.expire', 'every:checkout.expire')")
     page = await staff.get("/admin/jobs")
     assert page.index(f"/admin/jobs/{failed}") < page.index(f"/admin/jobs/{waiting}")
