@@ -104,7 +104,7 @@ async def _window(request: AnyRequest, slug: str | None) -> Response[str]:
         "kinds": KINDS,
         "sorts": SORTS,
         "filter_path": path,
-        "others": [] if found.cards else (await shelf.find(visit.shop.id, Wanted())).cards[:4],
+        "others": [] if found.cards else (await shelf.find(visit.shop.id, Wanted())).cards[:3],
         **_head(_preview(visit, here, asked), visit, _facts(visit, here, at_door)),
         **_with_words(visit),
     }

@@ -48,6 +48,7 @@ from core.pricing.promote import FIELD, takes_codes
 from core.pricing.quote import Item, LineRefused, Quote, quote
 from core.pricing.quote import priced as priced_at_list
 from core.refused import Refused
+from core.vault import stock
 from core.web import limits
 from core.web import visit as visits
 from core.web.errors import FormError, NotFound, Unavailable
@@ -195,6 +196,7 @@ async def _form(
     payers = await _payers(visit, total)
     if payers:
         kept = {**kept, "contact": kept.get("contact") or payers[0]}
+    sold_out = refused is None and not in_list and await _is_sold_out(lines[0].sku)
     context = {
         "lines": lines,
         "in_list": in_list,
@@ -209,9 +211,9 @@ async def _form(
         "kept": kept,
         "answers": kept.get("fields") or {},
         "errors": errors,
-        "notice": _notice(refused, in_list) if refused else "",
+        "notice": _notice(refused, in_list) if refused else _("Sold out at the moment.") if sold_out else "",
         "notice_kind": "info" if isinstance(refused, NotYetSeen) else "error",
-        "help": _help(refused) if not in_list or isinstance(refused, TooManyOpen) else "",
+        "help": "product" if sold_out else _help(refused) if not in_list or isinstance(refused, TooManyOpen) else "",
         "words": lambda texts: words(texts, visit.locale),
     }
     return page(request, "checkout/form.html", context, status=status)
@@ -241,6 +243,13 @@ def _lines(
             wrong = refused.text
         found.append(FormLine(sku, quantity, _prefix(sku, in_list), wrong))
     return found
+
+
+async def _is_sold_out(sku: SkuFacts) -> bool:
+    """Told before the form is filled in: links to it are kept, and orders are placed again."""
+    if sku.source != "codes":
+        return False
+    return (await stock.free_counts([sku.id])).get(sku.id, 0) < sku.min_per_order
 
 
 def _prefix(sku: SkuFacts, in_list: bool) -> str:

@@ -110,6 +110,7 @@ def _styled(tokens: list[Token]) -> list[Token]:
             _styled(token.children)
             if _is_button(token) and tokens[place - 1].type == "paragraph_open":
                 token.children[0].attrSet("style", BUTTON)
+                token.children[0].attrSet("class", "button")
     return tokens
 
 
@@ -185,15 +186,28 @@ def framed(title: str, shop: str, content: str, footer: str, locale: str) -> str
         ink=INK,
         quiet=QUIET,
         line=LINE,
+        dark=DARK,
     )
 
 
+# Mail programs that know neither style sheets nor the dark show the light looks of each tag.
+DARK = """@media (prefers-color-scheme: dark) {
+.ground { background: #15171b !important }
+.sheet { background: #1f2228 !important; border-color: #363b46 !important }
+.sheet *, .ground p { color: #e8eaef !important; border-color: #363b46 !important }
+.sheet a { color: #93b4fb !important }
+.sheet em { color: #a0a6b3 !important }
+.sheet blockquote { background: #282c34 !important }
+.sheet .button { color: #ffffff !important }
+}"""
+
 FRAME = """<!doctype html>
 <html lang="{lang}">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title></head>
-<body style="margin:0;padding:0;background:#eef1f5;color:{ink}">
-<table role="presentation" width="100%" cellpadding="0" cellspacing="0" style="background:#eef1f5"><tr><td align="center" style="padding:24px 12px">
-<table role="presentation" width="100%" cellpadding="0" cellspacing="0" style="max-width:560px;background:#ffffff;border:1px solid {line};border-radius:12px">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark"><title>{title}</title>
+<style>{dark}</style></head>
+<body class="ground" style="margin:0;padding:0;background:#eef1f5;color:{ink}">
+<table class="ground" role="presentation" width="100%" cellpadding="0" cellspacing="0" style="background:#eef1f5"><tr><td align="center" style="padding:24px 12px">
+<table class="sheet" role="presentation" width="100%" cellpadding="0" cellspacing="0" style="max-width:560px;background:#ffffff;border:1px solid {line};border-radius:12px">
 <tr><td style="padding:20px 28px;border-bottom:1px solid {line};font:600 17px/1.4 -apple-system,'Segoe UI',Roboto,'PingFang SC','Microsoft YaHei',sans-serif;color:{ink}">{shop}</td></tr>
 <tr><td style="padding:28px 28px 12px;font:16px/1.6 -apple-system,'Segoe UI',Roboto,'PingFang SC','Microsoft YaHei',sans-serif;color:{ink}">
 {content}</td></tr>
