@@ -3,13 +3,13 @@
 import argparse
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from core import run
 from core.config import Config, SetupProblem
-from core.terminal import _
+from core.terminal import _, language
 
 COMMAND = [sys.executable, __file__]
 Act = Callable[[Config, argparse.Namespace], int]
@@ -169,13 +169,27 @@ async def with_plugins(config: Config) -> AsyncIterator[Any]:
         yield plugins
 
 
+@contextmanager
+def speaking(config: Config) -> Iterator[None]:
+    """What the shop itself says, in the language of the terminal too."""
+    if not language():
+        yield
+        return
+    from core.web import i18n
+
+    i18n.load([i18n.FOLDER, config.home / "locales"])
+    with i18n.speaking(language()):
+        yield
+
+
 def developer(name: str) -> Act:
     """The same for the commands of plugin authors."""
 
     def act(config: Config, args: argparse.Namespace) -> int:
         from core.hooks import commands
 
-        return int(getattr(commands, name)(config, args))
+        with speaking(config):
+            return int(getattr(commands, name)(config, args))
 
     return act
 
@@ -187,7 +201,8 @@ def theming(name: str) -> Act:
         from core import app
         from core.site import commands
 
-        return int(getattr(commands, name)(app.themes_alone(config), args))
+        with speaking(config):
+            return int(getattr(commands, name)(app.themes_alone(config), args))
 
     return act
 
@@ -198,7 +213,8 @@ def admin(name: str) -> Act:
     def act(config: Config, args: argparse.Namespace) -> int:
         from core.admin import commands
 
-        return int(getattr(commands, name)(config, args))
+        with speaking(config):
+            return int(getattr(commands, name)(config, args))
 
     return act
 

@@ -8,9 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from core.terminal import _
+
 
 class SetupProblem(Exception):
     """This installation cannot do what was asked; the text is for its owner and says what to do."""
+
+    def __init__(self, text: object) -> None:
+        super().__init__(str(text))
 
 
 class ConfigError(SetupProblem):
@@ -90,7 +95,15 @@ def own_address(host: str, port: int) -> str:
 def _number(environ: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
     text = environ.get(name) or str(default)
     if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
-        raise ConfigError(f"{name} must be a whole number from {low} to {high}, not {text!r}.")
+        raise ConfigError(
+            _(
+                "%(name)s must be a whole number from %(low)s to %(high)s, not %(text)s.",
+                name=name,
+                low=low,
+                high=high,
+                text=repr(text),
+            )
+        )
     return int(text)
 
 
@@ -99,7 +112,13 @@ def _url(environ: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> str
     if not text:
         return None
     if urlsplit(text).scheme not in schemes:
-        raise ConfigError(f"{name} must start with {' or '.join(f'{scheme}://' for scheme in schemes)}.")
+        raise ConfigError(
+            _(
+                "%(name)s must start with %(schemes)s.",
+                name=name,
+                schemes=_(" or ").join(f"{scheme}://" for scheme in schemes),
+            )
+        )
     return text
 
 
@@ -109,13 +128,13 @@ def _transit(environ: Mapping[str, str]) -> Transit | None:
         return None
     parts = urlsplit(url)
     if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
-        raise ConfigError("VOUCHSAFE_TRANSIT_URL must be https://: keys travel over it.")
-    mount, _, key = (environ.get("VOUCHSAFE_TRANSIT_KEY") or "transit/vouchsafe").strip("/").rpartition("/")
+        raise ConfigError(_("VOUCHSAFE_TRANSIT_URL must be https://: keys travel over it."))
+    mount, _slash, key = (environ.get("VOUCHSAFE_TRANSIT_KEY") or "transit/vouchsafe").strip("/").rpartition("/")
     if not mount or not key:
-        raise ConfigError("VOUCHSAFE_TRANSIT_KEY must look like transit/vouchsafe: mount, slash, name of the key.")
+        raise ConfigError(_("VOUCHSAFE_TRANSIT_KEY must look like transit/vouchsafe: mount, slash, name of the key."))
     token, token_file = environ.get("VOUCHSAFE_TRANSIT_TOKEN"), environ.get("VOUCHSAFE_TRANSIT_TOKEN_FILE")
     if bool(token) == bool(token_file):
-        raise ConfigError("Set either VOUCHSAFE_TRANSIT_TOKEN_FILE or VOUCHSAFE_TRANSIT_TOKEN.")
+        raise ConfigError(_("Set either VOUCHSAFE_TRANSIT_TOKEN_FILE or VOUCHSAFE_TRANSIT_TOKEN."))
     ca_file = environ.get("VOUCHSAFE_TRANSIT_CA_FILE")
     return Transit(
         url=url.rstrip("/"),
@@ -131,22 +150,26 @@ def _transit(environ: Mapping[str, str]) -> Transit | None:
 def _key_provider(environ: Mapping[str, str]) -> str:
     name = environ.get("VOUCHSAFE_KEY_PROVIDER") or ""
     if name in ("local", "transit") or (name and not PROVIDER.fullmatch(name)):
-        raise ConfigError("VOUCHSAFE_KEY_PROVIDER must be the name of an installed key provider, such as acme-kms.")
+        raise ConfigError(_("VOUCHSAFE_KEY_PROVIDER must be the name of an installed key provider, such as acme-kms."))
     if name and environ.get("VOUCHSAFE_TRANSIT_URL"):
-        raise ConfigError("Set either VOUCHSAFE_KEY_PROVIDER or VOUCHSAFE_TRANSIT_URL: one of them keeps the key.")
+        raise ConfigError(_("Set either VOUCHSAFE_KEY_PROVIDER or VOUCHSAFE_TRANSIT_URL: one of them keeps the key."))
     return name
 
 
 def _base_url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or parts.query:
-        raise ConfigError(f"VOUCHSAFE_BASE_URL must look like https://shop.example.com, not {text!r}.")
+        raise ConfigError(
+            _("VOUCHSAFE_BASE_URL must look like https://shop.example.com, not %(text)s.", text=repr(text))
+        )
     return text.rstrip("/")
 
 
 def _plugins(text: str) -> str:
     if text not in ("", "none"):
-        raise ConfigError(f"VOUCHSAFE_PLUGINS may only be 'none' (start without plugins) or empty, not {text!r}.")
+        raise ConfigError(
+            _("VOUCHSAFE_PLUGINS may only be 'none' (start without plugins) or empty, not %(text)s.", text=repr(text))
+        )
     return text
 
 
@@ -161,6 +184,6 @@ def _networks(text: str) -> tuple[str, ...]:
             ipaddress.ip_network(name)
         except ValueError as error:
             raise ConfigError(
-                f"VOUCHSAFE_TRUSTED_PROXIES: {error} (write addresses or networks, comma between)."
+                _("VOUCHSAFE_TRUSTED_PROXIES: %(error)s (write addresses or networks, comma between).", error=error)
             ) from None
     return names

@@ -27,6 +27,7 @@ from urllib.parse import quote
 
 from core import processes
 from core.config import Config, SetupProblem
+from core.terminal import _
 
 SYSTEM_USER = "vouchsafe"
 SYSTEM_FOLDER = Path("/var/lib/vouchsafe")
@@ -138,7 +139,11 @@ def make_home(home: Path) -> None:
             (home / ".writable").unlink()
     except OSError as error:
         raise EngineError(
-            f"The data folder {home} cannot be written ({error.strerror}). Give it to this user, or set VOUCHSAFE_HOME."
+            _(
+                "The data folder %(home)s cannot be written (%(why)s). Give it to this user, or set VOUCHSAFE_HOME.",
+                home=home,
+                why=error.strerror,
+            )
         ) from None
 
 
@@ -146,19 +151,34 @@ def _engines_folder(home: Path, user: pwd.struct_passwd | None, say: Callable[[s
     folder = home / "engines"
     if folder.is_symlink() and not folder.exists():
         raise EngineError(
-            f"{folder} points to {os.readlink(folder)}, which is gone. Restore it, or remove the link to start empty."
+            _(
+                "%(folder)s points to %(target)s, which is gone. Restore it, or remove the link to start empty.",
+                folder=folder,
+                target=os.readlink(folder),
+            )
         )
     if not folder.exists() and user is not None and not _can_enter(user, home):
         elsewhere = SYSTEM_FOLDER / secrets.token_hex(8)
         _system_folder(elsewhere)
         folder.symlink_to(elsewhere)
-        say(f"The user {user.pw_name} cannot enter {home}; PostgreSQL and Valkey keep their data in {elsewhere}.")
+        say(
+            _(
+                "The user %(user)s cannot enter %(home)s; PostgreSQL and Valkey keep their data in %(elsewhere)s.",
+                user=user.pw_name,
+                home=home,
+                elsewhere=elsewhere,
+            )
+        )
     _make_folder(folder, 0o711)
     folder = folder.resolve()
     if user is not None and not _can_enter(user, folder):
         raise EngineError(
-            f"The user {user.pw_name} can no longer enter {folder}. "
-            "Give its parents back the mode o+x, or set VOUCHSAFE_HOME."
+            _(
+                "The user %(user)s can no longer enter %(folder)s. Give its parents back the mode o+x, or set "
+                "VOUCHSAFE_HOME.",
+                user=user.pw_name,
+                folder=folder,
+            )
         )
     return folder
 
@@ -175,7 +195,11 @@ def _system_folder(folder: Path) -> None:
         _make_folder(folder, 0o711)
     except OSError as error:
         raise EngineError(
-            f"Cannot make {folder} ({error.strerror}). Set VOUCHSAFE_HOME to a folder below /srv or /var/lib."
+            _(
+                "Cannot make %(folder)s (%(why)s). Set VOUCHSAFE_HOME to a folder below /srv or /var/lib.",
+                folder=folder,
+                why=error.strerror,
+            )
         ) from None
 
 
@@ -197,7 +221,10 @@ def _sockets_folder(folder: Path, user: pwd.struct_passwd | None) -> Path:
     owner = user.pw_uid if user else os.geteuid()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or stat.S_IMODE(found.st_mode) != 0o700:
         raise EngineError(
-            f"{sockets} must be a folder of this program's user with mode 0700. Remove it and start again."
+            _(
+                "%(sockets)s must be a folder of this program's user with mode 0700. Remove it and start again.",
+                sockets=sockets,
+            )
         )
     return sockets
 
@@ -206,7 +233,7 @@ def _system_user(say: Callable[[str], None]) -> pwd.struct_passwd:
     try:
         return pwd.getpwnam(SYSTEM_USER)
     except KeyError:
-        say(f"PostgreSQL never runs as root: making the system user {SYSTEM_USER} for it.")
+        say(_("PostgreSQL never runs as root: making the system user %(user)s for it.", user=SYSTEM_USER))
     command = [
         "useradd",
         "--system",
@@ -222,7 +249,11 @@ def _system_user(say: Callable[[str], None]) -> pwd.struct_passwd:
     except (OSError, subprocess.CalledProcessError) as error:
         detail = getattr(error, "stderr", "") or error
         raise EngineError(
-            f"Cannot make the system user {SYSTEM_USER}: {detail}. Start as an ordinary user instead."
+            _(
+                "Cannot make the system user %(user)s: %(why)s. Start as an ordinary user instead.",
+                user=SYSTEM_USER,
+                why=detail,
+            )
         ) from None
     return pwd.getpwnam(SYSTEM_USER)
 
@@ -248,7 +279,9 @@ def _succeeds(command: list[str], user: pwd.struct_passwd) -> bool:
 def _wheel_folder(name: str) -> Path:
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
-        raise EngineError(f"The package {name} is not installed. Run `make run`, or set DATABASE_URL and REDIS_URL.")
+        raise EngineError(
+            _("The package %(name)s is not installed. Run `make run`, or set DATABASE_URL and REDIS_URL.", name=name)
+        )
     return Path(spec.origin).parent
 
 
@@ -272,7 +305,14 @@ def _copied_wheels(user: pwd.struct_passwd, wheel: Path, valkey: Path, say: Call
     version = "postgres-{}-valkey-{}".format(*versions)
     target = SYSTEM_FOLDER / version
     if not target.exists():
-        say(f"The user {user.pw_name} cannot enter {wheel}; copying PostgreSQL and Valkey to {target}.")
+        say(
+            _(
+                "The user %(user)s cannot enter %(wheel)s; copying PostgreSQL and Valkey to %(target)s.",
+                user=user.pw_name,
+                wheel=wheel,
+                target=target,
+            )
+        )
         unfinished = SYSTEM_FOLDER / f"{version}.{secrets.token_hex(4)}"
         _system_folder(unfinished)
         _copy_programs(wheel, valkey, unfinished)
@@ -281,7 +321,13 @@ def _copied_wheels(user: pwd.struct_passwd, wheel: Path, valkey: Path, say: Call
         shutil.rmtree(unfinished, ignore_errors=True)
     copies = target / wheel.name, target / valkey.name
     if not (_can_run(user, _postgres(copies[0])) and _can_run(user, _valkey(copies[1]))):
-        raise EngineError(f"The user {user.pw_name} cannot run the programs in {target}. Remove it and start again.")
+        raise EngineError(
+            _(
+                "The user %(user)s cannot run the programs in %(target)s. Remove it and start again.",
+                user=user.pw_name,
+                target=target,
+            )
+        )
     return copies
 
 
@@ -359,14 +405,21 @@ class Postgres:
             command, input=text, capture_output=True, env=_plain_environment(), **processes.as_user(self.place.user)
         )
         if done.returncode != 0:
-            raise EngineError(f"{program} failed: {done.stderr.decode(errors='replace').strip()}")
+            raise EngineError(
+                _("%(program)s failed: %(why)s", program=program, why=done.stderr.decode(errors="replace").strip())
+            )
 
     def _check_version(self) -> None:
         found = (self.place.cluster / "PG_VERSION").read_text().strip()
         if found != POSTGRES_MAJOR:
             raise EngineError(
-                f"{self.place.cluster} was made by PostgreSQL {found}, this program has {POSTGRES_MAJOR}. "
-                "Move the data with pg_dump."
+                _(
+                    "%(folder)s was made by PostgreSQL %(found)s, this program has %(major)s."
+                    " Move the data with pg_dump.",
+                    folder=self.place.cluster,
+                    found=found,
+                    major=POSTGRES_MAJOR,
+                )
             )
 
     def _configure(self) -> None:
@@ -473,7 +526,9 @@ def _wait_for(engine: Postgres | Valkey, ready: Callable[[], bool], log: Path) -
     if not ready() or not engine.alive():
         engine.stop()
         last = "".join(log.read_text(errors="replace").splitlines(keepends=True)[-3:]).strip()
-        raise EngineError(f"{engine.name} did not start. {log} ends with: {last}")
+        raise EngineError(
+            _("%(name)s did not start. %(log)s ends with: %(last)s", name=engine.name, log=log, last=last)
+        )
 
 
 # ── both ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -510,7 +565,9 @@ def _lock(folder: Path) -> IO[bytes]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        raise AlreadyRunning(f"The engines in {folder} already run for another process. Stop that one first.") from None
+        raise AlreadyRunning(
+            _("The engines in %(folder)s already run for another process. Stop that one first.", folder=folder)
+        ) from None
     return lock
 
 
@@ -554,7 +611,9 @@ def _running(place: Place, names: Collection[str]) -> Place:
         )
 
     if not processes.wait_until(answer, 30):
-        raise EngineError(f"Another process holds the engines in {place.folder} but they do not answer.")
+        raise EngineError(
+            _("Another process holds the engines in %(folder)s but they do not answer.", folder=place.folder)
+        )
     return place
 
 

@@ -24,7 +24,7 @@ def language(environ: Mapping[str, str] = os.environ) -> str:
     return wanted if exact.is_file() else near[0].name if near else ""
 
 
-def _(text: str, **values: Any) -> str:
+def _(text: str, /, **values: Any) -> str:
     said = _words(language()).get(text) or text
     return said % values if values else said
 

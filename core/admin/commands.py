@@ -19,6 +19,7 @@ from core.audit import owner
 from core.backup.unfinished import check_finished
 from core.config import Config, SetupProblem
 from core.refused import Refused
+from core.terminal import _
 from core.vault import keyring
 from core.vault.providers import KeyAway
 
@@ -40,7 +41,12 @@ async def _prepare(config: Config, *, demo: bool) -> Facts:
         made = await keyring.unlock(config, create=True)
     except KeyAway as away:
         problem = str(away)
-        _say(f"The vault has no key: {problem}. Orders and payments go on, no code is shown until it is back.")
+        _say(
+            _(
+                "The vault has no key: %(problem)s. Orders and payments go on, no code is shown until it is back.",
+                problem=problem,
+            )
+        )
     if demo and not problem:
         await _seed_on_first_start()
     return {"setup_link": await new_setup_link(config.base_url), "key_made": made, "key_problem": problem}
@@ -58,7 +64,7 @@ async def _load_key(config: Config) -> None:
     try:
         await keyring.unlock(config, create=True)
     except KeyAway as away:
-        raise SetupProblem(f"The vault has no key: {away}.") from None
+        raise SetupProblem(_("The vault has no key: %(why)s.", why=away)) from None
 
 
 async def _migrate(config: Config) -> list[str]:
@@ -76,7 +82,11 @@ def migrate(config: Config, args: argparse.Namespace) -> int:
 
     facts = _on_database(config, act)
     changed = ", ".join(facts["changed"])
-    return _tell(args, facts, f"Brought up to date: {changed}." if changed else "All tables are up to date.")
+    return _tell(
+        args,
+        facts,
+        _("Brought up to date: %(changed)s.", changed=changed) if changed else _("All tables are up to date."),
+    )
 
 
 def demo(config: Config, args: argparse.Namespace) -> int:
@@ -89,7 +99,9 @@ def demo(config: Config, args: argparse.Namespace) -> int:
         return {"demo": not args.remove}
 
     facts = _on_database(config, act)
-    return _tell(args, facts, "The demo products are gone." if args.remove else "The demo products are in the shop.")
+    return _tell(
+        args, facts, _("The demo products are gone.") if args.remove else _("The demo products are in the shop.")
+    )
 
 
 def create_admin(config: Config, args: argparse.Namespace) -> int:
@@ -102,7 +114,15 @@ def create_admin(config: Config, args: argparse.Namespace) -> int:
         return {"id": await create(args.email, password), "email": args.email}
 
     facts = _on_database(config, act)
-    return _tell(args, facts, f"{facts['email']} is an administrator. Sign in at {config.base_url}/admin")
+    return _tell(
+        args,
+        facts,
+        _(
+            "%(email)s is an administrator. Sign in at %(address)s",
+            email=args.email,
+            address=f"{config.base_url}/admin",
+        ),
+    )
 
 
 def import_codes(config: Config, args: argparse.Namespace) -> int:
@@ -110,7 +130,7 @@ def import_codes(config: Config, args: argparse.Namespace) -> int:
 
     file = Path(args.file)
     if not file.is_file():
-        raise SetupProblem(f"There is no file {file}.")
+        raise SetupProblem(_("There is no file %(file)s.", file=file))
 
     async def act(config: Config) -> Facts:
         await db.migrate()
@@ -142,16 +162,18 @@ def backup(config: Config, args: argparse.Namespace) -> int:
 
     if args.new_key:
         facts = command.new_key(Path(args.new_key))
-        text = f"The secret half is in {facts['key_file']}: keep it away from this machine. Public half:\n"
-        return _tell(args, facts, text + facts["public_key"])
+        text = _("The secret half is in %(file)s: keep it away from this machine. Public half:", file=facts["key_file"])
+        return _tell(args, facts, f"{text}\n{facts['public_key']}")
     to = command.recipient(args)
 
     async def act(config: Config) -> Facts:
         return await command.take(config, args, to)
 
     facts = _on_database(config, act)
-    keys_file = f"\n{facts['keys_file']} holds the master key: keep it elsewhere." if args.with_keys else ""
-    return _tell(args, facts, f"{facts['file']}: {facts['size']} bytes in {facts['seconds']} s{keys_file}")
+    lines = [_("%(file)s: %(size)s bytes in %(seconds)s s", **facts)]
+    if args.with_keys:
+        lines.append(_("%(file)s holds the master key: keep it elsewhere.", file=facts["keys_file"]))
+    return _tell(args, facts, "\n".join(lines))
 
 
 def restore(config: Config, args: argparse.Namespace) -> int:
@@ -160,7 +182,7 @@ def restore(config: Config, args: argparse.Namespace) -> int:
     found = command.restored(config, args, _say)
     sound = all(one.state != "fail" for one in found)
     facts = {"sound": sound, "found": [one.facts() for one in found]}
-    end = "The shop is back." if sound else "Something is wrong: the shop does not start like this."
+    end = _("The shop is back.") if sound else _("Something is wrong: the shop does not start like this.")
     _tell(args, facts, "\n".join([*(one.line() for one in found), end]))
     return 0 if sound else 1
 
@@ -195,7 +217,7 @@ async def open_database(config: Config) -> AsyncIterator[None]:
     try:
         await db.open_pool(config.database_url or "", size=2)
     except (OSError, asyncpg.PostgresError) as error:
-        raise SetupProblem(f"The database does not answer ({error}). Is DATABASE_URL right?") from None
+        raise SetupProblem(_("The database does not answer (%(why)s). Is DATABASE_URL right?", why=error)) from None
     try:
         yield
     finally:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import shutil
 import stat
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
 from piccolo.apps.migrations.tables import Migration
 
 from core import clock, db
+from core.admin import outside_words
+from core.admin.checks import Check, State
 from core.admin.jobs import PURPOSE
 from core.audit import chain
 from core.backup import service as backups
@@ -25,25 +26,10 @@ from core.shops import service as shops
 from core.vault import cipher, keyring, keys, rotate, signing
 from core.vault.providers import KeyAway
 from core.vault.ring import MOST_SEALS
-from core.web.i18n import Text, _
+from core.web.i18n import _
 
-State = Literal["ok", "warn", "fail"]
 MEGABYTE = 1 << 20
 GO_ON = _("Orders and payments go on; no code is shown until the key is back.")
-
-
-@dataclass(frozen=True)
-class Check:
-    name: str
-    state: State
-    text: Text | str
-    advice: Text | str = ""
-
-    def line(self) -> str:
-        return f"{self.state:4}  {self.name:9} {self.text}{f' → {self.advice}' if self.advice else ''}"
-
-    def facts(self) -> dict[str, str]:
-        return {"name": self.name, "state": self.state, "text": str(self.text), "advice": str(self.advice)}
 
 
 async def examine(config: Config) -> list[Check]:
@@ -87,6 +73,8 @@ async def in_database(config: Config) -> AsyncIterator[Check]:
     tables = await _tables()
     yield tables
     if tables.state == "ok":
+        for check in await outside_words.checks():
+            yield check
         ring = await _keyring(config)
         yield ring
         if ring.state != "fail":
@@ -389,11 +377,16 @@ async def _chain(config: Config) -> Check:
         public_key = None
     verdict = await chain.look_over(lines, signing.is_signed, public_key)
     if verdict.broken:
-        advice = "Compare with a backup; nobody but an intruder or a damaged disk changes this log."
+        advice = _("Compare with a backup; nobody but an intruder or a damaged disk changes this log.")
         return Check("audit", "fail", verdict.broken, advice)
-    text = f"{verdict.entries} entries are as they were written, {len(lines)} checkpoints in {file}"
+    text = _(
+        "%(entries)s entries are as they were written, %(checkpoints)s checkpoints in %(file)s",
+        entries=verdict.entries,
+        checkpoints=len(lines),
+        file=file,
+    )
     if public_key is None:
-        return Check("audit", "warn", text, "Without its key the shop cannot tell whose signatures these are.")
+        return Check("audit", "warn", text, _("Without its key the shop cannot tell whose signatures these are."))
     return Check("audit", "ok", text)
 
 
@@ -406,10 +399,13 @@ FROM pg_roles, pg_class WHERE rolname = current_user AND pg_class.oid = 'audit_e
 async def _audit_role() -> Check:
     row: Any = await db.fetchrow(MAY_CHANGE)
     if not row["super"] and not row["owner"]:
-        return Check("role", "ok", "the shop's own database role cannot change the audit log")
-    why = "is a superuser" if row["super"] else "owns these tables"
-    text = f"triggers refuse changes, but the shop's database role {why}: only the chain and its checkpoints prove it"
-    return Check("role", "warn", text, "Keep copies of the checkpoint file elsewhere; see the guide, Audit.")
+        return Check("role", "ok", _("the shop's own database role cannot change the audit log"))
+    why = _("is a superuser") if row["super"] else _("owns these tables")
+    text = _(
+        "triggers refuse changes, but the shop's database role %(why)s: only the chain and its checkpoints prove it",
+        why=why,
+    )
+    return Check("role", "warn", text, _("Keep copies of the checkpoint file elsewhere; see the guide, Audit."))
 
 
 async def _mail() -> Check:

@@ -29,6 +29,7 @@ from core.config import Config, SetupProblem
 from core.crash_point import crash_point
 from core.vault import sealed_file
 from core.vault.cipher import Secret
+from core.web.i18n import _
 
 FORMAT = 1
 PIECE = 1 << 20
@@ -54,7 +55,7 @@ class BackupFailed(SetupProblem):
 
 class AlreadyRunning(BackupFailed):
     def __init__(self) -> None:
-        super().__init__("Another backup of this shop is being made now.")
+        super().__init__(_("Another backup of this shop is being made now."))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ async def make(config: Config, file: Path, to: str | Secret) -> Made:
                 stream = Stream(_entries(manifest, dump, config))
                 await asyncio.to_thread(write, file, stream, to)
     except (OSError, asyncpg.PostgresError) as error:
-        raise BackupFailed(f"The backup could not be made: {error}") from None
+        raise BackupFailed(_("The backup could not be made: %(why)s", why=error)) from None
     finally:
         await connection.close()
     taken_at = datetime.fromisoformat(manifest["taken_at"])
@@ -104,9 +105,9 @@ def _size(file: Path) -> int:
 
 def _check_new(file: Path) -> None:
     if file.exists():
-        raise BackupFailed(f"{file} is there already; a backup never replaces another.")
+        raise BackupFailed(_("%(file)s is there already; a backup never replaces another.", file=file))
     if not file.parent.is_dir():
-        raise BackupFailed(f"There is no folder {file.parent}.")
+        raise BackupFailed(_("There is no folder %(folder)s.", folder=file.parent))
 
 
 # -- what it says about itself ----------------------------------------------------------
@@ -223,7 +224,7 @@ def _file(name: str, path: Path) -> Iterator[bytes]:
         while left:
             piece = file.read(min(PIECE, left))
             if not piece:
-                raise BackupFailed(f"{path} became shorter while it was read. Try again.")
+                raise BackupFailed(_("%(path)s became shorter while it was read. Try again.", path=path))
             left -= len(piece)
             yield piece
         yield bytes(-size % BLOCK)

@@ -25,12 +25,13 @@ from core.backup.unfinished import UNFINISHED
 from core.config import Config, SetupProblem
 from core.crash_point import crash_point
 from core.shops import service as shops
+from core.terminal import _
 from core.vault import cipher, keyring, keys, quarantine, sealed_file
 from core.vault.cipher import DecryptError, Secret
 from core.vault.keys import MasterKey
 from core.vault.providers import KeyAway
 from core.vault.ring import Ring
-from core.web.i18n import _, speaking
+from core.web.i18n import gettext, speaking
 
 NOT_EMPTY = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v', 'S')"
 BATCHES = """
@@ -69,8 +70,11 @@ def check_empty(config: Config) -> None:
     allowed = {config.master_key_file, config.home / "lost+found"}
     if config.home.exists() and {path for path in config.home.iterdir() if path not in allowed}:
         raise RestoreFailed(
-            f"The data folder {config.home} is not empty, and a restore never writes over a shop. "
-            "Set VOUCHSAFE_HOME to a new folder."
+            _(
+                "The data folder %(home)s is not empty, and a restore never writes over a shop. Set "
+                "VOUCHSAFE_HOME to a new folder.",
+                home=config.home,
+            )
         )
 
 
@@ -135,10 +139,10 @@ async def _check_database_empty(url: str) -> None:
     try:
         connection = await asyncpg.connect(url)
     except (OSError, asyncpg.PostgresError) as error:
-        raise RestoreFailed(f"The database does not answer ({error}). Is DATABASE_URL right?") from None
+        raise RestoreFailed(_("The database does not answer (%(why)s). Is DATABASE_URL right?", why=error)) from None
     try:
         if await connection.fetchval(NOT_EMPTY):
-            raise RestoreFailed("The database is not empty, and a restore never writes over a shop. Make a new one.")
+            raise RestoreFailed(_("The database is not empty, and a restore never writes over a shop. Make a new one."))
     finally:
         await connection.close()
 
@@ -156,12 +160,18 @@ def check_file(file: Path, key: Secret) -> dict[str, Any]:
         if name == MANIFEST:
             manifest = json.loads(content.read())
     if manifest.get("format") != FORMAT:
-        raise RestoreFailed(f"{file} was made by another version of Vouchsafe. Restore it with that version.")
+        raise RestoreFailed(
+            _("%(file)s was made by another version of Vouchsafe. Restore it with that version.", file=file)
+        )
     newer = {(app, name) for app, name in manifest["migrations"]} - db.known_migrations()
     if newer:
         raise RestoreFailed(
-            f"{file} was made by a newer version of Vouchsafe ({len(newer)} migrations are unknown here). "
-            "Restore it with that version."
+            _(
+                "%(file)s was made by a newer version of Vouchsafe (%(number)s migrations are unknown here). "
+                "Restore it with that version.",
+                file=file,
+                number=len(newer),
+            )
         )
     return manifest
 
@@ -190,7 +200,9 @@ def entries(file: Path, key: Secret) -> Iterator[tuple[str, IO[bytes]]]:
         thread.join()
     # a broken seal is why there is nothing more to read
     if problems or unread:
-        raise RestoreFailed(f"{file} cannot be opened: {(problems or [unread])[0]}.") from None
+        raise RestoreFailed(
+            _("%(file)s cannot be opened: %(why)s.", file=file, why=(problems or [unread])[0])
+        ) from None
 
 
 def _unseal(file: Path, key: Secret, writing: int, problems: list[Exception]) -> None:
@@ -219,7 +231,7 @@ def _unpack(home: Path, file: Path, key: Secret, url: str) -> None:
 def _write_file(home: Path, name: str, content: IO[bytes]) -> None:
     parts = PurePosixPath(name).parts
     if not parts or parts[0] == "/" or ".." in parts:
-        raise RestoreFailed(f"The backup holds a file that leads out of the data folder: {name!r}.")
+        raise RestoreFailed(_("The backup holds a file that leads out of the data folder: %(name)s.", name=repr(name)))
     path = home.joinpath(*parts)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("xb") as output:
@@ -258,24 +270,36 @@ def _compare(manifest: dict[str, Any], now: dict[str, Any]) -> list[Found]:
         total[currency] = total.get(currency, 0) + balance
     entries_of_audit = now["rows"].get("audit_entry", 0)
     return [
-        Found("taken", "ok", f"the backup is of {manifest['taken_at']}, from PostgreSQL {manifest['postgres']}"),
-        _found("rows", rows, f"{sum(now['rows'].values())} rows in {len(now['rows'])} tables, as in the backup"),
-        _found("books", books + _unequal(total), f"{len(now['books'])} accounts, and the books sum to zero"),
-        _found("stock", stock, ", ".join(f"{codes} {state}" for state, codes in now["stock"].items()) or "no codes"),
-        Found("audit", "ok" if not rows else "fail", f"{entries_of_audit} entries"),
+        Found("taken", "ok", _("the backup is of %(taken_at)s, from PostgreSQL %(postgres)s", **manifest)),
+        _found("rows", rows, _("%(rows)s rows in %(tables)s tables, as in the backup", **_counted(now["rows"]))),
+        _found(
+            "books",
+            books + _unequal(total),
+            _("%(number)s accounts, and the books sum to zero", number=len(now["books"])),
+        ),
+        _found("stock", stock, ", ".join(f"{codes} {state}" for state, codes in now["stock"].items()) or _("no codes")),
+        Found("audit", "ok" if not rows else "fail", _("%(number)s entries", number=entries_of_audit)),
     ]
+
+
+def _counted(rows: dict[str, int]) -> dict[str, int]:
+    return {"rows": sum(rows.values()), "tables": len(rows)}
 
 
 def _differences(then: dict[str, int], now: dict[str, int]) -> list[str]:
     return [
-        f"{name}: {then.get(name)} in the backup, {now.get(name)} here"
+        _("%(name)s: %(then)s in the backup, %(now)s here", name=name, then=then.get(name), now=now.get(name))
         for name in sorted({*then, *now})
         if then.get(name) != now.get(name)
     ]
 
 
 def _unequal(total: dict[str, int]) -> list[str]:
-    return [f"the books in {currency} sum to {left}" for currency, left in total.items() if left]
+    return [
+        _("the books in %(currency)s sum to %(left)s", currency=currency, left=left)
+        for currency, left in total.items()
+        if left
+    ]
 
 
 def _found(name: str, problems: list[str], text: str) -> Found:
@@ -284,20 +308,24 @@ def _found(name: str, problems: list[str], text: str) -> Found:
 
 async def _lines() -> Found:
     lonely = await db.fetchval(LONELY)
-    return _found("orders", [f"{lonely} codes belong to no order"] if lonely else [], "every sold code has its order")
+    problems = [_("%(number)s codes belong to no order", number=lonely)] if lonely else []
+    return _found("orders", problems, _("every sold code has its order"))
 
 
 async def _hold(taken_at: str) -> list[Found]:
     held = 0
     for shop in await shops.all_shops():
         with speaking(shop.locale):
-            reason = str(
-                _("Restored from the backup of %(time)s: some of these may have been sold since", time=taken_at)
-            )
+            reason = gettext("Restored from the backup of %(time)s: some of these may have been sold since") % {
+                "time": taken_at
+            }
         held += await db.transaction(quarantine.hold_everything, shop.id, reason)
     if not held:
         return []
-    text = f"{held} free codes are set aside, for some may have been sold after the backup: look at Stock, Set aside"
+    text = _(
+        "%(number)s free codes are set aside, for some may have been sold after the backup: look at Stock, Set aside",
+        number=held,
+    )
     return [Found("held", "warn", text)]
 
 
@@ -306,14 +334,17 @@ async def _codes(config: Config) -> list[Found]:
     batches = await db.fetch(BATCHES)
     keys.use(Ring(*_stranger()))
     strange = sum([_opens(batch) for batch in batches])
-    closed = _found("closed", [f"{strange} batches open with any key"] if strange else [], "nothing opens without it")
+    open_to_all = [_("%(number)s batches open with any key", number=strange)] if strange else []
+    closed = _found("closed", open_to_all, _("nothing opens without it"))
     try:
         await keyring.unlock(config)
     except KeyAway as away:
-        return [Found("key", "warn", f"{away}. No code can be shown until the key is there."), closed]
+        return [Found("key", "warn", _("%(why)s. No code can be shown until the key is there.", why=away)), closed]
     shut = sum([not _opens(batch) for batch in batches])
-    problems = [f"{shut} of {len(batches)} batches do not open with the master key"] if shut else []
-    return [_found("key", problems, f"the master key opens {len(batches)} batches"), closed]
+    problems = []
+    if shut:
+        problems = [_("%(shut)s of %(number)s batches do not open with the master key", shut=shut, number=len(batches))]
+    return [_found("key", problems, _("the master key opens %(number)s batches", number=len(batches))), closed]
 
 
 def _stranger() -> tuple[bytes, dict[int, bytes], int]:

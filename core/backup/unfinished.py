@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from core.config import Config, SetupProblem
+from core.terminal import _
 
 UNFINISHED = "restore-unfinished"
 
@@ -12,6 +13,10 @@ def check_finished(config: Config) -> None:
     sign = config.home / UNFINISHED
     if sign.exists():
         raise SetupProblem(
-            f"A restore into {config.home} did not finish or found a fault. Empty that folder and the database and "
-            f"restore again. To start in spite of it, remove {sign}."
+            _(
+                "A restore into %(home)s did not finish or found a fault. Empty that folder and the database "
+                "and restore again. To start in spite of it, remove %(sign)s.",
+                home=config.home,
+                sign=sign,
+            )
         )

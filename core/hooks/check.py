@@ -26,6 +26,7 @@ from core.hooks.plugin import Plugin
 from core.hooks.plugin_jobs import check_jobs
 from core.hooks.settings import Secret, fields_of
 from core.refused import Refused
+from core.terminal import _
 from core.web import catalogues
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,15 +88,15 @@ class Report:
         }
 
     def __str__(self) -> str:
-        lines = [f"{self.id}: {self.level or 'does not run'}"]
+        lines = [f"{self.id}: " + (self.level or _("does not run"))]
         for point in self.points:
             lines.append(f"  {'✗' if point.faults else '✓'} {point.level:8} {point.what}")
             lines += [f"             {line}" for fault in point.faults[:MOST_LINES] for line in fault.splitlines()]
             if len(point.faults) > MOST_LINES:
-                lines.append(f"             and {len(point.faults) - MOST_LINES} more")
+                lines.append("             " + _("and %(number)s more", number=len(point.faults) - MOST_LINES))
         missing = next((level for level in Level if any(p.faults for p in self.points if p.level is level)), None)
         if missing is not None:
-            lines.append(f"  To reach {missing}, mend what is marked ✗ there.")
+            lines.append("  " + _("To reach %(level)s, mend what is marked ✗ there.", level=missing))
         return "\n".join(lines)
 
 
@@ -148,8 +149,12 @@ def place_of(path: Path) -> Place:
     if (path / FILE).is_file() and (path.parent / "pyproject.toml").is_file():
         return place_of(path.parent)
     raise Refused(
-        f"{path} is no plugin: it must be plugins/KIND/NAME with a {FILE} in it,"
-        " or a repository with pyproject.toml and one package with it."
+        _(
+            "%(path)s is no plugin: it must be plugins/KIND/NAME with a %(file)s in it, or a repository "
+            "with pyproject.toml and one package with it.",
+            path=path,
+            file=FILE,
+        )
     )
 
 
@@ -170,24 +175,24 @@ def _report(place: Place, results: list[dict[str, Any]], tests: Tried) -> Report
         report.points.append(Point(level, what, tuple(faults)))
 
     installed = described(place.id, place.folder, place.module, "folder")
-    point(Level.RUNS, f"{FILE} can be read", [str(installed.problem)] if installed.problem else [])
+    point(Level.RUNS, _("%(file)s can be read", file=FILE), [str(installed.problem)] if installed.problem else [])
     if place.repository is not None:
-        point(Level.RUNS, "a shop finds it among the installed packages", _found(place))
+        point(Level.RUNS, _("a shop finds it among the installed packages"), _found(place))
     if _found(place):
-        results = [_not_run(place, "they are run when a shop finds the plugin")]
+        results = [_not_run(place, _("they are run when a shop finds the plugin"))]
     plugin: Plugin | None = None
     if not installed.problem:
         plugin, faults = _loaded(place, installed)
-        point(Level.RUNS, "it is loaded: its hooks are known, its settings have a form", faults)
-    point(Level.SAFE, "it imports only core.api, its own files and declared libraries", imports(place))
-    point(Level.SAFE, "it never blocks the whole process", blocking(place))
-    point(Level.SAFE, "it keeps its contracts", _contracts(plugin, results))
+        point(Level.RUNS, _("it is loaded: its hooks are known, its settings have a form"), faults)
+    point(Level.SAFE, _("it imports only core.api, its own files and declared libraries"), imports(place))
+    point(Level.SAFE, _("it never blocks the whole process"), blocking(place))
+    point(Level.SAFE, _("it keeps its contracts"), _contracts(plugin, results))
     if tests is Tried.ALL:
-        point(Level.POLISHED, "its own tests pass", [_told(one) for one in results if not one["passed"]])
-    point(Level.POLISHED, "its README says how to set it up and how it works", readme(place))
-    point(Level.POLISHED, "title and summary are there in Chinese too", _chinese(installed))
-    point(Level.POLISHED, "every text is translated", catalogues.trouble(_domain(place), place.folder))
-    point(Level.POLISHED, "settings with a key have a Test button", _test_button(plugin))
+        point(Level.POLISHED, _("its own tests pass"), [_told(one) for one in results if not one["passed"]])
+    point(Level.POLISHED, _("its README says how to set it up and how it works"), readme(place))
+    point(Level.POLISHED, _("title and summary are there in Chinese too"), _chinese(installed))
+    point(Level.POLISHED, _("every text is translated"), catalogues.trouble(_domain(place), place.folder))
+    point(Level.POLISHED, _("settings with a key have a Test button"), _test_button(plugin))
     return report
 
 
@@ -198,10 +203,10 @@ def _found(place: Place) -> list[str]:
     if place.id not in there:
         project = tomllib.loads((place.repository / "pyproject.toml").read_text("utf-8")).get("project", {})
         if place.id not in project.get("entry-points", {}).get(discovery.GROUP, {}):
-            return [f'pyproject.toml needs the entry point "{place.id}" in {discovery.GROUP}']
-        return ["it is not installed: `pip install -e .`"]
+            return [_('pyproject.toml needs the entry point "%(id)s" in %(group)s', id=place.id, group=discovery.GROUP)]
+        return [_("it is not installed: `pip install -e .`")]
     if there[place.id].resolve() != place.folder.resolve():
-        return [f"what is installed lies in {there[place.id]}; `pip install -e .` here"]
+        return [_("what is installed lies in %(folder)s; `pip install -e .` here", folder=there[place.id])]
     return []
 
 
@@ -230,7 +235,7 @@ def _contracts(plugin: Plugin | None, results: list[dict[str, Any]]) -> list[str
     wanted = {name for hook, name in CONTRACTS.items() if plugin is not None and hasattr(plugin, hook)} or {"Contract"}
     broken = [one for one in results if not one["test"]]
     missing = sorted(wanted - tried) if not broken else []
-    faults = [f"there is no test of it: class TestContract({name})" for name in missing]
+    faults = [_("there is no test of it: class TestContract(%(name)s)", name=name) for name in missing]
     return faults + [_told(one) for one in [*broken, *kept] if not one["passed"]]
 
 
@@ -242,25 +247,29 @@ def _told(result: dict[str, Any]) -> str:
 def readme(place: Place) -> list[str]:
     path = (place.repository or place.folder) / "README.md"
     if not path.is_file():
-        return ["there is no README.md"]
+        return [_("there is no README.md")]
     text = path.read_text("utf-8")
-    faults = [] if text.startswith(f"# {place.id}") else [f"its first line must be: # {place.id}: what it is"]
+    faults = (
+        [] if text.startswith(f"# {place.id}") else [_("its first line must be: # %(id)s: what it is", id=place.id)]
+    )
     there = re.findall(r"^## (.+)$", text, re.MULTILINE)
-    return faults + [f"it needs a part: ## {heading}" for heading in HEADINGS if heading not in there]
+    return faults + [
+        _("it needs a part: ## %(heading)s", heading=heading) for heading in HEADINGS if heading not in there
+    ]
 
 
 def _chinese(installed: Installed) -> list[str]:
     if installed.manifest is None:
         return []
     parts = {"title": installed.manifest.title, "summary": installed.manifest.summary}
-    return [f"[{name}] has no line for zh-CN" for name, texts in parts.items() if not texts.get("zh-CN")]
+    return [_("[%(name)s] has no line for zh-CN", name=name) for name, texts in parts.items() if not texts.get("zh-CN")]
 
 
 def _test_button(plugin: Plugin | None) -> list[str]:
     if plugin is None or plugin.Settings is None or plugin.can_check:
         return []
     secret = [name for name in plugin.Settings.model_fields if Secret in _types(plugin.Settings, name)]
-    return [f"{', '.join(secret)}: nothing tries it; write check()"] if secret else []
+    return [_("%(names)s: nothing tries it; write check()", names=", ".join(secret))] if secret else []
 
 
 def _types(model: Any, name: str) -> tuple[Any, ...]:
@@ -314,10 +323,12 @@ def imports(place: Place) -> list[str]:
         except SyntaxError as error:
             faults.append(f"{path.name}: {error}")
             continue
-        faults += [f"{path.name} imports {name}" for name in wrong]
+        faults += [_("%(file)s imports %(name)s", file=path.name, name=name) for name in wrong]
         if "tests" not in package.split("."):
             faults += [
-                f"{path.name} imports {name}, which nothing declares" for name in libraries if name not in declared
+                _("%(file)s imports %(name)s, which nothing declares", file=path.name, name=name)
+                for name in libraries
+                if name not in declared
             ]
     return faults
 
@@ -350,7 +361,11 @@ def _normal(name: str) -> str:
 
 
 def blocking(place: Place) -> list[str]:
-    return [f"{path.name} calls time.sleep" for path, _package in _files(place) if "time.sleep(" in path.read_text()]
+    return [
+        _("%(file)s calls time.sleep", file=path.name)
+        for path, _package in _files(place)
+        if "time.sleep(" in path.read_text()
+    ]
 
 
 # -- tests ------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from core.config import Config
 from core.hooks import check, scaffold
 from core.hooks.runtime import ROOT
 from core.refused import Refused
+from core.terminal import _
 
 
 def new_plugin(config: Config, args: argparse.Namespace) -> int:
@@ -42,10 +43,11 @@ def _is_of_plugins(folder: Path) -> bool:
 
 def _next_steps(made: scaffold.Made) -> str:
     if made.repository is None:
-        return f"{made.id} is made in {made.folder}\nNext: check-plugin {made.folder}"
-    return (
-        f"{made.id} is made in {made.repository}\n"
-        f"Next: pip install -e {made.repository}, then check-plugin {made.repository}"
+        return _("%(id)s is made in %(folder)s\nNext: check-plugin %(folder)s", id=made.id, folder=made.folder)
+    return _(
+        "%(id)s is made in %(folder)s\nNext: pip install -e %(folder)s, then check-plugin %(folder)s",
+        id=made.id,
+        folder=made.repository,
     )
 
 

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from core.config import SetupProblem
+from core.terminal import _
 from core.web import theme_check
 from core.web import themes as theming
 from core.web.theme_check import Report
@@ -27,7 +28,9 @@ def _named(themes: Themes, name: str) -> tuple[str, Themes]:
     if not (folder / "theme.toml").is_file():
         if name in {theme.id for theme in themes.all()} | themes.broken().keys():
             return name, themes
-        raise SetupProblem(f"There is no theme {name}, neither a folder with a theme.toml nor one that is installed.")
+        raise SetupProblem(
+            _("There is no theme %(name)s, neither a folder with a theme.toml nor one that is installed.", name=name)
+        )
     folder = folder.resolve()
     return folder.name, themes.beside(folder.parent)
 
@@ -48,22 +51,25 @@ def as_json(report: Report) -> dict[str, object]:
 
 def as_text(report: Report) -> str:
     lines = [f"{one.level:8} {one.where}: {one.text} [{one.code}]" for one in report.findings]
-    counts = ", ".join(f"{number} {level}" for level, number in report.counts().items()) or "nothing found"
-    return "\n".join([*lines, f"{report.theme}: {counts}; {report.drawn} pages and parts drawn."])
+    counts = ", ".join(f"{number} {level}" for level, number in report.counts().items()) or _("nothing found")
+    drawn = _("%(number)s pages and parts drawn", number=report.drawn)
+    return "\n".join([*lines, f"{report.theme}: {counts}; {drawn}."])
 
 
 def new_theme(themes: Themes, args: argparse.Namespace) -> int:
     """A theme that inherits another and changes nothing yet, with the templates to change copied into it."""
     if not theming.THEME_ID.fullmatch(args.id):
-        raise SetupProblem("A theme's id begins with a small letter; then small letters, digits, - and _ may follow.")
+        raise SetupProblem(
+            _("A theme's id begins with a small letter; then small letters, digits, - and _ may follow.")
+        )
     folder = Path(args.into) / args.id
     if folder.exists():
-        raise SetupProblem(f"{folder} is there already.")
+        raise SetupProblem(_("%(folder)s is there already.", folder=folder))
     try:
         parent = themes.strict(args.inherits)
         copies = {name: parent.environment.loader_chain.source(name) for name in args.copy}
     except (theming.BadTheme, theming.TemplateNotFound) as problem:
-        raise SetupProblem(f"This cannot be copied: {problem}") from None
+        raise SetupProblem(_("This cannot be copied: %(why)s", why=problem)) from None
     (folder / "templates").mkdir(parents=True)
     (folder / "static").mkdir()
     manifest = (
@@ -74,5 +80,5 @@ def new_theme(themes: Themes, args: argparse.Namespace) -> int:
         path = folder / "templates" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{theme_check.from_line(name, source)}\n{source}", "utf-8")
-    print(f"{folder} is made. Look it over with: server.py check-theme {folder}")
+    print(_("%(folder)s is made. Look it over with: server.py check-theme %(folder)s", folder=folder))
     return 0

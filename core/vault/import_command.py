@@ -10,12 +10,12 @@ from core import db
 from core.money import Money
 from core.refused import Refused
 from core.shops import service as shops
+from core.terminal import _
 from core.vault import import_run, import_service
 from core.vault.import_run import BatchFacts, Meter
 from core.vault.import_service import Mapping, Report
 from core.vault.import_staging import UploadError
 from core.vault.import_words import PROBLEMS
-from core.web.i18n import _
 
 READ = 1 << 18
 SHOWN = 20
@@ -109,15 +109,21 @@ async def _facts(report: Report, sku: str, dry_run: bool) -> Facts:
 
 def summary(facts: Facts) -> str:
     """The facts for a person at a terminal."""
-    verb = "would be added" if facts["dry_run"] else "were added"
-    lines = [f"{facts['new']} codes {verb} to {facts['sku']}."]
-    for name, words in (
-        ("duplicate_in_file", "stand in the file more than once"),
-        ("duplicate_in_stock", "are in stock already"),
-        ("already_sold", "were sold already"),
-        ("malformed", "cannot be used"),
+    new = {"number": facts["new"], "sku": facts["sku"]}
+    added = _("%(number)s codes would be added to %(sku)s.", **new)
+    lines = [added if facts["dry_run"] else _("%(number)s codes were added to %(sku)s.", **new)]
+    for number, words in (
+        (
+            facts["duplicate_in_file"],
+            _("%(number)s stand in the file more than once.", number=facts["duplicate_in_file"]),
+        ),
+        (facts["duplicate_in_stock"], _("%(number)s are in stock already.", number=facts["duplicate_in_stock"])),
+        (facts["already_sold"], _("%(number)s were sold already.", number=facts["already_sold"])),
+        (facts["malformed"], _("%(number)s cannot be used.", number=facts["malformed"])),
     ):
-        if facts[name]:
-            lines.append(f"{facts[name]} {words}.")
-    lines += [f"  line {p['line']}: {p['code']} {PROBLEMS[p['reason']]}" for p in facts["problems"]]
+        if number:
+            lines.append(words)
+    for problem in facts["problems"]:
+        why = PROBLEMS[problem["reason"]]
+        lines.append("  " + _("line %(line)s: %(code)s %(why)s", line=problem["line"], code=problem["code"], why=why))
     return "\n".join(lines)

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from core.config import SetupProblem
 from core.vault.ring import Ring
+from core.web.i18n import _
 
 KEY_BYTES = 32
 HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
@@ -29,7 +30,7 @@ class MasterKey:
 
     def __init__(self, secret: bytes, version: int = 1) -> None:
         if len(secret) != KEY_BYTES:
-            raise KeyFileError(f"the master key must be {KEY_BYTES} bytes long")
+            raise KeyFileError(_("the master key must be %(bytes)s bytes long", bytes=KEY_BYTES))
         self.secret = secret
         self.version = version
 
@@ -131,15 +132,19 @@ def _read(path: Path) -> list[str]:
             _check_access(path, os.fstat(file.fileno()))
             text = file.read(1024).decode("ascii", "replace")
     except OSError as error:
-        raise KeyFileError(f"the master key file {path} cannot be read: {error.strerror}") from None
+        raise KeyFileError(
+            _("the master key file %(path)s cannot be read: %(why)s", path=path, why=error.strerror)
+        ) from None
     return text.split() or [""]
 
 
 def _check_access(path: Path, facts: os.stat_result) -> None:
     if facts.st_mode & 0o077:
-        raise KeyFileError(f"the master key file {path} can be read by other users; run: chmod 600 {path}")
+        raise KeyFileError(
+            _("the master key file %(path)s can be read by other users; run: chmod 600 %(path)s", path=path)
+        )
     if facts.st_uid not in (0, os.geteuid()):
-        raise KeyFileError(f"the master key file {path} belongs to another user")
+        raise KeyFileError(_("the master key file %(path)s belongs to another user", path=path))
 
 
 def _decode(text: str, source: str) -> bytes:
@@ -150,5 +155,11 @@ def _decode(text: str, source: str) -> bytes:
     except (binascii.Error, ValueError):
         key = b""
     if len(key) != KEY_BYTES:
-        raise KeyFileError(f"{source} does not hold a master key ({KEY_BYTES} bytes as base64 or hex)")
+        raise KeyFileError(
+            _(
+                "%(source)s does not hold a master key (%(bytes)s bytes as base64 or hex)",
+                source=source,
+                bytes=KEY_BYTES,
+            )
+        )
     return key

@@ -22,6 +22,7 @@ import asyncpg
 from core import db
 from core.config import Config, SetupProblem
 from core.crash_point import crash_point
+from core.terminal import _
 from core.vault import cipher, keyring, keys
 from core.vault.aead import FORMAT_2, DecryptError, DropBox
 from core.vault.providers import Local, Provider, providers
@@ -84,7 +85,7 @@ async def rotate(config: Config, say: Say) -> Facts:
     rotation = await _begun() or await _begin(config)
     crash_point("rotate.added")
     version = rotation["to_version"]
-    say(f"version {version} of the keys: waiting until every process knows it")
+    say(_("version %(version)s of the keys: waiting until every process knows it", version=version))
     await _known_to_all("newest", version)
     await db.transaction(_activate, version)
     crash_point("rotate.active")
@@ -151,8 +152,11 @@ async def _known_to_all(what: str, version: int) -> None:
     deadline = time.monotonic() + HOLDERS_SECONDS
     while behind := await _behind(what, version):
         if time.monotonic() > deadline:
-            names = "; ".join(f"{row['name']}: {row['problem'] or 'it does not look'}" for row in behind)
-            raise SetupProblem(f"These processes do not take the new key ({names}). Run rotate-keys again to go on.")
+            silent = _("it does not look")
+            names = "; ".join(f"{row['name']}: {row['problem'] or silent}" for row in behind)
+            raise SetupProblem(
+                _("These processes do not take the new key (%(names)s). Run rotate-keys again to go on.", names=names)
+            )
         await asyncio.sleep(0.1)
 
 
@@ -181,7 +185,7 @@ async def _sweep(version: int, place: str, cursor: Any, say: Say) -> None:
         changed += await db.transaction(_store, one, version, place, position, fresh, closed)
         crash_point("rotate.chunk")
         await keyring.grant(keys.current())
-        say(f"{place}: {changed} wrapped anew")
+        say(_("%(place)s: %(changed)s wrapped anew", place=place, changed=changed))
 
 
 async def _stale_batches(version: int, position: int) -> list[Any]:
@@ -316,7 +320,7 @@ async def tend(config: Config, say: Say) -> None:
     elif any((await wrapped_by_version()).values()):
         await _sweep_all(await db.fetchval(ACTIVE), say)
     for version in await retire():
-        say(f"version {version} of the keys wraps nothing any more and is gone")
+        say(_("version %(version)s of the keys wraps nothing any more and is gone", version=version))
 
 
 # -- the master key itself --------------------------------------------------------------
@@ -332,7 +336,7 @@ async def rotate_master(config: Config, say: Say, *, to_file: bool = False) -> F
     crash_point("rotate.master_stored")
     if new is not None:
         keys.write(config.master_key_file, [new])
-    say(f"{len(rows)} keys of the keyring are wrapped by the provider {first.name}")
+    say(_("%(number)s keys of the keyring are wrapped by the provider %(name)s", number=len(rows), name=first.name))
     return {"provider": first.name, "keys": len(rows), "key_file_changed": new is not None}
 
 
@@ -363,20 +367,23 @@ async def _replace_all(tx: db.Tx, provider: str, rows: list[tuple[int, bytes, by
             version, provider, old, new,
         )  # fmt: skip
         if not changed:
-            raise SetupProblem("The keyring changed in the meantime. Run rotate-keys again.")
+            raise SetupProblem(_("The keyring changed in the meantime. Run rotate-keys again."))
 
 
 def summary(facts: Facts) -> str:
     """The facts for a person at a terminal."""
     if "provider" in facts:
-        return f"{facts['keys']} keys are now wrapped by the master key of the provider {facts['provider']}."
-    lines = [f"Version {facts['version']} is in use; {facts['rewrapped']} keys and secrets were wrapped anew."]
+        return _("%(keys)s keys are now wrapped by the master key of the provider %(provider)s.", **facts)
+    lines = [_("Version %(version)s is in use; %(rewrapped)s keys and secrets were wrapped anew.", **facts)]
     lines += [
-        f"Version {version} still wraps {left}."
+        _("Version %(version)s still wraps %(left)s.", version=version, left=left)
         if left
-        else f"Version {version} wraps nothing; the worker removes it when it was out of use for an hour."
+        else _(
+            "Version %(version)s wraps nothing; the worker removes it when it was out of use for an hour.",
+            version=version,
+        )
         for version, left in facts["old_versions"].items()
     ]
     if facts["unopened"]:
-        lines.append(f"{facts['unopened']} secrets open with no key and stay as they are: enter them again.")
+        lines.append(_("%(unopened)s secrets open with no key and stay as they are: enter them again.", **facts))
     return "\n".join(lines)

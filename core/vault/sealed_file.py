@@ -11,6 +11,7 @@ from typing import IO, Any, Protocol
 import pyrage
 
 from core.vault.cipher import Secret
+from core.web.i18n import gettext
 
 UNDER_PASSPHRASE = b"vouchsafe sealed file, passphrase, 1\n"
 SIZE = 4
@@ -71,7 +72,7 @@ def key_for(source: IO[bytes], by: Secret) -> Secret:
     try:
         return Secret(pyrage.passphrase.decrypt(_sealed_key(source), by.reveal()).decode())
     except pyrage.DecryptError:
-        raise CannotOpen("the passphrase is wrong, or the file is damaged") from None
+        raise CannotOpen(gettext("the passphrase is wrong, or the file is damaged")) from None
 
 
 def unseal(source: IO[bytes], target: Any, key: Secret) -> None:
@@ -87,11 +88,11 @@ def unseal(source: IO[bytes], target: Any, key: Secret) -> None:
     try:
         pyrage.decrypt_io(source, target, [_identity(key)])
     except pyrage.DecryptError:
-        raise CannotOpen("it was sealed to another key, or it is no backup") from None
+        raise CannotOpen(gettext("it was sealed to another key, or it is no backup")) from None
     except OSError as error:
         if error.errno is not None:
             raise
-        raise CannotOpen("the file is damaged: it was cut short or changed") from None
+        raise CannotOpen(gettext("the file is damaged: it was cut short or changed")) from None
 
 
 def is_under_passphrase(source: IO[bytes]) -> bool:
@@ -108,4 +109,4 @@ def _identity(key: Secret) -> Any:
     try:
         return pyrage.x25519.Identity.from_str(key.reveal().strip())
     except pyrage.IdentityError:
-        raise CannotOpen("this is no key: it begins with AGE-SECRET-KEY-1") from None
+        raise CannotOpen(gettext("this is no key: it begins with AGE-SECRET-KEY-1")) from None

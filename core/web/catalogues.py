@@ -12,6 +12,8 @@ from babel.messages.extract import DEFAULT_KEYWORDS, extract
 from babel.messages.pofile import read_po, write_po
 from jinja2.ext import babel_extract
 
+from core.terminal import _
+
 LOCALES = ("zh_CN", "en")
 KEYWORDS = {**DEFAULT_KEYWORDS, "ngettext_now": (1, 2), "pgettext_now": ((1, "c"), 2)}
 JINJA = {"silent": "false", "extensions": "jinja2.ext.do", "trim_blocks": "true", "lstrip_blocks": "true"}
@@ -108,8 +110,13 @@ def trouble(domain: Domain, root: Path) -> list[str]:
     for locale in LOCALES:
         there = {key(message): message for message in read(domain, locale) if message.id}
         where = domain.po(locale).relative_to(root)
-        lines += [f"{where}: missing: {text}" for text in sorted(wanted.keys() - there.keys())]
-        lines += [f"{where}: no longer used: {text}" for text in sorted(there.keys() - wanted.keys())]
+        lines += [
+            _("%(file)s: missing: %(text)s", file=where, text=text) for text in sorted(wanted.keys() - there.keys())
+        ]
+        lines += [
+            _("%(file)s: no longer used: %(text)s", file=where, text=text)
+            for text in sorted(there.keys() - wanted.keys())
+        ]
         lines += [f"{where}: {say}" for text in sorted(wanted.keys() & there.keys()) if (say := flaw(there[text]))]
     return lines
 
@@ -123,11 +130,11 @@ def flaw(message: Message) -> str:
     ids = [message.id] if isinstance(message.id, str) else list(message.id)
     strings = [message.string] if isinstance(message.string, str) else list(message.string)
     if not all(strings):
-        return f"not translated: {ids[0]}"
+        return _("not translated: %(text)s", text=ids[0])
     places = {name for text in ids for name in PLACE.findall(text)}
     for text in strings:
         if not set(PLACE.findall(text)) <= places or set(PLACE.findall(ids[-1])) - set(PLACE.findall(text)) - {"num"}:
-            return f"other placeholders than the original: {ids[0]}"
+            return _("other placeholders than the original: %(text)s", text=ids[0])
     return ""
 
 

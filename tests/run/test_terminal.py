@@ -35,3 +35,40 @@ def test_help_is_in_the_language_of_the_terminal(lang, says):
     command = [sys.executable, str(ROOT / "server.py"), "migrate", "--help"]
     environ = {"LANG": lang, "PATH": "/usr/bin:/bin", "PYTHONUTF8": "1"}
     assert says in subprocess.run(command, capture_output=True, text=True, env=environ, check=True).stdout
+
+
+def test_what_the_commands_say_is_in_the_language_of_the_terminal(tmp_path):
+    """All at once: each is a process of its own."""
+    said = {
+        ("doctor", "--audit"): "VOUCHSAFE_PORT 必须是 0 到 65535 之间的整数，而不是 'x'。",
+        ("backup", "--to", "me"): "me 不是公钥。公钥以 age1 开头",
+        ("backup", "--new-key", __file__): f"{__file__} 已存在。",
+        ("restore", "/nowhere"): "没有文件 /nowhere。",
+        ("import-codes", "/nowhere", "--sku", "X"): "没有文件 /nowhere。",
+        ("new-plugin", "apps", "9x"): "'9x' 不能用作名称",
+        ("new-plugin", "toys", "x"): "没有 toys 这种插件，可选种类：",
+        ("check-plugin", "/nowhere"): "/nowhere 不是插件：应为含有 plugin.toml 的",
+        ("check-theme", "nowhere"): "没有主题 nowhere：",
+        ("new-theme", "9"): "主题 id 以小写字母开头",
+    }
+    environ = {"LANG": "zh_CN.UTF-8", "PATH": "/usr/bin:/bin", "PYTHONUTF8": "1", "VOUCHSAFE_HOME": str(tmp_path)}
+    started = {}
+    for command in said:
+        more = {"VOUCHSAFE_PORT": "x"} if command[0] == "doctor" else {}
+        line = [sys.executable, str(ROOT / "server.py"), *command]
+        started[command] = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env={**environ, **more})
+    for command, process in started.items():
+        error = process.communicate(timeout=60)[1]
+        assert process.returncode == 1 and f"server.py {command[0]}: {said[command]}" in error, error
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_report_on_a_plugin_is_in_the_language_of_the_terminal(tmp_path):
+    folder = tmp_path / "plugins/apps/empty"
+    folder.mkdir(parents=True)
+    (folder / "plugin.toml").write_text("")
+    command = [sys.executable, str(ROOT / "server.py"), "check-plugin", str(folder)]
+    environ = {"LANG": "zh_CN.UTF-8", "PATH": "/usr/bin:/bin", "PYTHONUTF8": "1", "VOUCHSAFE_HOME": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environ, check=False)
+    assert done.returncode == 1 and done.stdout.startswith("apps.empty: 无法运行\n  ✗ runs     plugin.toml 可以读取\n")
+    assert "缺少对应的测试：class TestContract(Contract)" in done.stdout and "没有 README.md" in done.stdout

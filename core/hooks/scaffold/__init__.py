@@ -13,6 +13,7 @@ from core import VERSION
 from core.hooks.manifest import FILE, KINDS, NAME
 from core.hooks.specs import API
 from core.refused import Refused
+from core.terminal import _
 from core.web import catalogues
 
 TEMPLATES = Path(__file__).parent
@@ -61,7 +62,7 @@ def make(kind: str, name: str, folder: Path) -> Made:
     _check_name(kind, name)
     own = folder / kind / name
     if own.exists():
-        raise Refused(f"{own} is there already.")
+        raise Refused(_("%(folder)s is there already.", folder=own))
     words = _words(kind, name, f"plugins.{kind}.{name}")
     _plugin(kind, own, words)
     _write(own / "README.md", _filled(TEMPLATES / "every" / "README.md.tmpl", words))
@@ -73,7 +74,7 @@ def make_repository(kind: str, name: str, folder: Path) -> Made:
     """A plugin as a repository of its own, which pip can install: ``folder`` must be empty or not there."""
     _check_name(kind, name)
     if folder.exists() and any(one.name != ".git" for one in folder.iterdir()):
-        raise Refused(f"{folder} is not empty.")
+        raise Refused(_("%(folder)s is not empty.", folder=folder))
     package = f"vouchsafe_{kind}_{name}"
     words = _words(kind, name, package)
     _plugin(kind, folder / package, words)
@@ -88,9 +89,11 @@ def make_repository(kind: str, name: str, folder: Path) -> Made:
 
 def _check_name(kind: str, name: str) -> None:
     if kind not in KINDS:
-        raise Refused(f"{kind} is not a kind of plugin; kinds are {', '.join(KINDS)}.")
+        raise Refused(_("%(kind)s is not a kind of plugin; kinds are %(kinds)s.", kind=kind, kinds=", ".join(KINDS)))
     if not NAME.fullmatch(name) or keyword.iskeyword(name):
-        raise Refused(f"{name!r} cannot be a name: small letters, digits and _, starting with a letter.")
+        raise Refused(
+            _("%(name)s cannot be a name: small letters, digits and _, starting with a letter.", name=repr(name))
+        )
 
 
 def _words(kind: str, name: str, package: str) -> dict[str, str]:
