@@ -8,8 +8,6 @@ import io
 import warnings
 from typing import IO, Any
 
-from PIL import Image, ImageOps, UnidentifiedImageError
-
 from core.db import Tx
 from core.refused import Refused
 from core.web.i18n import _
@@ -37,6 +35,8 @@ async def clean_picture(file: IO[bytes], longest_side: int = 1600) -> bytes:
 
 
 def _encode(file: IO[bytes], longest_side: int) -> tuple[bytes, int, int]:
+    from PIL import Image, ImageOps, UnidentifiedImageError  # not needed before there is a picture
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)

@@ -11,7 +11,7 @@ from litestar import Request, Response, get
 from litestar.params import FromPath
 from markupsafe import escape
 
-from core.catalog import browse, notes, promise, seo, shelf, social
+from core.catalog import browse, notes, promise, seo, shelf
 from core.catalog.browse import Category, ProductPage
 from core.catalog.cover import TONES, cover_of
 from core.catalog.markdown import to_html
@@ -204,6 +204,8 @@ async def media(name: FromPath[str]) -> Response[bytes]:
 @get("/social/{name:str}", opt={"who": "anyone"})
 async def social_picture(name: FromPath[str]) -> Response[bytes]:
     """What stands beside a link to a page in a chat."""
+    from core.catalog import social  # brings Pillow, which no other page wants
+
     wanted = name.removesuffix(".jpg")
     tone, match = TONE.fullmatch(wanted), MEDIA.fullmatch(wanted)
     if tone and int(tone[1]) < len(TONES):

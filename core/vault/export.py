@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from stream_zip import ZIP_32, async_stream_zip
-
 from core import clock, db
 from core.audit import service as audit
 from core.db import Tx
@@ -236,6 +234,7 @@ async def _take(tx: Tx, who: Person, export_id: int) -> Export:
 
 async def zipped(who: Person, export: Export, password: str) -> AsyncIterator[bytes]:
     """The sealed file, piece by piece."""
+    from stream_zip import ZIP_32, async_stream_zip  # brings a second cryptography library with it
 
     async def files() -> AsyncIterator[Any]:
         yield f"codes-{export.id}.csv", _when(clock.now()), 0o600, ZIP_32, _csv(who, export)

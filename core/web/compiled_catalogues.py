@@ -13,9 +13,6 @@ from io import BytesIO
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from babel.messages.mofile import write_mo
-from babel.messages.pofile import read_po
-
 
 def read(source: Path, locale: str, keep: bool = not sys.dont_write_bytecode) -> bytes:
     """The ``.mo`` of a ``.po`` file. It is known by what the source says, so an old one is never taken."""
@@ -24,6 +21,9 @@ def read(source: Path, locale: str, keep: bool = not sys.dont_write_bytecode) ->
     kept = folder / f"{source.stem}.{hashlib.sha256(text).hexdigest()[:16]}.mo"
     with suppress(OSError):
         return kept.read_bytes()
+    from babel.messages.mofile import write_mo
+    from babel.messages.pofile import read_po
+
     binary = BytesIO()
     write_mo(binary, read_po(BytesIO(text), locale=locale))
     if keep:

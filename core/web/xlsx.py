@@ -8,8 +8,6 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-import xlsxwriter
-
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 LONGEST_CELL = 32_000
 
@@ -18,6 +16,8 @@ class XlsxFile:
     """Every cell has the type it was given: text is never read as a formula, a link or a number."""
 
     def __init__(self) -> None:
+        import xlsxwriter  # every start would pay for what few ever ask for
+
         self._written = io.BytesIO()
         self._book = xlsxwriter.Workbook(self._written, {"constant_memory": True, "in_memory": False})
         self._sheet = self._book.add_worksheet()
