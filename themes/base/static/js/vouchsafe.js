@@ -186,22 +186,23 @@ addEventListener("pageshow", () => {
   for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
 });
 
-/* Menus close on a click elsewhere and on Escape. */
-document.addEventListener("click", (event) => {
-  for (const menu of document.querySelectorAll("details.menu[open]")) {
-    if (!menu.contains(event.target)) menu.open = false;
-  }
-});
+/* Menus close on a click elsewhere and when the focus leaves; on Escape they give it back. */
+for (const left of ["click", "focusin"]) {
+  document.addEventListener(left, (event) => {
+    for (const menu of document.querySelectorAll("details.menu[open]")) {
+      if (!menu.contains(event.target)) menu.open = false;
+    }
+  });
+}
 /* What opens in a table that scrolls is seen. */
 document.addEventListener("toggle", (event) => {
   if (event.target.matches(".actions .confirm[open]")) event.target.lastElementChild.scrollIntoView({ block: "nearest" });
 }, true);
 document.addEventListener("keydown", (event) => {
-  if (event.key !== "Escape") return;
-  for (const menu of document.querySelectorAll("details.menu[open]")) {
-    menu.open = false;
-    menu.querySelector("summary").focus();
-  }
+  const open = document.activeElement?.closest("details:is(.menu, .confirm)[open]") || document.querySelector("details.menu[open]");
+  if (event.key !== "Escape" || !open) return;
+  open.open = false;
+  open.querySelector("summary").focus();
 });
 
 /* HX-Trigger: {"toast": {"text": "…", "kind": "success"}} */
