@@ -30,9 +30,9 @@ def _plain(value: Any) -> str:
     return "–" if value is None else str(value)
 
 
-def _object(row: Any) -> Any:
-    kind, _colon, ref = row["object"].partition(":")
-    return Cell(ref, f"/admin/orders/{ref}") if kind == "order" and ref else row["object"]
+def _linked(said: str) -> Any:
+    kind, _colon, ref = said.partition(":")
+    return Cell(ref, f"/admin/orders/{ref}") if kind == "order" and ref else said
 
 
 def _act(row: Any) -> Cell:
@@ -55,7 +55,7 @@ LOG = Listing(
         Column("when", _("When"), lambda row: row["at"], "entry.id"),
         Column("who", _("Who"), lambda row: row["name"] or row["email"] or row["actor"]),
         Column("act", _("Act"), _act),
-        Column("object", _("Object"), _object),
+        Column("object", _("Object"), lambda row: _linked(row["object"])),
         Column("details", _("Details"), _details, kind="details"),
         Column("address", _("Address"), lambda row: str(row["ip"]) if row["ip"] else None),
     ),
@@ -96,7 +96,7 @@ ALARMS = Listing(
             _("Kind"),
             lambda row: Badge(KINDS.get(row["kind"], row["kind"]), "neutral" if row["seen_at"] else "bad"),
         ),
-        Column("about", _("About"), lambda row: row["subject"]),
+        Column("about", _("About"), lambda row: _linked(row["subject"])),
         Column("why", _("Why"), lambda row: in_language(row["reason"])),
         Column("details", _("Details"), _details, kind="details"),
         Column("address", _("Address"), lambda row: str(row["ip"]) if row["ip"] else None),

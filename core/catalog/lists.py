@@ -173,7 +173,7 @@ PRODUCTS = Listing(
         Column("product", _("Product"), _product),
         Column("category", _("Category"), lambda row: in_words(row["category_title"] or {}) or None),
         Column("state", _("State"), lambda row: badge(STATES, row["state"])),
-        Column("skus", _("SKU"), _skus),
+        Column("skus", _("SKU"), _skus, kind="wide"),
         Column("price", _("Price"), _prices, kind="number"),
         Column("stock", _("Stock"), _stock, kind="number"),
         Column("changed", _("Changed"), lambda row: row["updated_at"], "product.updated_at", shown=False),

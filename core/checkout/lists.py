@@ -174,7 +174,7 @@ ORDERS = Listing(
     order="o.id DESC",
     columns=(
         Column("order", _("Order"), _order),
-        Column("goods", _("Goods"), _goods),
+        Column("goods", _("Goods"), _goods, kind="wide"),
         Column("contact", _("Contact"), lambda row: row["contact"]),
         Column("total", _("Total"), lambda row: Money(row["total"], row["currency"]), "o.total", kind="number"),
         Column("payment", _("Payment"), lambda row: badge(words.PAYMENT, row["payment_state"])),

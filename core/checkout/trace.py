@@ -13,6 +13,7 @@ from core import db
 from core.audit import service as audit
 from core.checkout.diagnosis import Back, Bought, Facts, Sent, Try
 from core.fulfilment import console as purchase_words
+from core.jobs.titles import title_of
 from core.ledger import chart
 from core.messages.events import EVENTS
 from core.messages.lists import STATES as MESSAGE_STATES
@@ -548,9 +549,10 @@ async def _jobs(order: Mapping[str, Any]) -> list[Row]:
 
 
 def _job_title(state: str, name: str) -> Text:
+    title = title_of(name)
     if state == "failed":
-        return _("Job “%(name)s” gave up", name=name)
-    return _("Job “%(name)s” runs", name=name) if state == "running" else _("Job “%(name)s” waits", name=name)
+        return _("Job “%(name)s” gave up", name=title)
+    return _("Job “%(name)s” runs", name=title) if state == "running" else _("Job “%(name)s” waits", name=title)
 
 
 # -- what the diagnosis is made of ------------------------------------------------------

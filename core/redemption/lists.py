@@ -143,7 +143,7 @@ KEYS = Listing(
     order="key.revoked_at IS NOT NULL, key.id DESC",
     columns=(
         Column("name", _("Name"), _key, "key.name"),
-        Column("key", _("Key"), lambda row: Cell(f"vs_••••{row['shown']}", code=True)),
+        Column("key", _("API key"), lambda row: Cell(f"vs_••••{row['shown']}", code=True)),
         Column("scopes", _("Good for"), lambda row: Many([api_keys.SCOPES.get(one, one) for one in row["scopes"]])),
         Column("made", _("Made"), lambda row: row["created_at"], "key.id"),
         Column("by", _("By"), lambda row: row["made_by"], shown=False),

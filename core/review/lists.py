@@ -106,7 +106,7 @@ REVIEW = Listing(
             lambda row: Money(row["total"], row["currency"]) if row["currency"] else None,
             kind="number",
         ),
-        Column("why", _("Why"), lambda row: in_language(row["reason"]), draw="review/_why.html"),
+        Column("why", _("Why"), lambda row: in_language(row["reason"]), draw="review/_why.html", kind="wide"),
         Column("decision", _("Decision"), _decision, shown=False, shown_with=("state", "done")),
         Column("who", _("Who"), _who),
         Column("asked", _("Since"), lambda row: row["created_at"], "item.id"),

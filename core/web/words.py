@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -84,6 +85,14 @@ def seconds(value: timedelta) -> str:
     if number_of < 60:
         return i18n.gettext("%(value)s s") % {"value": number(round(number_of, 2))}
     return span(value)
+
+
+TICKED = re.compile(r"`([^`]+)`")
+
+
+def ticks(text: object) -> Markup:
+    """What stands between backticks is something to type: a command, a file."""
+    return Markup(TICKED.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704  escaped before
 
 
 BROWSERS = {
@@ -198,6 +207,7 @@ def prepare(
         in_words=in_words,
         pairs=pairs,
         seconds=seconds,
+        ticks=ticks,
         money=money,
         number=number,
         percent=percent,

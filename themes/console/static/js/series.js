@@ -32,9 +32,9 @@
           { ...axis, scale: "n", side: 1, size: 40, grid: { show: false }, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000], values: (_u, ticks) => ticks.map((value) => short.format(value)) },
         ],
         series: [
-          { label: this.dataset.time, value: (_u, at) => (at == null ? "–" : when.format(at * 1e3)) },
-          { label: this.dataset.sales, stroke: accent, width: 2, fill: accent + "24", value: (_u, value) => (value == null ? "–" : money.format(value)) },
-          { label: this.dataset.orders, scale: "n", stroke: muted, width: 1.5, dash: [5, 4], value: (_u, value) => value ?? "–" },
+          { label: this.dataset.time, value: (_u, at) => (at == null ? "" : when.format(at * 1e3)) },
+          { label: this.dataset.sales, stroke: accent, width: 2, fill: accent + "24", value: (_u, value) => (value == null ? "" : money.format(value)) },
+          { label: this.dataset.orders, scale: "n", stroke: muted, width: 1.5, dash: [5, 4], value: (_u, value) => value ?? "" },
         ],
       }, [at.map((text) => Date.parse(text + ":00Z") / 1e3), sales, orders], kept);
       this.replaceChildren(...kept.childNodes, ...(twin ? [twin] : []));
