@@ -11,8 +11,9 @@ from litestar.params import FromPath
 from core import db
 from core.db import Tx
 from core.jobs import registry, service
-from core.jobs.lists import JOBS, STATES
+from core.jobs.lists import JOBS
 from core.jobs.queue import ring
+from core.jobs.titles import title_of
 from core.refused import Refused
 from core.web.errors import Conflict, NotFound
 from core.web.flash import flash
@@ -36,7 +37,7 @@ async def job_page(request: Request[Any, Any, Any], number: FromPath[int]) -> Re
 
 @get("/jobs/{number:int}/progress", opt={"who": "staff:jobs.read"})
 async def job_progress(request: Request[Any, Any, Any], number: FromPath[int]) -> Response[str]:
-    return fragment(request, "jobs/_job.html", await _context(number))
+    return fragment(request, "jobs/_work.html", await _context(number))
 
 
 @post("/jobs/{number:int}/retry", opt={"who": "staff:jobs.edit"})
@@ -50,17 +51,17 @@ async def cancel(request: Request[Any, Any, Any], number: FromPath[int]) -> Resp
 
 
 async def _context(number: int) -> dict[str, Any]:
-    job = await service.one(number)
-    if job is None:
+    work = await service.work(number)
+    if work is None:
         raise NotFound()
     registry.import_core()
     return {
-        "job": job,
-        "states": STATES,
-        "known": registry.find(job["name"]),
-        "periodic": (job["key"] or "").startswith(service.PERIODIC),
-        "left": service.seconds_left(job),
-        "ended": job["state"] in ("done", "failed", "cancelled"),
+        "work": work,
+        "job": work.job,
+        "title": str(title_of(work.job["name"])),
+        "refresh": f"/admin/jobs/{number}/progress",
+        "known": registry.find(work.job["name"]),
+        "periodic": (work.job["key"] or "").startswith(service.PERIODIC),
     }
 
 

@@ -17,7 +17,13 @@ T = TypeVar("T")
 PROGRESS_EVERY = 0.25
 
 PROGRESS = """
-UPDATE jobs_job SET progress = progress || $3 WHERE id = $1 AND fence = $2 AND state = 'running' RETURNING cancel
+WITH told AS (
+    UPDATE jobs_job SET progress = progress || $3 WHERE id = $1 AND fence = $2 AND state = 'running' RETURNING cancel
+), logged AS (
+    INSERT INTO jobs_log (job_id, kind, text) SELECT $1, news.kind, news.text
+    FROM told, unnest($4::text[], $5::text[]) AS news (kind, text)
+)
+SELECT cancel FROM told
 """
 
 
@@ -53,9 +59,13 @@ class Lease:
         self.last_try = last_try
         self.cancelled = False
         self.lost = False
+        self.logs = True
+        """Whether its page tells what happened to it; a job that comes back for ever has no end of that."""
+        self.told = False
         self.task: asyncio.Task[Any] | None = None
         self.ends_at = time.monotonic() + seconds
         self._said_at = 0.0
+        self._said = ""
         self._since = round(clock.now().timestamp(), 1)
 
     async def still_held(self) -> bool:
@@ -106,7 +116,19 @@ class Lease:
             raise Cancelled
 
     async def _note(self, facts: dict[str, Any]) -> bool:
-        cancel = await db.fetchval(PROGRESS, self.job_id, self.fence, facts)
+        news = self._news(facts.get("note", ""))
+        kinds, texts = [one[0] for one in news], [one[1] for one in news]
+        cancel = await db.fetchval(PROGRESS, self.job_id, self.fence, facts, kinds, texts)
         if cancel is None:
             raise LeaseLost(f"job {self.job_id} belongs to another worker now")
         return bool(cancel)
+
+    def _news(self, note: str) -> list[tuple[str, str]]:
+        """What this word of progress adds to the log: that it began, and each new note."""
+        if not self.logs:
+            return []
+        news = [] if self.told else [("begun", "")]
+        if note and note != self._said:
+            news.append(("note", note))
+        self.told, self._said = True, note or self._said
+        return news

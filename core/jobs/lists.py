@@ -8,16 +8,9 @@ from typing import Any
 from core import db
 from core.jobs import registry, service
 from core.jobs.queue import ring
-from core.web.i18n import Text, _
+from core.jobs.words import STATES
+from core.web.i18n import _
 from core.web.lists import Act, Badge, Cell, Choice, Column, Doing, Listing, Nothing, Scope, badge
-
-STATES: dict[str, tuple[Text, str]] = {
-    "queued": (_("Waiting"), "neutral"),
-    "running": (_("Running"), "busy"),
-    "done": (_("Done"), "good"),
-    "failed": (_("Failed"), "bad"),
-    "cancelled": (_("Cancelled"), "neutral"),
-}
 
 
 async def names(_scope: Scope) -> Sequence[tuple[str, str]]:

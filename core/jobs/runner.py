@@ -62,6 +62,12 @@ WHERE id = $1 AND fence = $2 AND state = 'running'
 RETURNING run_at
 """
 
+# The same for a job whose page tells what happened to it.
+END_LOGGED = f"""
+WITH ended AS ({END}), logged AS (INSERT INTO jobs_log (job_id, kind, text) SELECT $1, $7, $4 FROM ended)
+SELECT run_at FROM ended
+"""  # noqa: S608 - put together from constants
+
 
 @dataclass(frozen=True)
 class Ending:
@@ -137,6 +143,7 @@ class Runner:
             return
         lease = Lease(job_id, job.name, row["fence"], row["tries"], job.lease_seconds, row["tries"] >= job.tries)
         lease.cancelled = row["cancel"]
+        lease.logs = job.every is None
         self._leases.add(lease)
         crash_point(f"jobs.taken:{job.name}")
         try:
@@ -239,18 +246,26 @@ async def _end(job: Job, args: dict[str, Any], lease: Lease, ending: Ending) -> 
         lease.tries if ending.count_try else lease.tries - 1,
         ending.pause,
     )
+    end, more = END, []
+    if _is_logged(lease, ending):
+        end, more = END_LOGGED, ["again" if ending.state == "queued" else ending.state]
     if ending.state != "failed" or job.on_failed is None:
-        return await db.fetchval(END, *facts)
+        return await db.fetchval(end, *facts, *more)
 
     on_failed = job.on_failed
 
     async def give_up(tx: Tx) -> datetime | None:
-        written = await tx.fetchval(END, *facts)
+        written = await tx.fetchval(end, *facts, *more)
         if written is not None:
             await on_failed(tx, args, ending.error)
         return written
 
     return await db.transaction(give_up)
+
+
+def _is_logged(lease: Lease, ending: Ending) -> bool:
+    """What told how far it is, broke or was stopped; not what is done in a moment, nor what waits for a better one."""
+    return lease.logs and (lease.told or (ending.state != "done" and ending.count_try))
 
 
 def _tell(lease: Lease, ending: Ending, run_at: datetime) -> None:

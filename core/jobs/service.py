@@ -8,9 +8,9 @@ from typing import Any
 
 from core import clock, db
 from core.db import Tx
-from core.jobs import registry
+from core.jobs import registry, words
 from core.refused import Refused
-from core.web.i18n import _
+from core.web.i18n import Text, _
 
 STATES = ("queued", "running", "done", "failed", "cancelled")
 PERIODIC = "every:"
@@ -27,8 +27,11 @@ CANCEL = """
 UPDATE jobs_job SET cancel = true,
     state = CASE WHEN state = 'queued' THEN 'cancelled' ELSE state END,
     finished_at = CASE WHEN state = 'queued' THEN now() ELSE finished_at END
-WHERE id = $1 AND state IN ('queued', 'running') AND (key IS NULL OR NOT starts_with(key, 'every:')) RETURNING id
+WHERE id = $1 AND state IN ('queued', 'running') AND (key IS NULL OR NOT starts_with(key, 'every:')) RETURNING state
 """
+LOG = "INSERT INTO jobs_log (job_id, kind) VALUES ($1, $2)"
+OF_LOG = "SELECT at, kind, text FROM jobs_log WHERE job_id = $1 ORDER BY id DESC LIMIT 20"
+
 
 # Of each state there is an index with these jobs alone; those that are done are many, and nobody asks how many.
 COUNTS = """
@@ -90,6 +93,47 @@ async def one(job_id: int) -> Any:
     return await db.fetchrow("SELECT * FROM jobs_job WHERE id = $1", job_id)
 
 
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """A line of the log of a job, the way timelines take it."""
+
+    at: datetime
+    title: Text
+    kind: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Long work as its page shows it; ``left`` are the seconds it will still take, where that can be told."""
+
+    job: Any
+    left: int | None
+    log: list[Happened]
+
+    @property
+    def state(self) -> tuple[Text, str]:
+        return words.STATES[self.job["state"]]
+
+    @property
+    def ended(self) -> bool:
+        return self.job["state"] in ("done", "failed", "cancelled")
+
+    @property
+    def may_be_cancelled(self) -> bool:
+        periodic = (self.job["key"] or "").startswith(PERIODIC)
+        return not self.ended and not self.job["cancel"] and not periodic
+
+
+async def work(job_id: int | None) -> Work | None:
+    job = await one(job_id) if job_id else None
+    if job is None:
+        return None
+    rows = await db.fetch(OF_LOG, job_id)
+    log = [Happened(row["at"], *words.HAPPENED[row["kind"]], row["text"]) for row in rows]
+    return Work(job, seconds_left(job), log)
+
+
 def seconds_left(job: Any) -> int | None:
     """How long a running job will still take if it goes on as it did; None when that cannot be told."""
     done, total, since = (job["progress"].get(name) for name in ("done", "total", "since"))
@@ -103,16 +147,22 @@ async def retry_now(tx: Tx, job_id: int) -> None:
     """Let a job that failed, was cancelled or waits begin at once, with all its tries. Ring for it afterwards."""
     if await tx.fetchval(RETRY, job_id) is None:
         raise Refused(_("Only a job that failed, was cancelled or waits can be started."))
+    await tx.execute(LOG, job_id, "retried")
 
 
-async def take_up(tx: Tx, job_id: int) -> None:
-    """The same for a job that is over without being done, and for no other."""
+async def take_up(tx: Tx, job_id: int | None) -> bool:
+    """The same for a job that is over without being done, and for no other. False: it is not there any more."""
     state = await tx.fetchval("SELECT state FROM jobs_job WHERE id = $1 FOR UPDATE", job_id)
+    if state is None:
+        return False
     if state not in ("failed", "cancelled"):
         raise Refused(_("It is at work already."))
-    await retry_now(tx, job_id)
+    await retry_now(tx, int(job_id or 0))
+    return True
 
 
 async def cancel(tx: Tx, job_id: int) -> None:
-    if await tx.fetchval(CANCEL, job_id) is None:
+    state = await tx.fetchval(CANCEL, job_id)
+    if state is None:
         raise Refused(_("Only a job that waits or runs can be cancelled, and none that comes back by itself."))
+    await tx.execute(LOG, job_id, "asked" if state == "running" else "cancelled")

@@ -269,15 +269,16 @@ async def go_on(request: AnyRequest, run_id: FromPath[int]) -> Response[Any]:
 
 
 async def _facts(run: Run) -> dict[str, Any]:
-    job = await jobs.one(run.row["job_id"]) if run.row["job_id"] else None
-    stopped = run.row["state"] == "running" and runs.is_stopped(job)
+    work = await jobs.work(run.row["job_id"])
+    stopped = run.row["state"] == "running" and (work is None or work.job["state"] in ("failed", "cancelled"))
     report = await runs.report(run.id)
     return {
         "run": run.row,
         "listing": run.listing,
         "act": None if run.is_export else run.act,
-        "job": job,
-        "left": jobs.seconds_left(job) if job else None,
+        "work": work,
+        "job": work.job if work else None,
+        "refresh": f"/admin/lists/runs/{run.id}/progress",
         "ended": run.row["state"] == "done" or stopped,
         "stopped": stopped,
         "report": report,
@@ -293,7 +294,7 @@ async def run_progress(request: AnyRequest, run_id: FromPath[int]) -> Response[A
     facts = await _facts(run)
     if facts["ended"]:
         return Response(None, status_code=200, headers={"HX-Redirect": f"/admin/lists/runs/{run_id}"})
-    return fragment(request, "lists/_progress.html", facts)
+    return fragment(request, "jobs/_work.html", facts)
 
 
 @post("/lists/runs/{run_id:int}/cancel", opt=ANYBODY)

@@ -165,11 +165,6 @@ async def start(run: Run, fields: dict[str, str]) -> None:
         await carry_out(again)
 
 
-def is_stopped(job: Any) -> bool:
-    """Of a run that is not done: nobody works on it. One without a job was cut off with the process that did it."""
-    return job is None or job["state"] in ("failed", "cancelled")
-
-
 async def go_on(run: Run) -> None:
     """Take up again what was cancelled or broke off, as a job. A row that was begun is never begun again.
 
@@ -182,11 +177,9 @@ async def go_on(run: Run) -> None:
         row = await tx.fetchrow("SELECT state, job_id FROM lists_run WHERE id = $1 FOR UPDATE", run.id)
         if row is None or row["state"] != "running":
             raise Refused(_("It is over."))
-        if row["job_id"] is None:
+        job_id = row["job_id"]
+        if not await jobs.take_up(tx, job_id):
             job_id = await _job(tx, run.id)
-        else:
-            job_id = row["job_id"]
-            await jobs.take_up(tx, job_id)
         detail = {"list": run.listing.name, "act": run.row["act"], "run": run.id}
         await audit.record(
             tx,

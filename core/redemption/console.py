@@ -13,6 +13,7 @@ from markupsafe import Markup
 from msgspec import Meta
 
 from core import clock, db
+from core.jobs import service as jobs
 from core.money import Money
 from core.people import api_keys, sessions
 from core.redemption import issue, log, redeem, words
@@ -173,6 +174,7 @@ async def _one_batch(
     worth = _worth(batch)
     context = {
         "batch": batch,
+        **await _at_work(batch),
         "worth": worth,
         "left": left,
         "open": Money(left["open"], worth.currency) if worth else None,
@@ -190,13 +192,19 @@ async def _known(request: AnyRequest, batch_id: int) -> Any:
     return batch
 
 
+async def _at_work(batch: Any) -> dict[str, Any]:
+    refresh = f"/admin/own-codes/{batch['batch_id']}/progress"
+    return {"work": await jobs.work(batch["job_id"]), "refresh": refresh, "note": _("Making codes")}
+
+
 @get("/own-codes/{batch_id:int}/progress", opt={"who": "staff:stock.read"})
 async def progress(request: AnyRequest, batch_id: FromPath[int]) -> Response[Any]:
     """Asked by the page until all codes are made; then it loads the page anew."""
     batch = await _known(request, batch_id)
-    if batch["state"] != "importing" or batch["job_state"] in ("failed", "cancelled"):
+    facts = await _at_work(batch)
+    if batch["state"] != "importing" or facts["work"] is None or facts["work"].ended:
         return Response(None, status_code=200, headers={"HX-Redirect": f"/admin/own-codes/{batch_id}"})
-    return fragment(request, "redemption/_progress.html", {"batch": batch})
+    return fragment(request, "jobs/_work.html", facts)
 
 
 @post("/own-codes/{batch_id:int}/sheet", opt={"who": "staff:codes.print", "fresh": True, "limit": "staff-reveal"})

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from core import clock, db
 from core.audit import service as audit
+from core.jobs import service as jobs
 from core.money import Money
 from core.refused import Refused
 from core.vault import import_layout, import_words
@@ -210,9 +211,18 @@ async def _one_import(
         "counts": COUNTS,
         "problems": import_words.PROBLEMS,
         "errors": errors or {},
-        "working": report.state in ("checking", "importing"),
+        **await _at_work(report),
     }
     return page(request, "vault/import_one.html", context, status=status)
+
+
+async def _at_work(report: imports.Report) -> dict[str, Any]:
+    return {
+        "working": report.state in ("checking", "importing"),
+        "work": await jobs.work(report.job_id),
+        "refresh": f"/admin/stock/imports/{report.id}/progress",
+        "note": _("Checking every line") if report.state == "checking" else _("Encrypting and storing"),
+    }
 
 
 def _column_names(preview: imports.Preview) -> list[tuple[int, Any]]:
@@ -230,10 +240,22 @@ async def _report(shop_id: int, import_id: int) -> imports.Report:
 @get("/stock/imports/{import_id:int}/progress", opt={"who": "staff:stock.import"})
 async def progress(request: Request[Any, Any, Any], import_id: FromPath[int]) -> Response[Any]:
     """Asked by the page until the work is over; then it loads the page anew."""
-    report = await _report(shop_of(request).id, import_id)
-    if report.state not in ("checking", "importing"):
+    facts = await _at_work(await _report(shop_of(request).id, import_id))
+    if not facts["working"] or facts["work"] is None:
         return Response(None, status_code=200, headers={"HX-Redirect": f"/admin/stock/imports/{import_id}"})
-    return fragment(request, "vault/_import_progress.html", {"report": report})
+    return fragment(request, "jobs/_work.html", facts)
+
+
+@post("/stock/imports/{import_id:int}/cancel", opt={"who": "staff:stock.import"})
+async def cancel(request: Request[Any, Any, Any], import_id: FromPath[int]) -> Response[Any]:
+    """Nothing of what was checked or stored so far stays."""
+    shop_id = shop_of(request).id
+    await _report(shop_id, import_id)
+    try:
+        await imports.stop(shop_id, import_id)
+    except Refused as refused:
+        return await _one_import(request, import_id, {"form": refused.text}, 409)
+    return see_other(f"/admin/stock/imports/{import_id}")
 
 
 @post("/stock/imports/{import_id:int}/check", opt={"who": "staff:stock.import"})
@@ -313,4 +335,4 @@ async def rejects(request: Request[Any, Any, Any], import_id: FromPath[int]) -> 
     return Stream(imports.reject_csv(shop_of(request).id, import_id), media_type="text/csv", headers=headers)
 
 
-ROUTES = (stock_page, batch_list, undo, import_page, stage, one_import, progress, check, commit, drop, rejects)
+ROUTES = (stock_page, batch_list, undo, import_page, stage, one_import, progress, cancel, check, commit, drop, rejects)

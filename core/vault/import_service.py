@@ -11,6 +11,7 @@ import asyncpg
 import msgspec
 
 from core import db, jobs
+from core.jobs.service import cancel as cancel_job
 from core.refused import Refused
 from core.state_machine import StateMachine
 from core.vault import import_layout, import_staging, import_words
@@ -20,6 +21,7 @@ from core.vault.import_rows import Reject, cells_of, first_lines
 from core.vault.import_run import BatchFacts, Findings
 from core.vault.import_staging import Staged, Upload, UploadError
 from core.vault.import_text import ENCODINGS
+from core.web.i18n import _
 
 __all__ = [
     "BatchFacts",
@@ -39,6 +41,7 @@ __all__ = [
     "rejects",
     "report",
     "stage",
+    "stop",
     "undo",
 ]
 
@@ -99,6 +102,7 @@ class Report:
     total: int
     error: str
     created_at: datetime
+    job_id: int | None
 
     @property
     def words(self) -> str:
@@ -203,6 +207,17 @@ async def _enqueue(shop_id: int, import_id: int, state: str, mapping: Mapping | 
     return job_id
 
 
+async def stop(shop_id: int, import_id: int) -> None:
+    """Let the dry run or the import that is at work end; nothing of it stays.
+
+    :raises Refused: nothing is at work.
+    """
+    job_id = (await report(shop_id, import_id)).job_id
+    if job_id is None:
+        raise Refused(_("It is over."))
+    await db.transaction(cancel_job, job_id)
+
+
 async def begin(tx: db.Tx, shop_id: int, import_id: int, state: str, mapping: Mapping | None = None) -> None:
     """Say that the dry run ("checking") or the import ("importing") starts now, with this mapping."""
     row = await _held(tx, shop_id, import_id)
@@ -225,8 +240,9 @@ async def begin(tx: db.Tx, shop_id: int, import_id: int, state: str, mapping: Ma
 
 # A job that gave up leaves its import at "checking" or "importing": that is a failure too.
 EFFECTIVE = """
-SELECT i.id, i.shop_id, i.sku_id, i.filename, i.report, i.mapping, i.batch_id, i.created_at, job.progress,
-       coalesce(nullif(job.error, ''), i.report->>'error', '') AS error,
+SELECT i.id, i.shop_id, i.sku_id, i.filename, i.report, i.mapping, i.batch_id, i.created_at, i.job_id, job.progress,
+       CASE WHEN job.state = 'cancelled' THEN 'cancelled'
+            ELSE coalesce(nullif(job.error, ''), i.report->>'error', '') END AS error,
        CASE WHEN i.state IN ('checking', 'importing') AND job.state IN ('failed', 'cancelled') THEN 'failed'
             ELSE i.state END AS state
 FROM vault_import i LEFT JOIN jobs_job job ON job.id = i.job_id
@@ -264,6 +280,7 @@ async def report(shop_id: int, import_id: int) -> Report:
         total=progress.get("total", upload.lines),
         error=row["error"],
         created_at=row["created_at"],
+        job_id=row["job_id"],
     )
 
 

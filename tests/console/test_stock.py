@@ -124,6 +124,23 @@ async def test_pasted_codes_are_counted_first_and_then_imported(staff):
     assert "In stock already 1" in await check(staff, again)
 
 
+async def test_a_check_is_stopped_and_begun_anew(staff):
+    what = await new_sku()
+    path = await paste(staff, what, "CCCC-1\nCCCC-2\n")
+    assert "It is over." in words(await staff.post(f"{path}/cancel", 409))
+    job_id = await db.fetchval(
+        "INSERT INTO jobs_job (name, run_at) VALUES ('vault.check_import', now() + interval '1 hour') RETURNING id"
+    )
+    import_id = int(path.rpartition("/")[2])
+    await db.execute("UPDATE vault_import SET state = 'checking', job_id = $1 WHERE id = $2", job_id, import_id)
+    page = await staff.get(path)
+    assert f'action="{path}/cancel"' in page and f'hx-get="{path}/progress"' in page
+    assert "Checking every line" in words(await staff.get(f"{path}/progress"))
+    assert "It was stopped. Nothing of it was stored." in words(await staff.post(f"{path}/cancel"))
+    assert await db.fetchval("SELECT state FROM jobs_job WHERE id = $1", job_id) == "cancelled"
+    assert "New 2" in await check(staff, path, width="1")
+
+
 async def test_columns_are_chosen_and_what_is_not_taken_is_listed(staff):
     what = await new_sku()
     body = "user,pass,note\nann,pw-1,x\nbob,pw-2,y\nbob,pw-2,z\n,,\ncid,,w\n"

@@ -93,11 +93,17 @@ async def test_giving_up_needs_no_second_try():
     assert await db.fetchval("SELECT error FROM test_given_up WHERE args ->> 'order' = '8'") == job["error"]
 
 
+async def log(job_id):
+    rows = await db.fetch("SELECT kind, text FROM jobs_log WHERE job_id = $1 ORDER BY id", job_id)
+    return [tuple(row) for row in rows]
+
+
 async def test_a_job_says_itself_when_to_try_again():
     job_id = await put("test.flaky")
     job = await ended(job_id)
     assert await runs(job_id) == [1, 2, 3]
     assert (job["tries"], job["error"]) == (3, "")
+    assert await log(job_id) == [("again", "not yet"), ("again", "not yet")]
 
 
 async def test_a_job_over_its_time_is_stopped():
@@ -121,6 +127,8 @@ async def test_progress_is_seen_and_told():
     began = job["progress"].pop("since")
     assert job["progress"] == {"done": 30, "total": 30, "note": "counting"}
     assert 0 < began <= clock.now().timestamp()
+    assert await log(job_id) == [("begun", ""), ("note", "counting"), ("done", "")]
+    assert await log((await ended(await put("test.quick")))["id"]) == []
 
 
 async def test_a_running_job_can_be_cancelled():
@@ -129,6 +137,7 @@ async def test_a_running_job_can_be_cancelled():
     await db.execute("UPDATE jobs_job SET cancel = true WHERE id = $1", job_id)
     job = await ended(job_id, "cancelled")
     assert job["progress"]["done"] < 1000
+    assert (await log(job_id))[-1] == ("cancelled", "")
 
 
 async def test_a_name_nobody_knows_stays_in_the_queue():

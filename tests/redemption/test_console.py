@@ -181,7 +181,7 @@ async def test_ordering_a_batch_and_printing_it(staff):
     assert "Making codes" in words(page)
     batch_id = await finish()
     page = words(await staff.get(f"/admin/own-codes/{batch_id}"))
-    assert "Made 12" in page and "CN¥300.00" in page and "Dec 31, 2031" in page
+    assert "Codes made 12" in page and "CN¥300.00" in page and "Dec 31, 2031" in page
     answer = await staff.http.post(
         f"/admin/own-codes/{batch_id}/sheet",
         data={"csrf": staff.csrf, "first": "3", "count": "4", "reason": "market stall"},

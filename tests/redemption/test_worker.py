@@ -37,7 +37,7 @@ async def test_the_worker_makes_the_codes_while_the_page_tells_how_far_it_is(sho
                 assert "Making codes" in words(part.text)
                 await asyncio.sleep(0.05)
         assert part.headers["hx-redirect"] == page
-        assert f"Made {wanted:,}" in words(await staff.get(page))
+        assert f"Codes made {wanted:,}" in words(await staff.get(page))
         assert await db.fetchval("SELECT count(*) FROM vault_code WHERE state = 'free'") == wanted
         assert await db.fetchval("SELECT count(*) FROM redemption_voucher WHERE balance = 1") == wanted
         await staff.post(f"/admin/stock/batches/{page.rpartition('/')[2]}/undo")
