@@ -8,6 +8,7 @@ DB = engine
 
 APP_REGISTRY = AppRegistry(
     apps=[
+        "core.admin.piccolo_app",
         "core.audit.piccolo_app",
         "core.backup.piccolo_app",
         "core.catalog.piccolo_app",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from core import db
 from core.admin import doctor
-from core.admin.doctor import Check, State
+from core.admin.checks import Check, State
 from core.audit import service as audit
 from core.config import Config
 from core.hooks import runtime
@@ -20,6 +21,9 @@ ABOUT: dict[str, tuple[Text, Text, str]] = {
     "request": (_("Address"), _("Links in mails and calls of gateways go to the shop's own address."), ""),
     "address": (_("Encryption"), _("Without https everyone on the way reads passwords and codes."), ""),
     "proxy": (_("Proxy"), _("Limits count per visitor, so the shop must know who is who."), ""),
+    "callback": (_("Calls from payment services"), _("They say here that somebody has paid."), ""),
+    "stream": (_("Live pages"), _("An order's page shows by itself that it is paid."), ""),
+    "dns": (_("Sender of mails"), _("Large mail providers look there before they take a mail."), ""),
     "disk": (_("Disk"), _("A full disk stops the database."), ""),
     "key": (_("Master key"), _("Without it no stored code can ever be read."), ""),
     "key copy": (
@@ -67,18 +71,24 @@ class Found:
     title: Text | str
     why: Text | str
     href: str
+    at: datetime | None = None
 
 
 async def look(config: Config, seen: Seen) -> list[Found]:
     """Every check, the worst first."""
-    checks = [_request(config, seen), _proxy(seen), *await doctor.of_machine(config), _plugins()]
-    checks += [check async for check in doctor.in_database(config)]
+    checks = [_request(config, seen), _proxy(seen), *await every_check(config)]
     return sorted((_found(check) for check in checks), key=lambda found: WORST_FIRST[found.state])
+
+
+async def every_check(config: Config) -> list[Check]:
+    """All that can be said whoever asks."""
+    checks = [*await doctor.of_machine(config), _plugins()]
+    return [*checks, *[check async for check in doctor.in_database(config)]]
 
 
 def _found(check: Check) -> Found:
     title, why, href = ABOUT.get(check.name, (check.name, "", ""))
-    return Found(check.name, check.state, check.text, check.advice, title, why, href)
+    return Found(check.name, check.state, check.text, check.advice, title, why, href, check.at)
 
 
 def _request(config: Config, seen: Seen) -> Check:

@@ -9,7 +9,9 @@ from litestar import Request, Response, get, post
 
 from core import db
 from core.admin import health, opening
+from core.admin.jobs import LOOK_OUTSIDE
 from core.config import Config
+from core.jobs import enqueue, ring
 from core.refused import Refused
 from core.shops import service as shops
 from core.shops.service import Shop
@@ -20,6 +22,10 @@ from core.web.render import page, see_other
 from core.web.visit import Visit
 
 AnyRequest = Request[Any, Any, Any]
+
+
+class Nothing(msgspec.Struct):
+    pass
 
 
 class Opening(msgspec.Struct):
@@ -47,6 +53,15 @@ def seen(request: AnyRequest) -> health.Seen:
 async def health_page(request: AnyRequest) -> Response[str]:
     context = {"checks": await health.look(_config(request), seen(request)), "stored": await _shop(request)}
     return page(request, "admin/health.html", context)
+
+
+@post("/health/outside", opt={"who": "staff:health.read", "limit": "outside", "max_body": 4096})
+async def look_outside(request: AnyRequest) -> Response[Any]:
+    """By a worker: the page does not wait for the network."""
+    await read_form(request, Nothing)
+    await ring(await db.transaction(enqueue, LOOK_OUTSIDE, {}))
+    said = _("A worker calls the shop by its own address. Look again in a few seconds.")
+    return flash(see_other("/admin/health"), said)
 
 
 @post("/health/key", opt={"who": "staff:backups.manage"})
@@ -105,4 +120,4 @@ async def _show_checklist(request: AnyRequest, *, hidden: bool) -> Response[Any]
     return see_other("/admin")
 
 
-ROUTES = (health_page, key_kept, go_live_page, go_live, clean, hide_checklist, show_checklist)
+ROUTES = (health_page, look_outside, key_kept, go_live_page, go_live, clean, hide_checklist, show_checklist)

@@ -18,6 +18,7 @@ from core.fulfilment import replacement
 from core.fulfilment.replacement import Reporter
 from core.hooks import runtime
 from core.jobs import bell, ring
+from core.ledger import chart
 from core.messages import service as messages
 from core.messages.events import EVENTS
 from core.money import Money
@@ -79,12 +80,14 @@ class CaseLine:
 
 @dataclass(frozen=True, slots=True)
 class CasePayment:
-    """One try to pay. ``state`` is ``created``, ``waiting``, ``paid``, ``failed`` or ``expired``."""
+    """One try to pay. ``state`` is ``created``, ``waiting``, ``paid``, ``failed`` or ``expired``; ``title`` is what the
+    method is called, in the language of whoever asks."""
 
     ref: str
     method: str
     state: str
     amount: Money
+    title: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +191,13 @@ def _case(row: dict[str, Any], shown: dict[int, Any], mails: list[Any], visit: V
             for line in order.lines
         ),
         payments=tuple(
-            CasePayment(one["ref"], one["method"], one["state"], Money(one["amount"], order.total.currency))
+            CasePayment(
+                one["ref"],
+                one["method"],
+                one["state"],
+                Money(one["amount"], order.total.currency),
+                chart.method_title(one["method"]),
+            )
             for one in order.attempts
         ),
         mails=tuple(_mail(mail) for mail in mails),

@@ -86,6 +86,16 @@ class AllowedHosts:
         return host.lower() in self._names or any(found in network for network in self._networks)
 
 
+def bounded_client(allowed: AllowedHosts) -> httpx.AsyncClient:
+    """A client that reaches no private address but those that are allowed, and follows no redirect."""
+    return httpx.AsyncClient(
+        transport=_Transport(allowed),
+        trust_env=False,
+        follow_redirects=False,
+        headers={"User-Agent": "vouchsafe", "Accept-Encoding": "gzip"},
+    )
+
+
 class PluginHttp:
     """Calls other servers for one plugin. Each call has a time-out, follows no redirect and reads at most 2 MB.
 
@@ -99,12 +109,7 @@ class PluginHttp:
         self._plugin = plugin
         self._may_call = may_call
         self._allowed = allowed or AllowedHosts()
-        self._client = httpx.AsyncClient(
-            transport=_Transport(self._allowed),
-            trust_env=False,
-            follow_redirects=False,
-            headers={"User-Agent": "vouchsafe", "Accept-Encoding": "gzip"},
-        )
+        self._client = bounded_client(self._allowed)
         self._breakers: dict[str, _Breaker] = {}
 
     def __repr__(self) -> str:
@@ -227,16 +232,16 @@ class PluginHttp:
                 finally:
                     await answer.aclose()
         except (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout) as error:
-            raise NotSent(f"{request.url.host} cannot be reached: {_why(error)}") from None
+            raise NotSent(f"{request.url.host} cannot be reached: {why(error)}") from None
         except (TimeoutError, httpcore.TimeoutException):
             raise Unclear(f"{request.url.host} did not answer within {seconds:g} s") from None
         except (httpx.HTTPError, httpcore.NetworkError, httpcore.ProtocolError, zlib.error) as error:
-            raise Unclear(f"{request.url.host} broke off: {_why(error)}") from None
+            raise Unclear(f"{request.url.host} broke off: {why(error)}") from None
         headers = {name.lower(): value for name, value in answer.headers.items()}
         return HttpAnswer(answer.status_code, headers, content)
 
 
-def _why(error: Exception) -> str:
+def why(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 

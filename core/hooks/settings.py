@@ -88,6 +88,7 @@ class Look:
     unit: Text | str = ""
     long: bool = False
     choices: Mapping[str, Text | str] | None = None
+    depends: bool = False
 
 
 def setting(
@@ -98,6 +99,7 @@ def setting(
     unit: Text | str = "",
     long: bool = False,
     choices: Mapping[str, Text | str] | None = None,
+    depends: bool = False,
     ge: int | None = None,
     le: int | None = None,
     min_length: int | None = None,
@@ -108,7 +110,9 @@ def setting(
 
     ``title`` is its label and ``help`` the sentence below. Without ``default`` it must be filled in before the
     plugin works. ``unit`` stands behind a number (``seconds``). ``long`` gives a text several lines.
-    ``choices`` are the labels for the values of a ``Literal``. The rest are limits.
+    ``choices`` are the labels for the values of a ``Literal``. ``depends`` says that another setting decides
+    whether this one is needed, so that it is not marked as optional; a validator of yours tells when it is missing. The
+    rest are limits.
 
     A list of rows is ``tuple[Row, ...]``, where ``Row`` is a :class:`PluginSettings` of its own, without secrets,
     lists and rows in it. An empty row of the form counts as none.
@@ -119,7 +123,7 @@ def setting(
         "min_length": min_length,
         "max_length": max_length,
         "pattern": pattern,
-        "json_schema_extra": {LOOK: Look(title, help, unit, long, choices)},
+        "json_schema_extra": {LOOK: Look(title, help, unit, long, choices, depends)},
     }
     return Field(default, **limits)
 

@@ -59,12 +59,14 @@ class Notifier:
 
     ``key`` names the notifier and never changes. ``channel`` says what its recipients are: ``mail`` for
     e-mail addresses. When two notifiers serve a channel, the one whose key comes first is used. ``title`` is
-    by locale.
+    by locale. ``sender`` is the address its mails come from, so that the shop can look whether others may know it for
+    ours; empty where there is none.
     """
 
     key: str
     channel: str
     title: Mapping[str, str]
+    sender: str = ""
 
     async def send(self, message: OutgoingMessage) -> Receipt:
         """Hand the message over; return only when the other side has taken it.

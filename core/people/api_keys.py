@@ -22,6 +22,7 @@ SCOPES: dict[str, Text] = {
     "codes.verify": _("Look at codes"),
     "codes.redeem": _("Redeem codes"),
     "codes.void": _("Void codes"),
+    "health.read": _("See how the shop is doing"),
 }
 """What a key can be good for; a route says ``key:<scope>``."""
 

@@ -33,6 +33,8 @@ LIMITS: dict[str, Limit] = {
     "setup": Limit(10, 300, strict=True),
     "strength": Limit(120, 300, strict=True),
     "lookup": Limit(10, 600, strict=True),
+    "outside-health": Limit(60, 60, by="key", strict=True),
+    "outside": Limit(10, 600, strict=True),
     "account-code": Limit(20, 86400, strict=True),
     "order-link": Limit(600, 60, strict=True),
     "coupon": Limit(20, 600, strict=True),

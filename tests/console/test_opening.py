@@ -1,13 +1,24 @@
 """Before the shop opens, what is in the way of it, and the day it does."""
 
+import asyncio
+import json
+from contextlib import asynccontextmanager
+
 import asyncpg
+import dns.asyncresolver
+import dns.message
+import dns.rcode
+import dns.rrset
 import httpx
 import pytest
 
 from core import db
-from core.admin import demo, packs, setup
+from core.admin import demo, outside, packs, setup
+from core.admin.jobs import LOOK_OUTSIDE
 from core.checkout.settle import settle
+from core.config import Config
 from core.hooks import runtime, store
+from core.people import api_keys
 from core.shops import service as shops
 from tests import stocked
 from tests.console import audited, everything, newest_audit, words
@@ -157,7 +168,7 @@ async def test_health_says_what_is_wrong_why_and_where_to_mend_it(staff, address
     await db.execute("DELETE FROM jobs_worker")
     page = await staff.get("/admin/health")
     text = words(page)
-    assert "Worker : no worker has shown itself for a minute" in text
+    assert "Worker · no worker has shown itself for a minute" in text
     assert 'href="/admin/setup/messages"' in page and "Buyers find their orders again by mail." in text
     assert f"you came by {address}, which is the shop's own" in text and "you are seen as 127.0.0.1" in text
     through = (await staff.http.get("/admin/health", headers={"x-forwarded-for": "203.0.113.9"})).text
@@ -208,3 +219,196 @@ async def test_the_shop_is_named_and_gets_its_demo_goods(staff):
     before = await everything()
     await staff.post("/admin/setup/shop", status=422, **{**FACTS, "currency": "USD"})
     assert await everything() == before
+
+
+# -- seen from outside ------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def in_front(address, way):
+    """A proxy before the shop. ``way`` passes on what the shop answers to a request, or something of its own."""
+
+    async def serve(reader, writer):
+        try:
+            asked = await reader.readuntil(b"\r\n\r\n")
+            inner = await asyncio.open_connection("127.0.0.1", int(address.rpartition(":")[2]))
+            inner[1].write(asked.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
+            await way(asked, inner[0], writer)
+            inner[1].close()
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def through(asked, shop, visitor):
+    while part := await shop.read(65536):
+        visitor.write(part)
+        await visitor.drain()
+
+
+async def buffering(asked, shop, visitor):
+    visitor.write(await shop.read(-1))
+    await visitor.drain()
+
+
+async def sends_on(asked, shop, visitor):
+    visitor.write(b"HTTP/1.1 301 Moved\r\nLocation: https://www.shop.example/pay\r\nContent-Length: 0\r\n\r\n")
+    await visitor.drain()
+
+
+async def checks_for_bots(asked, shop, visitor):
+    visitor.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\n\r\nAre you 1")
+    await visitor.drain()
+
+
+async def breaks_streams(asked, shop, visitor):
+    if b"/stream " in asked:
+        visitor.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+    else:
+        visitor.write(await shop.read(-1))
+    await visitor.drain()
+
+
+class Zone(asyncio.DatagramProtocol):
+    """A name server that knows the TXT records of a few names."""
+
+    def __init__(self, records):
+        self.records = records
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def datagram_received(self, data, sender):
+        asked = dns.message.from_wire(data)
+        answer = dns.message.make_response(asked)
+        name = asked.question[0].name.to_text(omit_final_dot=True)
+        texts = [json.dumps(text) for text in self.records.get(name, [])]
+        if texts:
+            answer.answer.append(dns.rrset.from_text(asked.question[0].name, 60, "IN", "TXT", *texts))
+        elif name not in self.records:
+            answer.set_rcode(dns.rcode.NXDOMAIN)
+        self.transport.sendto(answer.to_wire(), sender)
+
+
+@asynccontextmanager
+async def name_server(records):
+    transport, _zone = await asyncio.get_running_loop().create_datagram_endpoint(
+        lambda: Zone(records), local_addr=("127.0.0.1", 0)
+    )
+    resolver = dns.asyncresolver.Resolver(configure=False)
+    resolver.nameservers, resolver.port = ["127.0.0.1"], transport.get_extra_info("sockname")[1]
+    try:
+        yield resolver
+    finally:
+        transport.close()
+        await asyncio.sleep(0)
+
+
+def at(address):
+    return Config.from_env({"VOUCHSAFE_HOME": "/nonexistent", "VOUCHSAFE_BASE_URL": address})
+
+
+async def outcomes():
+    return {name: one.outcome for name, one in (await outside.found()).items()}
+
+
+async def test_the_shop_is_called_by_its_own_address(address, staff):
+    await db.execute("DELETE FROM admin_outside")
+    assert "not looked at yet" in words(await staff.get("/admin/health"))
+    ways = {
+        through: ("reached", "live"),
+        buffering: ("reached", "buffered"),
+        breaks_streams: ("reached", "broken"),
+        sends_on: ("redirected", "skipped"),
+        checks_for_bots: ("other", "skipped"),
+    }
+    for way, expected in ways.items():
+        async with in_front(address, way) as proxy:
+            await outside.look(at(proxy))
+        found = await outcomes()
+        assert (found["callback"], found["stream"]) == expected, way
+        assert (await outside.is_fresh()) is (expected[0] == "reached")
+        assert await db.fetchval("SELECT count(*) FROM admin_call WHERE expires_at < now()") == 0
+    page = words(await staff.get("/admin/health"))
+    assert "something else answers at http://127.0.0.1:" in page and "with 403" in page and "looked at" in page
+    await outside.look(at("http://127.0.0.1:9"))
+    assert (await outcomes())["callback"] == "unreachable"
+    assert "could not be reached from here" in words(await staff.get("/admin/health"))
+
+
+async def test_a_call_is_answered_once_and_to_nobody_else(address):
+    key, answer = await outside._new_call()
+    async with httpx.AsyncClient(base_url=address) as caller:
+        assert (await caller.post(f"{outside.PATH}/{'x' * 43}")).status_code == 404
+        assert (await caller.get(f"{outside.PATH}/{'x' * 43}/stream")).status_code == 404
+        came = [await caller.post(f"{outside.PATH}/{key}") for _twice in range(2)]
+    assert [one.status_code for one in came] == [200, 404] and came[0].text == answer
+    key, _answer = await outside._new_call()
+    await db.execute("UPDATE admin_call SET expires_at = now() - interval '1 second'")
+    assert await outside.answer_to(key) is None
+
+
+SPF, DMARC = "v=spf1 include:mail.example -all", "v=DMARC1; p=reject"
+
+
+@pytest.mark.parametrize(
+    ("records", "outcome"),
+    [
+        ({"shop.example": ["site=1", SPF], "_dmarc.shop.example": [DMARC]}, "fine"),
+        ({"news.shop.example": [SPF], "_dmarc.shop.example": [DMARC]}, "fine"),
+        ({"shop.example": [], "_dmarc.shop.example": []}, "neither"),
+        ({}, "neither"),
+        ({"shop.example": [SPF]}, "no_dmarc"),
+        ({"_dmarc.shop.example": [DMARC]}, "no_spf"),
+        ({"shop.example": [SPF, SPF + " "]}, "spf_twice"),
+        ({"shop.example": ["v=spf1 +all"], "_dmarc.shop.example": [DMARC]}, "spf_open"),
+    ],
+)
+async def test_what_the_dns_says_about_the_sender(records, outcome):
+    domain = next((name for name in records if "news" in name), "shop.example")
+    async with name_server(records) as resolver:
+        assert (await outside.judge(resolver, domain))[0] == outcome
+
+
+async def test_a_sender_is_asked_about_when_mails_go_out(address, staff):
+    values = {"host": "mail.example.com", "from_address": "shop@shop.example"}
+    await db.transaction(store.save, "notifiers.smtp", True, values, {})
+    await db.transaction(store.enable, "notifiers.smtp", True)
+    await runtime.current().refresh()
+    try:
+        async with name_server({"shop.example": [SPF]}) as resolver:
+            await outside.look(at("http://127.0.0.1:9"), resolver)
+        assert (await outcomes())["dns"] == "no_dmarc"
+        page = words(await staff.get("/admin/health"))
+        assert "Add a TXT record _dmarc.shop.example with" in page
+        resolver.lifetime = 0.2
+        assert (await outside.judge(resolver, "shop.example"))[0] == "away"
+    finally:
+        await db.transaction(store.enable, "notifiers.smtp", False)
+        await runtime.current().refresh()
+
+
+async def test_looking_now_is_a_job_and_the_page_waits_for_nothing(staff):
+    await db.execute("DELETE FROM jobs_job")
+    await staff.post("/admin/health/outside")
+    assert [row["name"] for row in await db.fetch("SELECT name FROM jobs_job")] == [LOOK_OUTSIDE]
+
+
+async def test_a_monitor_reads_the_checks_with_a_key_of_the_main_shop(address, staff):
+    staff_id = await stocked.staff_member()
+    right = await api_keys.make(1, "Monitor", ["health.read"], None, staff_id)
+    wrong = await api_keys.make(1, "Till", ["codes.verify"], None, staff_id)
+    async with httpx.AsyncClient(base_url=address, headers={"accept-language": "en"}) as monitor:
+        said = {}
+        for token in (right, wrong, "", "vs_" + "x" * 43):
+            headers = {"authorization": f"Bearer {token}"} if token else {}
+            said[token] = await monitor.get("/api/v1/health", headers=headers)
+        assert [answer.status_code for answer in said.values()] == [503, 403, 401, 401]
+        seen = said[right].json()
+        assert seen["state"] == "fail" and {one["state"] for one in seen["checks"]} <= {"ok", "warn", "fail"}
+        assert {"database", "worker", "callback", "stream", "dns"} <= {one["name"] for one in seen["checks"]}
+        assert "checks" not in said[wrong].text and "00" * 32 not in said[right].text
+        assert (await monitor.get("/healthz")).text == "ok\n"

@@ -146,6 +146,7 @@ async def test_support_answers_replaces_and_the_buyer_closes_it(sold, on):
     async with signed_in(on, "support") as staff:
         assert "The code is not accepted" in words(await staff.get("/admin/x/apps.tickets"))
         page = await staff.get(here)
+        assert "Pay online · CN¥19.90" in words(page) and "epay ·" not in words(page)
         seen = re.findall(r'name="seen" value="(\d+)"', page)[0]
         await staff.post("/admin/x/apps.tickets/replies/usual")
         reply = str(await db.fetchval("SELECT id FROM apps_tickets_reply WHERE title = 'New code'"))

@@ -36,6 +36,7 @@ class Smtp(Notifier):
 
     def __init__(self, ctx: PluginContext[Settings]) -> None:
         self._settings = ctx.settings
+        self.sender = ctx.settings.from_address
         self._clock = ctx.clock
 
     async def send(self, message: OutgoingMessage) -> Receipt:

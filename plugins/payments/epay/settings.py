@@ -38,6 +38,7 @@ class EpaySettings(PluginSettings):
     key: Secret | None = setting(
         _("Merchant key"),
         help=_("For V1: the MD5 key of the merchant account."),
+        depends=True,
         default=None,
         min_length=8,
         max_length=200,
@@ -45,12 +46,14 @@ class EpaySettings(PluginSettings):
     private_key: Secret | None = setting(
         _("Merchant private key"),
         help=_("For V2: the RSA key that signs what this shop sends. Line breaks do not matter."),
+        depends=True,
         default=None,
         max_length=8000,
     )
     platform_key: str | None = setting(
         _("Platform public key"),
         help=_("For V2: the key that the gateway shows to check its answers with."),
+        depends=True,
         default=None,
         long=True,
         max_length=4000,
@@ -82,7 +85,9 @@ class EpaySettings(PluginSettings):
     @classmethod
     def _is_the_key_of_the_version(cls, key: Secret | str | None, info: ValidationInfo) -> Secret | str | None:
         if not key and KEYS[str(info.field_name)] == info.data.get("version"):
-            raise ValueError(str(_("This version needs it.")))
+            raise ValueError(
+                str(_("%(version)s does not work without this key.", version=KEYS[str(info.field_name)].upper()))
+            )
         return key
 
     @field_validator("private_key")

@@ -150,6 +150,16 @@ def test_each_version_needs_its_own_keys(changes, field):
     assert next(error["loc"] for error in wrong.value.errors()) == (field,)
 
 
+def test_who_chose_v1_without_its_key_is_told_so_at_the_key():
+    with pytest.raises(ValidationError, match="V1 does not work without this key"):
+        settings(version="v1")
+    assert [name for name, one in EpaySettings.model_fields.items() if one.json_schema_extra["vouchsafe"].depends] == [
+        "key",
+        "private_key",
+        "platform_key",
+    ]
+
+
 def test_keys_may_come_in_any_lines():
     one_line = public_text(key_pair("platform")).replace("\n", " ")
     assert settings(platform_key=one_line).version == "v2"

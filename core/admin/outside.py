@@ -1,0 +1,208 @@
+"""How the shop looks from outside. A worker calls it by its own address as a payment service would, sees whether a
+stream of events comes through, and asks the DNS about the address that mails come from.
+
+What it found is kept with its time: pages and the doctor read that, and never wait for the network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import dns.asyncresolver
+import dns.exception
+import dns.resolver
+import httpcore
+import httpx
+
+from core import clock, db
+from core.config import Config
+from core.hooks.http import AllowedHosts, bounded_client, why
+from core.ids import new_token, token_hash
+from core.messages.events import MAIL
+from core.messages.service import notifier_for
+from core.shops import service as shops
+
+PATH = "/pay/check"
+"""Beside the addresses that payment services call, so that a rule for those holds for it too."""
+SECONDS = 10.0
+HELD_SECONDS = 2.0
+"""So long a stream is held open after its first words: whoever gets them only at its end has them kept back."""
+DNS_SECONDS = 5.0
+CALL_LASTS = timedelta(minutes=1)
+GOOD_FOR = timedelta(hours=6)
+TOO_LATE = (httpx.TimeoutException, httpcore.TimeoutException)
+BROKEN = (httpx.HTTPError, httpcore.NetworkError, httpcore.ProtocolError)
+NAMES = ("callback", "stream", "dns")
+FIRST, LAST = b"event: open\ndata: \n\n", b"event: end\ndata: \n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """``outcome`` is a word of :mod:`core.admin.outside_words`, ``facts`` what its sentence says."""
+
+    name: str
+    outcome: str
+    facts: Mapping[str, Any]
+    at: datetime
+
+
+async def found() -> dict[str, Looked]:
+    rows = await db.fetch("SELECT name, outcome, facts, looked_at FROM admin_outside")
+    return {row["name"]: Looked(row["name"], row["outcome"], row["facts"], row["looked_at"]) for row in rows}
+
+
+async def is_fresh() -> bool:
+    """Whether nobody needs to look: all was well a few hours ago."""
+    known = await found()
+    since = clock.now() - GOOD_FOR
+    well = known.get("callback")
+    return set(known) == set(NAMES) and all(one.at > since for one in known.values()) and well.outcome == "reached"
+
+
+async def look(config: Config, resolver: dns.asyncresolver.Resolver | None = None) -> None:
+    """Look at everything and keep what was found."""
+    async with bounded_client(AllowedHosts([urlsplit(config.base_url).hostname or ""])) as client:
+        callback = await _called(client, config.base_url)
+        stream = await _streamed(client, config.base_url) if callback[0] == "reached" else ("skipped", {})
+    answers = {"callback": callback, "stream": stream, "dns": await _mail_domain(resolver)}
+    for name, (outcome, facts) in answers.items():
+        await _keep(name, outcome, facts)
+
+
+async def _keep(name: str, outcome: str, facts: Mapping[str, Any]) -> None:
+    await db.execute(
+        "INSERT INTO admin_outside (name, outcome, facts, looked_at) VALUES ($1, $2, $3, $4)"
+        " ON CONFLICT (name) DO UPDATE SET outcome = $2, facts = $3, looked_at = $4",
+        name,
+        outcome,
+        dict(facts),
+        clock.now(),
+    )
+
+
+# -- the shop calls itself --------------------------------------------------------------
+
+Answer = tuple[str, dict[str, Any]]
+
+
+async def _new_call() -> tuple[str, str]:
+    """A key that is good for one call, and the word that only the shop can answer it with."""
+    now, key, answer = clock.now(), new_token(), new_token()
+    await db.execute("DELETE FROM admin_call WHERE expires_at < $1", now)
+    await db.execute(
+        "INSERT INTO admin_call (key_hash, answer, expires_at) VALUES ($1, $2, $3)",
+        token_hash(key),
+        answer,
+        now + CALL_LASTS,
+    )
+    return key, answer
+
+
+async def answer_to(key: str) -> str | None:
+    """What to answer a call with; a key counts once."""
+    answer: str | None = await db.fetchval(
+        "DELETE FROM admin_call WHERE key_hash = $1 AND expires_at > $2 RETURNING answer", token_hash(key), clock.now()
+    )
+    return answer
+
+
+async def _called(client: httpx.AsyncClient, base_url: str) -> Answer:
+    key, answer = await _new_call()
+    address = f"{base_url}{PATH}"
+    try:
+        async with asyncio.timeout(SECONDS):
+            came = await client.post(f"{address}/{key}", content=b"")
+    except (TimeoutError, *TOO_LATE):
+        return "silent", {"address": base_url}
+    except BROKEN as error:
+        return "unreachable", {"address": base_url, "why": why(error)}
+    if came.is_redirect:
+        to = urlsplit(came.headers.get("location", ""))
+        return "redirected", {"address": base_url, "to": f"{to.scheme}://{to.netloc}" if to.netloc else base_url}
+    if came.text != answer:
+        return "other", {"address": base_url, "status": came.status_code}
+    return "reached", {"address": base_url}
+
+
+async def _streamed(client: httpx.AsyncClient, base_url: str) -> Answer:
+    key, _answer = await _new_call()
+    loop = asyncio.get_running_loop()
+    seen = []
+    text = b""
+    try:
+        async with asyncio.timeout(SECONDS), client.stream("GET", f"{base_url}{PATH}/{key}/stream") as came:
+            async for part in came.aiter_bytes():
+                text += part
+                seen.append(loop.time())
+                if len(text) > len(FIRST + LAST):
+                    break
+    except (TimeoutError, *TOO_LATE, *BROKEN):
+        return "broken", {}
+    if text != FIRST + LAST:
+        return "broken", {}
+    return ("live" if seen[-1] - seen[0] > HELD_SECONDS / 2 else "buffered"), {}
+
+
+async def held_open() -> AsyncIterator[bytes]:
+    """The stream that is asked for."""
+    yield FIRST
+    await asyncio.sleep(HELD_SECONDS)
+    yield LAST
+
+
+# -- the address mails come from --------------------------------------------------------
+
+
+async def _mail_domain(resolver: dns.asyncresolver.Resolver | None) -> Answer:
+    notifier = notifier_for(MAIL, (await shops.main_shop()).id)
+    domain = getattr(notifier, "sender", "").rpartition("@")[2].strip().lower().rstrip(".")
+    if not domain:
+        return "nobody", {}
+    return await judge(resolver, domain)
+
+
+async def judge(resolver: dns.asyncresolver.Resolver | None, domain: str) -> Answer:
+    """What the DNS says about mails from that domain. Without ``resolver`` that of the machine is asked."""
+    if "." not in domain:
+        return "local", {"domain": domain}
+    try:
+        ask = resolver or dns.asyncresolver.Resolver()
+        spf = [text for text in await _texts(ask, domain) if text.lower().split(" ")[0] == "v=spf1"]
+        dmarc = await _dmarc(ask, domain)
+    except (dns.exception.DNSException, OSError) as error:
+        return "away", {"domain": domain, "why": type(error).__name__}
+    return _judged(domain, spf, dmarc)
+
+
+def _judged(domain: str, spf: list[str], dmarc: str) -> Answer:
+    facts = {"domain": domain, "dmarc": dmarc}
+    if len(spf) > 1:
+        return "spf_twice", facts
+    if spf and any(word in ("all", "+all") for word in spf[0].lower().split()):
+        return "spf_open", facts
+    if spf and dmarc:
+        return "fine", facts
+    return ("no_dmarc" if spf else "no_spf" if dmarc else "neither"), facts
+
+
+async def _dmarc(ask: dns.asyncresolver.Resolver, domain: str) -> str:
+    """The policy for a domain: its own, else the one of a domain above."""
+    labels = domain.split(".")
+    for start in range(len(labels) - 1):
+        for text in await _texts(ask, f"_dmarc.{'.'.join(labels[start:])}"):
+            if text.replace(" ", "").lower().startswith("v=dmarc1"):
+                return text[:300]
+    return ""
+
+
+async def _texts(ask: dns.asyncresolver.Resolver, name: str) -> list[str]:
+    try:
+        answer = await ask.resolve(name, "TXT", lifetime=min(DNS_SECONDS, ask.lifetime), search=False)
+    except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+        return []
+    return [b"".join(record.strings).decode("utf-8", "replace") for record in answer]
