@@ -12,7 +12,7 @@ from markupsafe import Markup
 from msgspec import Meta
 
 from core import db
-from core.catalog import editing, images, notes
+from core.catalog import editing, guides, images, notes
 from core.catalog.buyer_fields import BuyerField
 from core.catalog.editing import Editor, ProductDraft, SkuDraft
 from core.catalog.lists import PRODUCTS, STATES
@@ -82,6 +82,7 @@ class ProductForm(msgspec.Struct):
     description: dict[str, str] = {}
     note: dict[str, str] = {}
     category: Id | None = None
+    guide: Id | None = None
     state: Literal["draft", "listed", "archived"] = "draft"
     position: Small = 0
     version: Version = 0
@@ -188,6 +189,7 @@ async def _product_page(
         "form": form,
         "skus": skus,
         "categories": [(row["id"], words(row["title"], locale())) for row in await _categories(shop_id)],
+        "guides": await guides.names(shop_id),
         "errors": errors,
         "sku_errors": sku_errors or {},
         "new_sku": {"listed": True, **((sku_kept or {}) if open_sku == "new" else {})},
@@ -268,7 +270,7 @@ def _as_form(product: Any) -> dict[str, Any]:
     if product is None:
         return {"state": "draft", "position": 0, "version": 0, "asked": {}, **{name: {} for name in TEXTS}}
     form: dict[str, Any] = {name: product[name] for name in ("slug", "state", "position", "version")}
-    form["category"] = product["category_id"]
+    form["category"], form["guide"] = product["category_id"], product["guide_id"]
     form["tags"] = ", ".join(product["tags"])
     form.update({name: languages.shown(product[column]) for name, column in TEXTS.items()})
     form["asked"] = {
@@ -336,6 +338,7 @@ def _draft(form: ProductForm, shop: Shop, address: str) -> ProductDraft:
         delivery_note=note,
         buyer_fields=_buyer_fields(form.asked),
         category_id=form.category,
+        guide_id=form.guide,
         state=form.state,
         position=form.position,
         tags=_tags(form.tags),

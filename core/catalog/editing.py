@@ -59,6 +59,8 @@ class ProductDraft:
     """More words it is found by."""
     seo_title: Words = field(default_factory=dict)
     seo_description: Words = field(default_factory=dict)
+    guide_id: int | None = None
+    """How it is redeemed; a SKU may have another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +109,14 @@ async def add_product(editor: Editor, draft: ProductDraft) -> int:
 
 async def add_product_in(tx: Tx, editor: Editor, draft: ProductDraft) -> int:
     """The same within the caller's transaction."""
-    await _check_category(tx, editor, draft)
+    await _check_parts(tx, editor, draft)
     product_id = await _unique(
         _("Another product has this address."),
         "slug",
         tx.fetchval(
             "INSERT INTO catalog_product (shop_id, slug, title, summary, description, delivery_note, buyer_fields,"
-            " category_id, state, position, tags, seo_title, seo_description)"
-            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING id",
+            " category_id, state, position, tags, seo_title, seo_description, guide_id)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) RETURNING id",
             editor.shop_id,
             *_product_columns(draft),
         ),
@@ -130,14 +132,14 @@ async def save_product(editor: Editor, product_id: int, version: int, draft: Pro
 
 
 async def _save_product(tx: Tx, editor: Editor, product_id: int, version: int, draft: ProductDraft) -> None:
-    await _check_category(tx, editor, draft)
+    await _check_parts(tx, editor, draft)
     saved = await _unique(
         _("Another product has this address."),
         "slug",
         tx.fetchval(
             "UPDATE catalog_product SET slug = $4, title = $5, summary = $6, description = $7, delivery_note = $8,"
             " buyer_fields = $9, category_id = $10, state = $11, position = $12, tags = $13, seo_title = $14,"
-            " seo_description = $15, version = version + 1, updated_at = now()"
+            " seo_description = $15, guide_id = $16, version = version + 1, updated_at = now()"
             " WHERE shop_id = $1 AND id = $2 AND version = $3 RETURNING id",
             editor.shop_id,
             product_id,
@@ -152,13 +154,17 @@ async def _save_product(tx: Tx, editor: Editor, product_id: int, version: int, d
     )
 
 
-async def _check_category(tx: Tx, editor: Editor, draft: ProductDraft) -> None:
+async def _check_parts(tx: Tx, editor: Editor, draft: ProductDraft) -> None:
     if draft.category_id is not None and not await tx.fetchval(
         "SELECT true FROM catalog_category WHERE shop_id = $1 AND id = $2 FOR KEY SHARE",
         editor.shop_id,
         draft.category_id,
     ):
         raise Refused(_("This category is gone. Choose another one."), "category")
+    if draft.guide_id is not None and not await tx.fetchval(
+        "SELECT true FROM catalog_guide WHERE shop_id = $1 AND id = $2 FOR KEY SHARE", editor.shop_id, draft.guide_id
+    ):
+        raise Refused(_("This guide is gone. Choose another one."), "guide")
 
 
 def _product_columns(draft: ProductDraft) -> tuple[Any, ...]:
@@ -175,6 +181,7 @@ def _product_columns(draft: ProductDraft) -> tuple[Any, ...]:
         draft.tags,
         draft.seo_title,
         draft.seo_description,
+        draft.guide_id,
     )
 
 
@@ -183,9 +190,9 @@ COPIED = {"zh-CN": "（副本）"}
 
 COPY_SKU = """
 INSERT INTO catalog_sku (shop_id, product_id, code, title, price, currency, face_value, period, min_per_order,
-    max_per_order, max_per_buyer, low_stock, listed, position, burn_hours, min_days_left)
+    max_per_order, max_per_buyer, low_stock, listed, position, burn_hours, min_days_left, guide_id)
 SELECT shop_id, $2, left(code, 58) || $3, title, price, currency, face_value, period, min_per_order,
-    max_per_order, max_per_buyer, low_stock, listed, position, burn_hours, min_days_left
+    max_per_order, max_per_buyer, low_stock, listed, position, burn_hours, min_days_left, guide_id
 FROM catalog_sku WHERE id = $1 RETURNING id
 """
 COPY_TIERS = """
@@ -203,9 +210,9 @@ async def _duplicate_product(tx: Tx, editor: Editor, product_id: int) -> int:
     mark = new_ref("-", 4).lower()
     copy_id = await tx.fetchval(
         "INSERT INTO catalog_product (shop_id, category_id, slug, title, summary, description, delivery_note,"
-        " buyer_fields, image_id, position, tags, seo_title, seo_description)"
+        " buyer_fields, image_id, position, tags, seo_title, seo_description, guide_id)"
         " SELECT shop_id, category_id, rtrim(left(slug, 55), '-') || $3, title, summary, description, delivery_note,"
-        " buyer_fields, image_id, position, tags, seo_title, seo_description"
+        " buyer_fields, image_id, position, tags, seo_title, seo_description, guide_id"
         " FROM catalog_product WHERE shop_id = $1 AND id = $2 RETURNING id",
         editor.shop_id,
         product_id,

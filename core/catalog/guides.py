@@ -187,13 +187,19 @@ async def keep_picture(tx: Tx, guide_id: int, media_id: int) -> None:
     await tx.execute("INSERT INTO catalog_guide_picture VALUES ($1, $2) ON CONFLICT DO NOTHING", guide_id, media_id)
 
 
+async def names(shop_id: int) -> list[tuple[int, str]]:
+    """To choose from."""
+    rows = await db.fetch("SELECT id, name FROM catalog_guide WHERE shop_id = $1 ORDER BY lower(name)", shop_id)
+    return [(row["id"], row["name"]) for row in rows]
+
+
 # -- what uses it -----------------------------------------------------------------------
 
 GIVE = """
 WITH sku AS (
     UPDATE catalog_sku SET guide_id = $2 WHERE shop_id = $1 AND code = $3 RETURNING id
 ), product AS (
-    UPDATE catalog_product SET guide_id = $2 WHERE shop_id = $1 AND slug = $3 RETURNING id
+    UPDATE catalog_product SET guide_id = $2, version = version + 1 WHERE shop_id = $1 AND slug = $3 RETURNING id
 )
 SELECT (SELECT count(*) FROM sku) + (SELECT count(*) FROM product)
 """
@@ -221,7 +227,8 @@ async def take_away(editor: Editor, guide_id: int, product_id: int, sku_id: int 
 async def _take_away(tx: Tx, editor: Editor, guide_id: int, product_id: int, sku_id: int | None) -> None:
     if sku_id is None:
         await tx.execute(
-            "UPDATE catalog_product SET guide_id = NULL WHERE shop_id = $1 AND guide_id = $2 AND id = $3",
+            "UPDATE catalog_product SET guide_id = NULL, version = version + 1"
+            " WHERE shop_id = $1 AND guide_id = $2 AND id = $3",
             editor.shop_id,
             guide_id,
             product_id,

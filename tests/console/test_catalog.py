@@ -385,6 +385,27 @@ async def test_who_may_not_see_orders_previews_a_note_with_the_sample(staff, sig
     assert "For VSAMPLE00000" in page and placed.ref not in page
 
 
+async def test_a_guide_is_chosen_for_the_product(staff):
+    made = "INSERT INTO catalog_guide (shop_id, name, texts) VALUES (1, $1, '{}') RETURNING id"
+    mine, other = await db.fetchval(made, "Trains"), await db.fetchval(made, "Ships")
+    product_id = await add(staff, slug="guided", guide=str(mine))
+    assert (await product(product_id))["guide_id"] == mine
+    page = await staff.get(f"/admin/products/{product_id}")
+    assert f'<option value="{mine}" selected>Trains</option>' in page and f'href="/admin/guides/{mine}"' in page
+    form = {**PRODUCT, "slug": "guided", "version": "1"}
+    before = await product(product_id)
+    refused = await staff.post(f"/admin/products/{product_id}", 422, **form, guide="999999")
+    assert "This guide is gone. Choose another one." in words(refused) and await product(product_id) == before
+    await staff.post(f"/admin/products/{product_id}/duplicate")
+    assert await db.fetchval("SELECT guide_id FROM catalog_product ORDER BY id DESC LIMIT 1") == mine
+    # given to it on the guide's own page meanwhile: an editor that is still open must not undo that
+    await staff.post(f"/admin/guides/{other}/give", to="guided")
+    await staff.post(f"/admin/products/{product_id}", 409, **form, guide=str(mine))
+    assert (await product(product_id))["guide_id"] == other
+    await staff.post(f"/admin/products/{product_id}", **{**form, "version": "2"})
+    assert (await product(product_id))["guide_id"] is None
+
+
 async def test_a_note_that_does_not_work_is_told_where_it_is_mended_and_to_the_doctor(staff):
     product_id = await add(staff, slug="old-note", state="listed", note_en="fine")
     await db.execute(
