@@ -6,6 +6,8 @@ from core.web.i18n import Text, _
 
 TITLES: dict[str, Text] = {
     "account.mail_link": _("Mail the link to an account"),
+    "admin.look_outside": _("Look at the shop from outside now"),
+    "admin.outside": _("Look at the shop from outside"),
     "audit.chain": _("Close the audit log's chain"),
     "backup.take": _("Make a backup"),
     "backup.when_due": _("Look whether a backup is due"),
