@@ -187,12 +187,24 @@ async def test_who_may_look_may_not_act_and_the_stock_clerk_sees_nothing(sold, o
     async with signed_in(on, "stock") as clerk:
         await clerk.get("/admin/x/apps.tickets", 403)
         await clerk.get(here, 403)
+        await clerk.post("/admin/x/apps.tickets/export", 403)
     async with signed_in(on, "finance") as finance:
         await finance.get(here)
         await finance.post(f"{here}/reply", 403, act="answer", text="no")
         await finance.post(f"{here}/mail", 403)
     after = await everything()
     assert {**after, "people_staff": ""} == {**before, "people_staff": ""}
+
+
+async def test_the_export_holds_what_the_filters_show(sold, on):
+    buyer, ref, _code = sold
+    ticket = await opened(buyer, ref, "=cmd()")
+    async with signed_in(on, "finance") as finance:
+        assert 'action="/admin/x/apps.tickets/export"' in await finance.get("/admin/x/apps.tickets")
+        taken = await finance.post("/admin/x/apps.tickets/export", 200, q=ref)
+        assert taken.startswith("\ufeffTicket,Reason,") and taken.count("\r\n") == 2 and f"\n{ticket}," in taken
+        assert (await finance.post("/admin/x/apps.tickets/export", 200, q=ref, state="solved")).count("\r\n") == 1
+    assert await audited(await newest_audit() - 1) == [("apps.tickets.exported", "x:apps.tickets:tickets")]
 
 
 async def test_asking_for_help_too_often_is_stopped(sold):

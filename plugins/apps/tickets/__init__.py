@@ -40,6 +40,7 @@ class TicketsPlugin(Plugin):
             "reopened": _("Opened a ticket again"),
             "merged": _("Merged two tickets"),
             "reply_saved": _("Saved a canned reply"),
+            "exported": _("Exported tickets"),
             "reply_removed": _("Removed a canned reply"),
         },
         nav=[Nav(_("Tickets"), pages.CONSOLE, "lifebuoy", group="sales", right="apps.tickets.read")],

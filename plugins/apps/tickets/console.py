@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
 import msgspec
 from litestar import Request, Response, get, post
@@ -24,6 +25,7 @@ from core.api import (
     _,
     ask_gateway,
     colleagues,
+    csv_text,
     flash,
     hide_codes,
     mail_buyer,
@@ -49,6 +51,8 @@ Context = PluginContext[Settings]
 READ = "staff:apps.tickets.read"
 WRITE = f"staff:{ANSWER}"
 SIZE = 50
+EXPORTED = 10_000
+FILTERS = ("q", "state", "holder", "reason", "late")
 WHO = {"me": _("Mine"), "nobody": _("Nobody's")}
 
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
@@ -95,31 +99,37 @@ def late_before(ctx: Context) -> Any:
 # -- the list ---------------------------------------------------------------------------
 
 
-@get("/", opt={"who": READ})
-async def ticket_list(request: AnyRequest) -> Response[str]:
-    names = ("q", "state", "holder", "reason", "late", "page")
-    q, state, holder, reason, late, asked = (request.query_params.get(name, "") for name in names)
-    ctx: Context = plugin_context(request)
-    shop, staff = shop_of(request), await colleagues(visit_of(request), ANSWER)
-    number = max(1, int(asked)) if asked.isascii() and asked.isdecimal() and len(asked) < 6 else 1
+def _asked(request: AnyRequest, given: Mapping[str, str]) -> tuple[Wanted, dict[str, str]]:
+    """What the list is asked for, and what of that goes into addresses."""
+    q, state, holder, reason, late = (given.get(name, "") for name in FILTERS)
     wanted = Wanted(
         state=state if state in (*words.STATES, "all") else "",
         holder=_holder(holder, request.state.session.staff_id),
         reason=reason if reason in words.REASONS else "",
         q=q[:80].replace("\0", ""),
-        late=late_before(ctx) if late else None,
+        late=late_before(plugin_context(request)) if late else None,
     )
-    rows, total = await tickets.found(ctx.db, shop, wanted, number, SIZE)
     chosen = {"q": wanted.q, "state": wanted.state, "holder": holder, "reason": wanted.reason, "late": late}
+    return wanted, {name: value for name, value in chosen.items() if value}
+
+
+@get("/", opt={"who": READ})
+async def ticket_list(request: AnyRequest) -> Response[str]:
+    asked = request.query_params.get("page", "")
+    ctx: Context = plugin_context(request)
+    shop, staff = shop_of(request), await colleagues(visit_of(request), ANSWER)
+    number = max(1, int(asked)) if asked.isascii() and asked.isdecimal() and len(asked) < 6 else 1
+    wanted, given = _asked(request, request.query_params)
+    rows, total = await tickets.found(ctx.db, shop, wanted, number, SIZE)
     context = {
         "rows": rows,
         "total": total,
         "figures": await tickets.figures(ctx.db, shop, late_before(ctx)),
         "late_before": late_before(ctx),
-        "given": {name: value for name, value in chosen.items() if value},
+        "given": given,
         "wanted": wanted,
-        "holder": holder,
-        "late": late,
+        "holder": given.get("holder", ""),
+        "late": given.get("late", ""),
         "holders": [*WHO.items(), *((str(one.id), one.name) for one in staff if one.id != who(request).id)],
         "states": [*((key, title) for key, (title, _kind) in words.STATES.items()), ("all", _("All"))],
         "reasons": [(key, title) for key, (title, _text, _icon) in words.REASONS.items()],
@@ -129,6 +139,42 @@ async def ticket_list(request: AnyRequest) -> Response[str]:
         "here": CONSOLE,
     }
     return page(request, "apps.tickets/list.html", context)
+
+
+class Export(msgspec.Struct):
+    q: str = ""
+    state: str = ""
+    holder: str = ""
+    reason: str = ""
+    late: str = ""
+
+
+@post("/export", opt={"who": "staff:lists.export", "max_body": 4096})
+async def export(request: AnyRequest) -> Response[str]:
+    """The tickets of these filters, all pages of them."""
+    if not request.state.session.may("apps.tickets.read"):
+        raise NotFound()
+    wanted, given = _asked(request, msgspec.to_builtins(await read_form(request, Export)))
+    ctx: Context = plugin_context(request)
+    rows, _total = await tickets.found(ctx.db, shop_of(request), wanted, 1, EXPORTED)
+    await ctx.db.transaction(record_act, request, "exported", "tickets", {**given, "rows": len(rows)})
+    zone = ZoneInfo(visit_of(request).shop.timezone)
+    head = [_("Ticket"), _("Reason"), _("Product"), _("State"), _("Since"), _("Order"), _("With"), _("Messages")]
+    lines = [
+        (
+            row["id"],
+            words.REASONS[row["reason"]][0],
+            row["about"],
+            words.STATES[row["state"]][0],
+            f"{row['waiting_since'].astimezone(zone):%Y-%m-%d %H:%M:%S}",
+            row["order_ref"],
+            row["holder_name"] or "",
+            row["said"],
+        )
+        for row in rows
+    ]
+    headers = {"content-disposition": 'attachment; filename="tickets.csv"', "cache-control": "no-store"}
+    return Response(csv_text([head, *lines]), media_type="text/csv", status_code=200, headers=headers)
 
 
 def _holder(text: str, me: int) -> int | None:
@@ -469,6 +515,7 @@ async def remove_reply(request: AnyRequest, reply_id: FromPath[int]) -> Response
 
 ROUTES = (
     ticket_list,
+    export,
     reply_list,
     add_reply,
     usual_replies,
