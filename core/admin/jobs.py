@@ -23,9 +23,10 @@ async def extend_chain(lease: Lease) -> None:
         await chain.sign_checkpoint(Signer(PURPOSE), chain.checkpoint_file(Config.from_env().home))
 
 
-@every(600, "admin.outside", timeout_seconds=120)
+@every(120, "admin.outside", timeout_seconds=120)
 async def keep_looking(lease: Lease) -> None:
-    """Every few hours while all is well, else each time: a proxy that was mended is seen soon."""
+    """Every few hours while all is well, else each time: a proxy that was mended is seen soon, and when all starts at
+    once the worker is there before the pages are."""
     if not await outside.is_fresh():
         await outside.look(Config.from_env())
 
