@@ -24,6 +24,13 @@ AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 HOSTILE = "\"><img src=x onerror='hacked=1'><script>hacked=1</script>"
 BUYERS = ("anyone", "buyer")
 
+AS_IT_STANDS = {
+    "preparing": "fulfilment_state = 'preparing', delivered_at = NULL",
+    "held": "fulfilment_state = 'review', held = true, delivered_at = NULL",
+    "refunded": "payment_state = 'refunded', fulfilment_state = 'void'",
+}
+"""How a paid order becomes one that waits, one that a person looks at, and one that is over."""
+
 # What people type, wherever a row has it.
 TEXTS = """
 UPDATE shops_shop SET name = $1 WHERE id = 1;
@@ -98,12 +105,15 @@ async def _orders(token: str) -> dict[str, str]:
     """An order in each state a buyer may meet."""
     who = stocked.buyer("buyer@example.com", session=token)
     refs = {}
-    for state in ("unpaid", "delivered", "expired"):
+    for state in ("unpaid", "delivered", "expired", "partly paid", *AS_IT_STANDS):
         placed = await stocked.order(await stocked.sku(3), who=who)
         refs[state] = placed.ref
-        if state == "delivered":
-            await settle("epay", stocked.paid(placed), "callback")
+        if state not in ("unpaid", "expired"):
+            claim = stocked.paid(placed, 990 if state == "partly paid" else 1990)
+            await settle("epay", claim, "callback")
     await db.execute("UPDATE orders_order SET expires_at = now() - interval '1 hour' WHERE ref = $1", refs["expired"])
+    for state, change in AS_IT_STANDS.items():
+        await db.execute(f"UPDATE orders_order SET {change} WHERE ref = $1", refs[state])
     link = await contact_proof.new_link(1, "buyer@example.com")
     await db.transaction(contact_proof.prove, 1, link, token_hash(token))
     return refs
