@@ -126,7 +126,7 @@ ALARMS = Listing(
             _("they were seen before"),
         ),
     ),
-    label=lambda row: f"{row['kind']} {row['subject']}",
+    label=lambda row: f"{KINDS.get(row['kind'], row['kind'])} · {row['subject'].removeprefix('order:')}",
     empty=Nothing(_("No alarms"), _("Nobody tried anything so far."), "/admin", _("To the dashboard"), "circle-check"),
 )
 

@@ -250,6 +250,8 @@ def _shown(data: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in data.items() if not any(one in key.lower() for one in SECRET)}
     if isinstance(kept.get("amount"), int) and isinstance(kept.get("currency"), str):
         kept["amount"] = Money(kept["amount"], kept.pop("currency").strip())
+    if kept.get("outcome") in words.OUTCOMES:
+        kept["outcome"] = words.OUTCOMES[kept["outcome"]]
     return kept
 
 

@@ -18,7 +18,7 @@ from core.review import service as review
 from core.supply import purchases, skus
 from core.supply.supplier import Delivers
 from core.vault import bought, keys
-from core.web.i18n import _
+from core.web.i18n import _, locale
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ async def open_lines(order_id: int) -> list[OpenLine]:
 async def offers_of(sku_id: int) -> list[tuple[int, str]]:
     rows = await db.fetch(skus.OF_SKUS, [sku_id])
     return [
-        (offer.id, f"{offer.supplier} · {offer.title} · {offer.price.text()}")
+        (offer.id, f"{offer.supplier} · {offer.title} · {offer.price.text(locale())}")
         for row in rows
         for offer in skus.linked(row)
         if offer.can_be_bought

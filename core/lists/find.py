@@ -11,7 +11,7 @@ from core import db
 from core.checkout import lists as orders
 from core.money import Money
 from core.orders import words
-from core.web.i18n import _, in_words
+from core.web.i18n import _, in_words, locale
 from core.web.lists import Scope, escaped
 
 MOST = 8
@@ -75,7 +75,7 @@ async def _orders(scope: Scope, q: str) -> list[Found]:
 def _order(row: Any, how: Any) -> Found:
     state = words.PAYMENT[row["payment_state"]][0]
     money = Money(row["total"], row["currency"])
-    note = " · ".join(str(part) for part in (row["contact"], money.text(), state, how) if part)
+    note = " · ".join(str(part) for part in (row["contact"], money.text(locale()), state, how) if part)
     return Found(row["ref"], f"/admin/orders/{row['ref']}", note)
 
 
@@ -92,7 +92,12 @@ async def _batches(scope: Scope, q: str) -> list[Found]:
 async def _balances(scope: Scope, q: str) -> list[Found]:
     rows = await db.fetch(BALANCES, scope.shop_id, q, MOST)
     return [
-        Found(row["contact"], f"/admin/balances/{row['id']}", Money(row["amount"], row["currency"]).text(), "wallet")
+        Found(
+            row["contact"],
+            f"/admin/balances/{row['id']}",
+            Money(row["amount"], row["currency"]).text(locale()),
+            "wallet",
+        )
         for row in rows
     ]
 

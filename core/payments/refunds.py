@@ -25,7 +25,7 @@ from core.payments import goods, money
 from core.payments.money import Payment
 from core.refused import Refused
 from core.review import service as review
-from core.web.i18n import _
+from core.web.i18n import _, locale
 
 SEND = "payments.refund"
 WAYS = ("source", "balance", "hand")
@@ -137,7 +137,8 @@ async def ask(
 
 def _check(order: Any, payment: Payment, amount: int, wish: Wish) -> None:
     if not 0 < amount <= payment.left.amount:
-        raise Refused(_("At most %(sum)s of this payment can be given back.", sum=payment.left.text()), "amount")
+        most = payment.left.text(locale())
+        raise Refused(_("At most %(sum)s of this payment can be given back.", sum=most), "amount")
     if wish.way not in WAYS:
         raise Refused(_("Choose how the money goes back."), "way")
     if wish.way == "source" and not way_back(payment.method):
