@@ -84,6 +84,7 @@ async def sights(address: str, objects: dict[str, object], routes: list[tuple[st
     buyer = {path: every.filled(path, objects) for method, path, opt in routes if method == "GET" and _is_buyer(opt)}
     buyer.update({f"/o/ {state}": f"/o/{ref}" for state, ref in orders.items()})
     buyer["search"] = "/?q=Product"
+    staff.update({"plugin": "/admin/plugins/payments.epay", "found": "/admin/search?q=buyer@example.com"})
     buyer["nothing found"] = "/?q=nothing-of-that-kind"
     return Sights(
         address,
