@@ -165,7 +165,7 @@ async def test_no_page_is_an_error_for_the_owner(site: str, whole: Litestar):
     owner = await staff_cookie("owner")
     async with httpx.AsyncClient(base_url=site, headers={"cookie": f"vs={owner}"}) as client:
         for path, handler in [*handlers(whole), *plugged.routes()]:
-            if "GET" not in handler.http_methods or "{" in path:
+            if "GET" not in handler.http_methods or "{" in path or handler.opt["who"].startswith("key:"):
                 continue
             for language in ("zh-CN", "en"):
                 answer = await client.get(path, headers={"accept-language": language})
