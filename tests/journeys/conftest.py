@@ -131,4 +131,7 @@ def visitor(browser: Browser) -> Iterator[NewVisitor]:
 
     yield new
     for context in contexts:
+        for page in context.pages:
+            if page.url.startswith("http"):
+                assert page.evaluate("localStorage.length + sessionStorage.length") == 0, page.url
         context.close()
