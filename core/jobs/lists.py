@@ -8,14 +8,15 @@ from typing import Any
 from core import db
 from core.jobs import registry, service
 from core.jobs.queue import ring
+from core.jobs.titles import title_of
 from core.jobs.words import STATES
-from core.web.i18n import _
+from core.web.i18n import Text, _
 from core.web.lists import Act, Badge, Cell, Choice, Column, Doing, Listing, Nothing, Scope, badge
 
 
-async def names(_scope: Scope) -> Sequence[tuple[str, str]]:
+async def names(_scope: Scope) -> Sequence[tuple[str, Text | str]]:
     registry.import_core()
-    return [(name, name) for name in sorted({*registry.names(), *await service.names()})]
+    return [(name, title_of(name)) for name in sorted({*registry.names(), *await service.names()})]
 
 
 async def retry(_doing: Doing, key: int) -> None:
@@ -29,7 +30,7 @@ async def stop(_doing: Doing, key: int) -> None:
 
 def _job(row: Any) -> Cell:
     marks = () if registry.find(row["name"]) else (Badge(_("unknown here"), "warning"),)
-    return Cell(row["name"], f"/admin/jobs/{row['id']}", note=row["id"], badges=marks)
+    return Cell(title_of(row["name"]), f"/admin/jobs/{row['id']}", note=f"{row['name']} · {row['id']}", badges=marks)
 
 
 JOBS = Listing(

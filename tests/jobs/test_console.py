@@ -40,10 +40,10 @@ async def test_the_newest_stands_first_and_filters_work(staff):
     assert page.index(f"/admin/jobs/{failed}") < page.index(f"/admin/jobs/{waiting}")
     assert "The mail server says: 550 no" in words(page)
     assert "Nobody works: start server.py run" in words(page)
-    assert ">checkout.expire</a>" not in page
+    assert ">End unpaid orders</a>" not in page
     only = await staff.get("/admin/jobs?state=failed")
     assert f"/admin/jobs/{failed}" in only and f"/admin/jobs/{waiting}" not in only
-    assert ">checkout.expire</a>" in await staff.get("/admin/jobs?periodic=1")
+    assert ">End unpaid orders</a>" in await staff.get("/admin/jobs?periodic=1")
     assert "Nothing fits these filters" in words(await staff.get("/admin/jobs?state=running"))
 
 
