@@ -254,6 +254,7 @@ async def due() -> list[int]:
 
 # -- reading ----------------------------------------------------------------------------
 
+
 async def suppliers_of(shop_id: int) -> list[str]:
     """From whom this shop has bought."""
     rows = await db.fetch(

@@ -111,7 +111,7 @@ def test_every_default_works_with_everything_and_with_little(event, locale, code
         "shop": {"name": "Shop", "contact": "a@b.c" if codes else ""},
         "order": {"ref": "V1", "subtotal": "¥1", "total": "¥1", "placed": "today", "test": False},
         "link": "https://shop.example/o/V1?k=t",
-    "code": "123456",
+        "code": "123456",
         "lines": [line],
         "codes": [{"product": "P", "sku": "S", "text": f"C-{n}"} for n in range(codes)],
         "orders": [{"ref": "V1", "product": "P", "placed": "today", "link": "https://shop.example/o/V1?k=t"}],
