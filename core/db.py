@@ -426,3 +426,11 @@ def known_migrations() -> set[tuple[str, str]]:
         for app in manager.get_sorted_app_names()
         for name in manager.get_migration_modules(manager.get_app_config(app).resolved_migrations_folder_path)
     }
+
+
+async def missing_migrations() -> set[tuple[str, str]]:
+    """Those of them that this database has not seen."""
+    known = known_migrations()
+    if await fetchval("SELECT to_regclass('migration')") is None:
+        return known
+    return known - {(row["app_name"], row["name"]) for row in await fetch("SELECT app_name, name FROM migration")}

@@ -14,7 +14,6 @@ from typing import Any
 import asyncpg
 
 from core import db, embedded
-from core.admin import doctor as checks
 from core.audit import owner
 from core.backup.unfinished import check_finished
 from core.config import Config, SetupProblem
@@ -69,9 +68,10 @@ async def _load_key(config: Config) -> None:
 
 async def _migrate(config: Config) -> list[str]:
     """Bring the tables up to date. Those of the audit log belong to another role, but for as long as it takes."""
-    if any(app == "audit" for app, _ in await checks.missing_migrations()):
+    missing = await db.missing_migrations()
+    if any(app == "audit" for app, _ in missing):
         await owner.take_back(config)
-    changed = await db.migrate()
+    changed = await db.migrate() if missing else []
     await owner.hand_over(config)
     return changed
 
@@ -188,6 +188,8 @@ def restore(config: Config, args: argparse.Namespace) -> int:
 
 
 def doctor(config: Config, args: argparse.Namespace) -> int:
+    from core.admin import doctor as checks  # half a second that the start of a shop need not wait
+
     with embedded.addresses(config, _say) as config:
         found = asyncio.run(checks.examine_audit(config) if args.audit else checks.examine(config))
     _tell(args, {"checks": [check.facts() for check in found]}, "\n".join(check.line() for check in found))

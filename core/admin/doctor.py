@@ -11,7 +11,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
-from piccolo.apps.migrations.tables import Migration
 
 from core import clock, db
 from core.admin import outside_words
@@ -188,18 +187,11 @@ async def _clock() -> Check:
 
 
 async def _tables() -> Check:
-    missing = await missing_migrations()
+    missing = await db.missing_migrations()
     if missing:
         text = _("%(number)s migrations are not applied", number=len(missing))
         return Check("tables", "fail", text, _("Run `server.py migrate`."))
     return Check("tables", "ok", _("all migrations are applied"))
-
-
-async def missing_migrations() -> set[tuple[str, str]]:
-    known = db.known_migrations()
-    if not await Migration.table_exists().run():
-        return known
-    return known - {(row["app_name"], row["name"]) for row in await db.fetch("SELECT app_name, name FROM migration")}
 
 
 KEYRING = """

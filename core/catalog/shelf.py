@@ -81,8 +81,8 @@ AND EXISTS (
 
 # Only the products of one page are counted in the vault.
 CARDS = f"""
-WITH found AS (SELECT product.id {ON_SHELF} {{stock}} ORDER BY {{order}} LIMIT $7 OFFSET $8)
-SELECT product.slug, product.title, product.summary, shelf.least, shelf.most, shelf.currency, shelf.low,
+WITH found AS (SELECT product.id, {{total}} AS total {ON_SHELF} {{stock}} ORDER BY {{order}} LIMIT $7 OFFSET $8)
+SELECT found.total, product.slug, product.title, product.summary, shelf.least, shelf.most, shelf.currency, shelf.low,
        media.id AS media_id, left(media.sha256, 16) AS media_sha, media.width, media.height,
        (SELECT sum({FREE.format(most="$9")})::int FROM catalog_sku one
         WHERE one.product_id = product.id AND one.listed) AS free
@@ -93,11 +93,14 @@ ORDER BY {{order}}
 """  # noqa: S608 - put together from constants
 
 STATEMENTS = {
-    (order, in_stock): CARDS.format(order=by, stock=IN_STOCK if in_stock else "")
+    (order, in_stock): CARDS.format(
+        order=by, stock=IN_STOCK if in_stock else "", total="NULL::int" if in_stock else "count(*) OVER ()::int"
+    )
     for order, by in ORDERS.items()
     for in_stock in (False, True)
 }
 COUNT = f"SELECT count(*) {ON_SHELF}"
+"""For a page behind the last one, which has no row to tell the total."""
 
 
 async def find(shop_id: int, wanted: Wanted, page: int = 1) -> Shelf:
@@ -109,7 +112,9 @@ async def find(shop_id: int, wanted: Wanted, page: int = 1) -> Shelf:
     cards = [_card(row) for row in rows[:CARDS_PER_PAGE]]
     if not more and (rows or page == 1):
         return Shelf(cards, False, skip + len(rows))
-    return Shelf(cards, more, None if wanted.in_stock else await db.fetchval(COUNT, *asked))
+    if rows or wanted.in_stock:
+        return Shelf(cards, more, rows[0]["total"] if rows else None)
+    return Shelf(cards, more, await db.fetchval(COUNT, *asked))
 
 
 def patterns(text: str) -> list[str] | None:

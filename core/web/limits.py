@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Literal
 
 import asyncpg
@@ -131,6 +131,12 @@ async def below(name: str, who: str) -> bool:
 
 
 async def sweep() -> None:
-    """Forget windows that are over; for a timer."""
-    longest = max(limit.seconds for limit in LIMITS.values())
-    await db.execute("DELETE FROM web_limit WHERE window_start < $1", clock.now() - timedelta(seconds=longest))
+    """Forget windows that are over; for a timer. What no limit of this version counted goes after the longest."""
+    lengths = {name: limit.seconds for name, limit in LIMITS.items()}
+    await db.execute(
+        "DELETE FROM web_limit WHERE window_start < $1::timestamptz"
+        " - make_interval(secs => coalesce(($2::jsonb ->> split_part(bucket, ':', 1))::int, $3))",
+        clock.now(),
+        lengths,
+        max(lengths.values()),
+    )

@@ -10,6 +10,7 @@ import pytest
 
 from core import db
 from core.checkout.settle import settle
+from core.hooks import store
 from core.ids import new_token
 from core.people import sessions
 from core.vault import masking
@@ -27,6 +28,9 @@ TICKET = re.compile(r"/x/apps\.tickets/t/(\d+)$")
 
 @pytest.fixture(scope="module")
 async def on(address):
+    gateway = {"gateway": "https://pay.example.com", "pid": "1001"}
+    await db.transaction(store.save, "payments.epay", True, gateway, {"key": "a-merchant-key"})
+    await db.transaction(store.enable, "payments.epay", True)
     await plugged.all_on()
     return address
 

@@ -276,6 +276,7 @@ async def test_the_document_tells_exactly_the_api(address, keys):
         document = answer.json()
         assert document["openapi"].startswith("3.1")
         assert set(document["paths"]) == {
+            "/api/v1/health",
             "/api/v1/redemptions",
             "/api/v1/redemptions/verify",
             "/api/v1/redemptions/void",

@@ -43,11 +43,20 @@ async def _try(who: str) -> bool:
 async def test_old_windows_are_swept(site: str):
     with at(0):
         await limits.hit("api", "203.0.113.5")
+        await limits.hit("account-code", "203.0.113.5")
+        await db.execute("UPDATE web_limit SET bucket = 'gone:1' WHERE bucket = 'account-code:203.0.113.5'")
+        await limits.hit("account-code", "203.0.113.5")
     with at(4000):
         await limits.hit("api", "203.0.113.5")
         await limits.sweep()
     rows = await db.fetch("SELECT window_start FROM web_limit WHERE bucket = 'api:203.0.113.5'")
     assert [int(row["window_start"].timestamp()) for row in rows] == [1_800_003_960]
+    # a day is counted by the day, and what nobody knows is kept as long
+    assert await db.fetchval("SELECT count(*) FROM web_limit WHERE bucket = 'account-code:203.0.113.5'") == 1
+    assert await db.fetchval("SELECT count(*) FROM web_limit WHERE bucket = 'gone:1'") == 1
+    with at(90_000):
+        await limits.sweep()
+    assert await db.fetchval("SELECT count(*) FROM web_limit WHERE window_start < to_timestamp(1800090000)") == 0
 
 
 async def test_a_strict_limit_that_cannot_count_refuses(client: httpx.AsyncClient):
