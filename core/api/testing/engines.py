@@ -6,6 +6,7 @@ Switched on by ``-p core.api.testing.engines`` in the options of pytest.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 import json
 import os
@@ -60,11 +61,46 @@ class TestEngines:
         return done.stdout.strip()
 
 
+MEMORY = Path("/dev/shm")  # noqa: S108 - each run makes a folder of its own there
+ROOM = 3 << 30
+
+
+@contextlib.contextmanager
+def _files_in_memory() -> Iterator[None]:
+    """A run makes a hundred thousand small files and throws them away: where there is room, no disk sees them."""
+    if "TMPDIR" in os.environ or not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < ROOM:
+        yield
+        return
+    for left in MEMORY.glob("vouchsafe-*"):
+        with contextlib.suppress(OSError), _held(left):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix="vouchsafe-", dir=MEMORY))
+    folder.chmod(0o755)
+    with _held(folder):
+        os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+        yield
+        del os.environ["TMPDIR"]
+        tempfile.tempdir = None
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Nobody else may hold `folder` as long as this run lives, however it ends."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(opened)
+
+
 class _Owner:
     """Owns the engines of the run; with pytest-xdist this is the controller, whose workers only get addresses."""
 
     def __init__(self) -> None:
         self._open = contextlib.ExitStack()
+        self._open.enter_context(_files_in_memory())
         self._engines: TestEngines | None = None
 
     def engines(self) -> TestEngines:
@@ -134,7 +170,7 @@ def _scope_of_databases(fixture_name: str, config: pytest.Config) -> Any:
 def database(engines: TestEngines) -> Iterator[str]:
     """The address of a database of this module's own, migrated and empty."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
-    engines.sql(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    engines.sql(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
     yield engines.url_of(name)
     # FORCE may not end an autovacuum worker, a plain DROP may; so only our own connections are ended by hand.
     ours = f"datname = '{name}' AND usename = user"
