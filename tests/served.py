@@ -1,6 +1,5 @@
 """An application on a port of its own, in the process of the test."""
 
-import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -29,11 +28,11 @@ async def serving(app: Litestar, listener: socket.socket) -> AsyncIterator[None]
         access_log=False,
         timeout_graceful_shutdown=2,
     )
+    settings.load()
     server = uvicorn.Server(settings)
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started:
-        assert not task.done(), task.result()
-        await asyncio.sleep(0)
+    server.lifespan = settings.lifespan_class(settings)
+    await server.startup(sockets=[listener])
+    # `serve()` would go on ticking, and look only ten times a second whether it is to end.
+    await server.on_tick(0)
     yield
-    server.should_exit = True
-    await task
+    await server.shutdown(sockets=[listener])
