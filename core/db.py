@@ -43,6 +43,17 @@ SESSION_SETTINGS = {
     "application_name": "vouchsafe",
 }
 
+STEADY_SETTINGS = {
+    **SESSION_SETTINGS,
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_bitmapscan": "off",
+}
+"""For the statements of a sale: one plan, by index from row to row, whatever the planner has heard of the tables."""
+STEADY_MOST = 4
+
 
 class _Engine(PostgresEngine):
     async def check_version(self) -> None:
@@ -128,6 +139,18 @@ async def open_pool(url: str, size: int = 8) -> None:
         command_timeout=60,
         max_inactive_connection_lifetime=60,
     )
+    # None is open until it is wanted.
+    _steady.append(
+        await asyncpg.create_pool(
+            url,
+            min_size=0,
+            max_size=STEADY_MOST,
+            connection_class=_Connection,
+            init=_prepare_connection,
+            server_settings=STEADY_SETTINGS,
+            command_timeout=60,
+        )
+    )
     await set_clock()
     _clock_keeper.append(asyncio.create_task(_keep_clock()))
 
@@ -141,6 +164,8 @@ async def close_pool() -> None:
         while _spare:
             await engine.pool.release(_spare.pop())
         await engine.close_connection_pool()
+    while _steady:
+        await _steady.pop().close()
 
 
 _clock_keeper: list[asyncio.Task[None]] = []
@@ -194,6 +219,37 @@ async def execute(sql: str, *args: Any) -> str:
     return await _alone("execute", sql, args)
 
 
+async def steadily(sql: str, *args: Any) -> list[asyncpg.Record]:
+    """One statement that is a whole transaction by itself, on a connection that keeps to ``STEADY_SETTINGS``."""
+    if inside_transaction():
+        raise NestedTransaction("inside a transaction use its tx")
+    return await _conflicts_again(_steadily, sql, args)
+
+
+async def _steadily(sql: str, args: Sequence[Any]) -> list[asyncpg.Record]:
+    try:
+        connection = await _steady[0].acquire(timeout=ACQUIRE_SECONDS)
+    except TimeoutError:
+        raise DatabaseBusy("no database connection became free in time") from None
+    try:
+        return await connection.fetch(sql, *args)
+    finally:
+        await _steady[0].release(connection)
+
+
+async def _conflicts_again(run: Callable[..., Awaitable[T]], *args: Any) -> T:
+    """Once more after a serialization failure or a deadlock."""
+    for attempt in range(1, RETRIES + 1):
+        try:
+            return await run(*args)
+        except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
+            if attempt == RETRIES:
+                raise
+            log.info("%s runs again after a conflict", getattr(args[0], "__qualname__", "a statement"))
+            await asyncio.sleep(0.01 * 2**attempt)
+    raise AssertionError("unreachable")
+
+
 async def _alone(act: str, sql: str, args: Sequence[Any]) -> Any:
     if inside_transaction():
         raise NestedTransaction("inside a transaction use its tx")
@@ -208,24 +264,13 @@ async def _alone(act: str, sql: str, args: Sequence[Any]) -> Any:
     return result
 
 
-async def statement(sql: str, *args: Any) -> asyncpg.Record | None:
-    """One statement that is a whole transaction by itself: run again after a conflict, as ``transaction`` does."""
-    for attempt in range(1, RETRIES + 1):
-        try:
-            return await fetchrow(sql, *args)
-        except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
-            if attempt == RETRIES:
-                raise
-            await asyncio.sleep(0.01 * 2**attempt)
-    raise AssertionError("unreachable")
-
-
 # A backend that dies between two statements may show itself as any of these.
 _CONNECTION_LOST = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 # -- transactions -----------------------------------------------------------------------
 
 _running: set[asyncio.Task[Any]] = set()
+_steady: list[asyncpg.Pool] = []
 
 
 def inside_transaction() -> bool:
@@ -252,10 +297,16 @@ async def transaction(
     """
     if inside_transaction():
         raise NestedTransaction("pass tx down instead of opening a second transaction")
-    task: asyncio.Task[T] = asyncio.create_task(_with_retries(work, args, _begin(isolation, locks)))
+    return await asyncio.shield(
+        keep(asyncio.create_task(_conflicts_again(_once, work, args, _begin(isolation, locks))))
+    )
+
+
+def keep(task: asyncio.Task[T]) -> asyncio.Task[T]:
+    """The pool stays open until ``task`` has ended."""
     _running.add(task)
     task.add_done_callback(_finished)
-    return await asyncio.shield(task)
+    return task
 
 
 def _finished(task: asyncio.Task[Any]) -> None:
@@ -267,18 +318,6 @@ def _finished(task: asyncio.Task[Any]) -> None:
 def _begin(isolation: str | None, locks: Sequence[int]) -> str:
     begin = f"BEGIN ISOLATION LEVEL {isolation}" if isolation else "BEGIN"
     return "; ".join([begin, *(f"SELECT pg_advisory_xact_lock({lock:d})" for lock in sorted(locks))])
-
-
-async def _with_retries(work: Callable[..., Awaitable[T]], args: Sequence[Any], begin: str) -> T:
-    for attempt in range(1, RETRIES + 1):
-        try:
-            return await _once(work, args, begin)
-        except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
-            if attempt == RETRIES:
-                raise
-            log.info("transaction %s runs again after a conflict", getattr(work, "__qualname__", work))
-            await asyncio.sleep(0.01 * 2**attempt)
-    raise AssertionError("unreachable")
 
 
 async def _once(work: Callable[..., Awaitable[T]], args: Sequence[Any], begin: str) -> T:

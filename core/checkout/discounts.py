@@ -15,15 +15,16 @@ from core.web.i18n import _
 # nothing of the whole statement is done. Caps are taken in one order everywhere, so that no two orders wait for each
 # other.
 TAKE = """, asked AS (
-    SELECT wanted.* FROM placed, jsonb_to_recordset(${caps}) AS wanted (promotion text, key text, most int)
+    SELECT placed.shop_id, wanted.*
+    FROM placed, jsonb_to_recordset(${caps}) AS wanted (promotion text, key text, most int)
 ), taken AS (
     INSERT INTO orders_cap (shop_id, promotion, key, most, used)
-    SELECT $5, promotion, key, most, 1 FROM asked ORDER BY promotion, key
+    SELECT shop_id, promotion, key, most, 1 FROM asked ORDER BY promotion, key
     ON CONFLICT (shop_id, promotion, key) DO UPDATE SET used = orders_cap.used + 1, most = excluded.most
     WHERE orders_cap.used < excluded.most RETURNING id, promotion, key
 ), use AS (
     INSERT INTO orders_use (order_id, cap_id)
-    SELECT placed.id, taken.id FROM placed CROSS JOIN asked LEFT JOIN taken USING (promotion, key)
+    SELECT placed.id, taken.id FROM (asked LEFT JOIN taken USING (promotion, key)) CROSS JOIN placed
 ), adjustment AS (
     INSERT INTO orders_adjustment (order_id, promotion, key, title, amount, sku_id, code, data)
     SELECT placed.id, discount.* FROM placed, jsonb_to_recordset(${discounts}) AS discount (
@@ -43,12 +44,11 @@ class UsedUp(Refused):
 
 
 def with_discounts(statement: str, values: tuple[Any, ...], quote: Quote) -> tuple[str, tuple[Any, ...]]:
-    """``PLACE`` and its values for an order with discounts; as they were for one without."""
+    """``PLACE`` and its values after the first for an order with discounts; for one without as they were."""
     if not quote.discounts:
         return statement, values
-    head, _end, last = statement.rpartition("SELECT (SELECT id FROM placed)")
-    take = TAKE.format(caps=len(values) + 1, discounts=len(values) + 2)
-    return f"{head.rstrip()}{take}{_end}{last}", (*values, _caps(quote), _discounts(quote))
+    take = TAKE.format(caps=len(values) + 2, discounts=len(values) + 3)
+    return statement + take, (*values, _caps(quote), _discounts(quote))
 
 
 def is_used_up(error: asyncpg.NotNullViolationError) -> bool:

@@ -16,8 +16,8 @@ FOUND = """, found AS (
 
 
 def with_evidence(statement: str, values: tuple[Any, ...], verdict: Verdict) -> tuple[str, tuple[Any, ...]]:
-    """``PLACE`` and its values for an order that rules found something about; as they were for any other."""
+    """``PLACE`` and its values after the first for an order that rules found something about; for any other as they
+    were."""
     if not verdict.findings:
         return statement, values
-    head, _end, last = statement.rpartition("SELECT (SELECT id FROM placed)")
-    return f"{head.rstrip()}{FOUND.format(evidence=len(values) + 1)}{_end}{last}", (*values, verdict.rows())
+    return statement + FOUND.format(evidence=len(values) + 2), (*values, verdict.rows())

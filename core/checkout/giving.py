@@ -18,14 +18,13 @@ GIVE = """, gift AS (
 
 
 def with_gift(statement: str, values: tuple[Any, ...], gift: Gift | None) -> tuple[str, tuple[Any, ...]]:
-    """``PLACE`` and its values for a gift; as they were for any other order."""
+    """``PLACE`` and its values after the first for a gift; for any other order as they were."""
     if gift is None:
         return statement, values
-    head, _end, last = statement.rpartition("SELECT (SELECT id FROM placed)")
-    give = GIVE.format(*range(len(values) + 1, len(values) + 6))
+    give = GIVE.format(*range(len(values) + 2, len(values) + 7))
     token = new_token()
     more = (gift.recipient, gift.message, gift.send_at, token_hash(token), seal_secret(TOKEN_PURPOSE, token.encode()))
-    return f"{head.rstrip()}{give}{_end}{last}", (*values, *more)
+    return statement + give, (*values, *more)
 
 
 async def renew_link(tx: Tx, order_id: int) -> bool:

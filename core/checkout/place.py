@@ -27,6 +27,7 @@ from core.refused import Refused
 from core.review.assess import NOTHING_FOUND, Verdict
 from core.shops.service import Shop
 from core.supply import skus as supply
+from core.together import Together
 from core.vault import stock
 from core.vault.cipher import seal_secret
 from core.web.i18n import _
@@ -109,73 +110,105 @@ class Placed:
     token: str = field(repr=False, default="")
 
 
-# Claim, order, lines, access and first attempt in one statement, so that no transaction stays open between
-# them. It writes nothing at all unless every code was claimed, a place among the buyer's open orders is free
-# and the key is new. The claim is the one of core.vault.stock, once for each line.
+# Claim, order, lines, access and first attempt of each order in one statement, so that no transaction stays open
+# between them. It writes nothing at all for an order unless every code of it was claimed, a place among the buyer's
+# open orders is free and the key is new. The claim is the one of core.vault.stock, once for each SKU; what was
+# claimed goes to the orders in the order of their places, first those that come first.
 PLACE = """
-WITH item AS (
-    SELECT asked.*, coalesce(nearest.bucket + ($2 & 131071), $2) AS low,
-           coalesce(nearest.bucket + 131071, 2147483647) AS high
-    FROM jsonb_to_recordset($1) AS asked (
+WITH form AS MATERIALIZED (
+    SELECT * FROM jsonb_to_recordset($1) AS form (
+        place int, shop_id bigint, ref text, key text, contact text, contact_kind text, locale text, ip inet,
+        address inet, agent text, currency text, total bigint, token_hash text, token_sealed text, session_hash text,
+        session_is_new boolean, test boolean, expires_at timestamptz, contact_places int[], address_places int[],
+        held boolean, method text, label jsonb, option text, started jsonb, next_query_at timestamptz, slot int,
+        items jsonb)
+), item AS MATERIALIZED (
+    SELECT form.place, form.slot, item.* FROM form CROSS JOIN LATERAL jsonb_to_recordset(form.items) AS item (
         sku_id bigint, product_id bigint, product_title jsonb, sku_title jsonb, sku_code text, delivery_note jsonb,
         quantity int, unit_price bigint, total bigint, fields jsonb, first_slot int, claims int, source text)
-    LEFT JOIN LATERAL (
-        SELECT slot >> 17 << 17 AS bucket FROM vault_code
-        WHERE sku_id = asked.sku_id AND state = 'free' AND slot >= asked.first_slot AND slot < 0
-        ORDER BY slot LIMIT 1) AS nearest ON true
+), share AS MATERIALIZED (
+    SELECT place, sku_id, claims, sum(claims) OVER (PARTITION BY sku_id ORDER BY place) AS upto
+    FROM item WHERE claims > 0
+), wanted AS (
+    SELECT sku_id, max(first_slot) AS first_slot, min(slot) AS slot, sum(claims) AS claims
+    FROM item WHERE claims > 0 GROUP BY sku_id
 ), claimed AS MATERIALIZED (
-    SELECT item.sku_id, code.id FROM item CROSS JOIN LATERAL (
+    SELECT wanted.sku_id, code.id, row_number() OVER (PARTITION BY wanted.sku_id) AS number
+    FROM wanted CROSS JOIN LATERAL (
+        SELECT coalesce(min(nearest.bucket) + (wanted.slot & 131071), wanted.slot) AS low,
+               coalesce(min(nearest.bucket) + 131071, 2147483647) AS high
+        FROM (SELECT slot >> 17 << 17 AS bucket FROM vault_code
+              WHERE sku_id = wanted.sku_id AND state = 'free' AND slot >= wanted.first_slot AND slot < 0
+              ORDER BY slot LIMIT 1) AS nearest
+    ) AS start CROSS JOIN LATERAL (
         WITH first AS MATERIALIZED (
-            SELECT id FROM vault_code WHERE sku_id = item.sku_id AND state = 'free'
-                AND slot >= item.low AND slot <= item.high
-            ORDER BY slot LIMIT item.claims FOR UPDATE SKIP LOCKED
+            SELECT id FROM vault_code WHERE sku_id = wanted.sku_id AND state = 'free'
+                AND slot >= start.low AND slot <= start.high
+            ORDER BY slot LIMIT wanted.claims FOR UPDATE SKIP LOCKED
         ), rest AS MATERIALIZED (
-            SELECT id FROM vault_code WHERE sku_id = item.sku_id AND state = 'free' AND slot >= item.first_slot
-                AND NOT (slot >= item.low AND slot <= item.high)
-            ORDER BY slot LIMIT item.claims - (SELECT count(*) FROM first) FOR UPDATE SKIP LOCKED
+            SELECT id FROM vault_code WHERE sku_id = wanted.sku_id AND state = 'free' AND slot >= wanted.first_slot
+                AND NOT (slot >= start.low AND slot <= start.high)
+            ORDER BY slot LIMIT wanted.claims - (SELECT count(*) FROM first) FOR UPDATE SKIP LOCKED
         )
         SELECT id FROM first UNION ALL SELECT id FROM rest
     ) AS code
-), free AS (
-    SELECT (SELECT count(*) FROM claimed) = (SELECT sum(claims) FROM item) AS codes,
-           (SELECT min(n) FROM unnest($3::int[]) AS n WHERE NOT EXISTS (
-                SELECT 1 FROM orders_order WHERE shop_id = $5 AND contact = $8 AND contact_slot = n
+), free AS MATERIALIZED (
+    SELECT form.place, NOT EXISTS (
+               SELECT 1 FROM share WHERE share.place = form.place
+                   AND share.upto > (SELECT count(*) FROM claimed WHERE claimed.sku_id = share.sku_id)) AS codes,
+           (SELECT min(n) FROM unnest(form.contact_places) AS n WHERE NOT EXISTS (
+                SELECT 1 FROM orders_order WHERE shop_id = form.shop_id AND contact = form.contact AND contact_slot = n
                     AND payment_state = 'unpaid' AND fulfilment_state = 'reserved')) AS by_contact,
-           (SELECT min(n) FROM unnest($4::int[]) AS n WHERE NOT EXISTS (
-                SELECT 1 FROM orders_order WHERE address = $12 AND address_slot = n
+           (SELECT min(n) FROM unnest(form.address_places) AS n WHERE NOT EXISTS (
+                SELECT 1 FROM orders_order WHERE address = form.address AND address_slot = n
                     AND payment_state = 'unpaid' AND fulfilment_state = 'reserved')) AS by_address
-), placed AS (
+    FROM form
+), added AS (
     INSERT INTO orders_order (shop_id, ref, key, contact, contact_kind, locale, ip, address, agent, currency, total,
                               token_hash, token_sealed, test, expires_at, contact_slot, address_slot, held)
-    SELECT $5, $6, $7, $8, $9, $10, $11, $12, $13, $15, $16, $17, $18, $20, $21, by_contact, by_address, $27 FROM free
+    SELECT shop_id, ref, key, contact, contact_kind, locale, ip, address, agent, currency, total,
+           decode(token_hash, 'hex'), decode(token_sealed, 'hex'), test, expires_at, by_contact, by_address, held
+    FROM form JOIN free USING (place)
     WHERE codes AND by_contact IS NOT NULL AND by_address IS NOT NULL
-    ON CONFLICT (shop_id, key) DO NOTHING RETURNING id
+    ON CONFLICT (shop_id, key) DO NOTHING RETURNING id, ref
+), placed AS MATERIALIZED (
+    SELECT added.id, decode(form.session_hash, 'hex') AS session, form.* FROM added JOIN form USING (ref)
 ), session AS (
     INSERT INTO people_session (id_hash, kind, expires_at, ip, agent)
-    SELECT $14, 'buyer', now() + interval '30 days', $11, $13 FROM placed WHERE $19 ON CONFLICT DO NOTHING
+    SELECT session, 'buyer', now() + interval '30 days', ip, agent FROM placed WHERE session_is_new
+    ON CONFLICT DO NOTHING
 ), access AS (
-    INSERT INTO orders_access (order_id, session_hash, how) SELECT id, $14, 'bought' FROM placed
+    INSERT INTO orders_access (order_id, session_hash, how) SELECT id, session, 'bought' FROM placed
 ), event AS (
     INSERT INTO orders_event (order_id, kind, actor, data)
-    SELECT id, 'placed', 'buyer', jsonb_build_object('total', $16::bigint, 'currency', $15::text) FROM placed
+    SELECT id, 'placed', 'buyer', jsonb_build_object('total', total, 'currency', currency) FROM placed
 ), attempt AS (
     INSERT INTO payments_attempt (ref, order_id, method, label, option, amount, currency, state, started, next_query_at)
-    SELECT $6 || '-1', id, $22, $23, $24, $16, $15, CASE WHEN $25::jsonb IS NULL THEN 'created' ELSE 'waiting' END,
-           $25, $26 FROM placed WHERE $22 <> ''
+    SELECT ref || '-1', id, method, label, option, total, currency,
+           CASE WHEN started IS NULL THEN 'created' ELSE 'waiting' END, started, next_query_at
+    FROM placed WHERE method <> ''
 ), line AS (
     INSERT INTO orders_line (order_id, sku_id, product_id, product_title, sku_title, sku_code, delivery_note,
                              quantity, unit_price, total, fields, source)
     SELECT placed.id, item.sku_id, item.product_id, item.product_title, item.sku_title, item.sku_code,
            item.delivery_note, item.quantity, item.unit_price, item.total, item.fields, item.source
-    FROM placed, item RETURNING id, sku_id
+    FROM placed JOIN item USING (place) RETURNING id, order_id, sku_id
+), given AS MATERIALIZED (
+    SELECT claimed.id, line.id AS line_id, placed.expires_at
+    FROM placed JOIN line ON line.order_id = placed.id
+    JOIN share ON share.place = placed.place AND share.sku_id = line.sku_id
+    JOIN claimed ON claimed.sku_id = line.sku_id
+        AND claimed.number > share.upto - share.claims AND claimed.number <= share.upto
 ), reserved AS (
     -- by array and not by join: the planner expects a million claims and would read the whole stock to join them
-    UPDATE vault_code SET state = 'reserved', reserved_until = $21, line_id = (
-        SELECT line.id FROM claimed JOIN line ON line.sku_id = claimed.sku_id WHERE claimed.id = vault_code.id)
-    WHERE id = ANY(ARRAY(SELECT id FROM claimed)) AND EXISTS (SELECT 1 FROM placed)
+    UPDATE vault_code SET state = 'reserved',
+        reserved_until = (SELECT expires_at FROM given WHERE given.id = vault_code.id),
+        line_id = (SELECT line_id FROM given WHERE given.id = vault_code.id)
+    WHERE id = ANY(ARRAY(SELECT id FROM given))
 )
-SELECT (SELECT id FROM placed) AS id, free.codes FROM free
 """
+PLACED = "SELECT free.place, placed.id, free.codes FROM free LEFT JOIN placed USING (place)"
+_placing = Together(PLACE + PLACED)
 
 BOUGHT = """
 SELECT coalesce(sum(line.quantity), 0) FROM orders_line line JOIN orders_order o ON o.id = line.order_id
@@ -288,8 +321,10 @@ async def _place(
     try:
         if locks:
             placed, jobs = await db.transaction(_step_by_step, shop, quote, buyer, chosen, draft, locks=locks)
+        elif draft.values:
+            [placed] = await db.steadily(*draft.whole())
         else:
-            placed = await db.statement(draft.statement, *draft.values)
+            placed = await _placing.run(draft.row, buyer.contact, *filter(None, [draft.row["address"]]))
     except asyncpg.ForeignKeyViolationError:
         raise Refused(_("Your visit has expired. Reload the page and try again.")) from None
     except asyncpg.NotNullViolationError as error:
@@ -330,7 +365,7 @@ async def place_in(
     ones of this contact: any number, as the order is paid before anybody sees it open.
     """
     draft = await _draft(shop, quote, answers, buyer, chosen, key, [place_number])
-    placed = await tx.fetchrow(draft.statement, *draft.values)
+    placed = await tx.fetchrow(*draft.whole())
     return draft.placed(placed["id"]) if placed and placed["id"] is not None else None
 
 
@@ -340,8 +375,15 @@ class _Draft:
     token: str = field(repr=False)
     expires_at: datetime
     started: bool
-    statement: str = field(repr=False)
+    row: Mapping[str, Any] = field(repr=False)
+    statement: str
+    """``PLACE``, and what is written beside."""
     values: tuple[Any, ...] = field(repr=False)
+    """Of that, from the second on."""
+
+    def whole(self) -> tuple[Any, ...]:
+        """The statement with all its values, for this order alone."""
+        return f"{self.statement}{PLACED}", [{**self.row, "place": 0}], *self.values
 
     def placed(self, order_id: int) -> Placed:
         return Placed(
@@ -371,37 +413,37 @@ async def _draft(
     now = clock.now()
     expires_at = now + timedelta(minutes=shop.settings.reservation_minutes)
     step = await chosen.prepare(ref, now, expires_at) if chosen.prepare else None
-    values: tuple[Any, ...] = (
-        [_line(line, answers, stock.today(shop.timezone, now)) for line in quote.lines],
-        stock.random_slot(),
-        places or range(1, shop.settings.open_orders_per_contact + 1),
-        range(1, shop.settings.open_orders_per_address + 1),
-        shop.id,
-        ref,
-        key,
-        buyer.contact,
-        buyer.contact_kind,
-        buyer.locale,
-        buyer.ip or None,
-        _counted_address(buyer.ip),
-        buyer.agent[:300],
-        buyer.session_hash,
-        quote.total.currency,
-        quote.total.amount,
-        token_hash(token),
-        seal_secret(TOKEN_PURPOSE, token.encode()),
-        buyer.session_is_new,
-        chosen.test,
-        expires_at,
-        chosen.method,
-        chosen.label,
-        chosen.option,
-        step.started if step else None,
-        step.next_query_at if step else None,
-        verdict.held,
-    )
-    statement, values = with_evidence(*with_discounts(*with_gift(PLACE, values, gift), quote), verdict)
-    return _Draft(ref, token, expires_at, step is not None, statement, values)
+    row = {
+        "shop_id": shop.id,
+        "ref": ref,
+        "key": key,
+        "contact": buyer.contact,
+        "contact_kind": buyer.contact_kind,
+        "locale": buyer.locale,
+        "ip": buyer.ip or None,
+        "address": _counted_address(buyer.ip),
+        "agent": buyer.agent[:300],
+        "currency": quote.total.currency,
+        "total": quote.total.amount,
+        "token_hash": token_hash(token).hex(),
+        "token_sealed": seal_secret(TOKEN_PURPOSE, token.encode()).hex(),
+        "session_hash": buyer.session_hash.hex(),
+        "session_is_new": buyer.session_is_new,
+        "test": chosen.test,
+        "expires_at": expires_at.isoformat(),
+        "contact_places": list(places or range(1, shop.settings.open_orders_per_contact + 1)),
+        "address_places": list(range(1, shop.settings.open_orders_per_address + 1)),
+        "held": verdict.held,
+        "method": chosen.method,
+        "label": chosen.label,
+        "option": chosen.option,
+        "started": step.started if step else None,
+        "next_query_at": step.next_query_at.isoformat() if step and step.next_query_at else None,
+        "slot": stock.random_slot(),
+        "items": [_line(line, answers, stock.today(shop.timezone, now)) for line in quote.lines],
+    }
+    statement, values = with_evidence(*with_discounts(*with_gift(PLACE, (), gift), quote), verdict)
+    return _Draft(ref, token, expires_at, step is not None, row, statement, values)
 
 
 def _line(line: QuoteLine, answers: Answers, today: date) -> dict[str, Any]:
@@ -457,7 +499,7 @@ async def _step_by_step(
 ) -> tuple[Any, list[int]]:
     """The same statement after counting what this buyer has, and the goods when there is nothing to pay."""
     await _check_buyer_limits(tx, shop, quote, buyer)
-    placed = await tx.fetchrow(draft.statement, *draft.values)
+    placed = await tx.fetchrow(*draft.whole())
     if placed["id"] is None or not _is_free(quote, chosen):
         return placed, []
     return placed, await free.settle_in(tx, placed["id"])

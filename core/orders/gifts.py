@@ -14,9 +14,10 @@ from core.orders.service import REVEAL, VIEW
 from core.people.email import read_email
 from core.people.sessions import IDLE
 from core.refused import Refused
+from core.together import Together
 from core.vault import keys
 from core.vault.cipher import open_secret
-from core.vault.reveal import RevealedCode, shown_codes
+from core.vault.reveal import RevealedCode, Showing, shown_codes
 from core.web import limits
 from core.web.errors import TooMany
 from core.web.i18n import _
@@ -34,6 +35,7 @@ FOR_SESSION = (
 REVEAL_GIFT = REVEAL.replace("orders_access", "orders_gift_access").replace(
     "'revealed', 'buyer'", "'gift_opened', 'recipient'"
 )
+_showing = Together(REVEAL_GIFT)
 
 LET_IN = """
 WITH fits AS (SELECT gift.order_id, o.ref FROM orders_gift gift JOIN orders_order o ON o.id = gift.order_id
@@ -138,9 +140,7 @@ async def reveal(
     """
     keys.current().check_opens_codes()
     this = limits.one("reveal", session_hash.hex()[:32])
-    now = clock.now()
-    values = (burn_hours, now, this.bucket, this.window_start, this.most, now - IDLE["staff"])
-    row = await db.fetchrow(REVEAL_GIFT, ref, session_hash, ip, agent[:300], *values)
+    row = await Showing(ref, session_hash, ip, agent, burn_hours, IDLE["staff"], this).ask(_showing)
     if row is None:
         return None
     if row["too_many"]:

@@ -12,8 +12,9 @@ from core.ids import token_hash
 from core.orders import timeline, uses
 from core.people.sessions import IDLE
 from core.refused import Refused
+from core.together import Together
 from core.vault import keys, stock
-from core.vault.reveal import SHOWING, SHOWN, RevealedCode, shown_codes
+from core.vault.reveal import SHOWING, SHOWN, RevealedCode, Showing, shown_codes
 from core.web import limits
 from core.web.errors import TooMany
 from core.web.i18n import _
@@ -70,9 +71,10 @@ FOR_SESSION = VIEW + "JOIN orders_access access ON access.order_id = o.id AND ac
 # The button "Show my code" in one statement: the order, its codes, and the note that they were shown.
 REVEAL = f"""
 WITH {SHOWING}
-SELECT view.*, (SELECT hits FROM tried) > $9 AS too_many, {SHOWN} AS shown
-FROM ({VIEW} WHERE o.id = (SELECT id FROM mine)) AS view
+SELECT let_in.place, let_in.too_many, view.*, {SHOWN} AS shown
+FROM let_in CROSS JOIN LATERAL ({VIEW} WHERE o.id = let_in.order_id) AS view
 """  # noqa: S608 - put together from constants
+_showing = Together(REVEAL)
 
 
 async def for_session(ref: str, session_hash: bytes) -> dict[str, Any] | None:
@@ -93,17 +95,13 @@ async def reveal(
     """
     keys.current().check_opens_codes()
     this = limits.one(limit, session_hash.hex()[:32])
-    counted = (this.bucket, this.window_start, this.most)
-    now = clock.now()
-    idle = now - IDLE["staff"]
-    row = await db.fetchrow(REVEAL, ref, session_hash, ip, agent[:300], burn_hours, now, *counted, idle)
+    row = await Showing(ref, session_hash, ip, agent, burn_hours, IDLE["staff"], this).ask(_showing)
     if row is None:
         return None
     if row["too_many"]:
         raise TooMany(this.retry_after)
     crash_point("reveal.noted")
     order = dict(row)
-    del order["too_many"]
     return order, shown_codes(order.pop("shown"))
 
 

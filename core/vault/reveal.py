@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from core import db
+from asyncpg import Record
+
+from core import clock, db
+from core.together import Together
 from core.vault.cipher import Secret, open_batch
+from core.web.limits import Try
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +26,7 @@ class RevealedCode:
 
 # OFFSET 0 makes it ask for the codes of each line: freely joined, the planner may start from every code ever sold.
 CODES_OF_ORDER = """
-SELECT code.id, code.line_id, code.blob, code.mask, code.shop_id, code.sku_id, code.batch_id,
+SELECT code.id, code.line_id, line.order_id, code.blob, code.mask, code.shop_id, code.sku_id, code.batch_id,
        batch.wrapped_key, batch.key_version, code.burn_at, code.shown_to, sku.burn_hours
 FROM orders_line line
 CROSS JOIN LATERAL (SELECT * FROM vault_code WHERE line_id = line.id AND state = 'delivered' OFFSET 0) AS code
@@ -31,41 +35,45 @@ JOIN vault_batch batch ON batch.id = code.batch_id JOIN catalog_sku sku ON sku.i
 
 # Under copy-and-burn the first session that asks gets the code, and it alone gets it again until the window is over.
 # Asked by two at once, the row decides; asked twice at once by one, both answers carry it.
-# These are the parts of a WITH: the order ($1) shown to a session ($2, its $3 address and $4 agent) now ($6), where
-# $5 is the shop's burn_hours: so long after its first showing a code is erased, 0 for never; a SKU may say otherwise.
-# The try is counted in bucket $7 and window $8; after $9 of them nothing is shown. Staff not seen since $10 has to
-# sign in again.
+# These are the parts of a WITH, for all who ask at the moment ($1, see ``Showing``), each for another order and from
+# another session.
 SHOWING = f"""
-mine AS (
-    SELECT orders_order.id FROM orders_order
-    JOIN orders_access ON orders_access.order_id = orders_order.id AND orders_access.session_hash = $2
-    JOIN people_session ON people_session.id_hash = $2 AND people_session.expires_at > $6
-        AND (people_session.kind = 'buyer' OR people_session.seen_at > $10)
-    WHERE orders_order.ref = $1
+asked AS MATERIALIZED (
+    SELECT *, decode(session, 'hex') AS session_hash FROM jsonb_to_recordset($1) AS asked (
+        place int, ref text, session text, ip inet, agent text, burn_hours int, now timestamptz,
+        idle_since timestamptz, bucket text, window_start timestamptz, most int)
+), mine AS MATERIALIZED (
+    SELECT asked.*, orders_order.id AS order_id FROM asked JOIN orders_order ON orders_order.ref = asked.ref
+    JOIN orders_access ON orders_access.order_id = orders_order.id AND orders_access.session_hash = asked.session_hash
+    JOIN people_session ON people_session.id_hash = asked.session_hash AND people_session.expires_at > asked.now
+        AND (people_session.kind = 'buyer' OR people_session.seen_at > asked.idle_since)
 ), tried AS (
-    INSERT INTO web_limit AS l (bucket, window_start, hits) SELECT $7, $8, 1 FROM mine
-    ON CONFLICT (bucket, window_start) DO UPDATE SET hits = l.hits + 1 RETURNING hits
+    INSERT INTO web_limit AS l (bucket, window_start, hits) SELECT bucket, window_start, 1 FROM mine
+    ON CONFLICT (bucket, window_start) DO UPDATE SET hits = l.hits + 1 RETURNING bucket, hits
+), let_in AS MATERIALIZED (
+    SELECT mine.*, tried.hits > mine.most AS too_many FROM mine JOIN tried USING (bucket)
 ), code AS MATERIALIZED (
-    {CODES_OF_ORDER} WHERE line.order_id = (SELECT id FROM mine) AND code.burned_at IS NULL AND line.state <> 'void'
-      AND code.replaced_by IS NULL AND (SELECT hits FROM tried) <= $9
+    {CODES_OF_ORDER} JOIN let_in ON let_in.order_id = line.order_id AND NOT let_in.too_many
+    WHERE code.burned_at IS NULL AND line.state <> 'void' AND code.replaced_by IS NULL
 ), claimed AS (
-    UPDATE vault_code SET shown_to = $2,
-        burn_at = coalesce(vault_code.burn_at, $6::timestamptz + make_interval(hours => coalesce(code.burn_hours, $5)))
-    FROM code WHERE vault_code.id = code.id AND code.burn_at IS NULL AND coalesce(code.burn_hours, $5) > 0
-      AND vault_code.burned_at IS NULL AND (vault_code.shown_to IS NULL OR vault_code.shown_to = $2)
+    UPDATE vault_code SET shown_to = let_in.session_hash, burn_at = coalesce(
+        vault_code.burn_at, let_in.now + make_interval(hours => coalesce(code.burn_hours, let_in.burn_hours)))
+    FROM code JOIN let_in USING (order_id)
+    WHERE vault_code.id = code.id AND code.burn_at IS NULL AND coalesce(code.burn_hours, let_in.burn_hours) > 0
+      AND vault_code.burned_at IS NULL
+      AND (vault_code.shown_to IS NULL OR vault_code.shown_to = let_in.session_hash)
     RETURNING vault_code.id, vault_code.burn_at
 ), shown AS MATERIALIZED (
-    SELECT * FROM code WHERE CASE
-        WHEN burn_at IS NOT NULL THEN shown_to = $2 AND burn_at > $6
-        WHEN coalesce(burn_hours, $5) > 0 THEN id IN (SELECT id FROM claimed)
+    SELECT code.*, let_in.session_hash, let_in.ip, let_in.agent FROM code JOIN let_in USING (order_id) WHERE CASE
+        WHEN code.burn_at IS NOT NULL THEN code.shown_to = let_in.session_hash AND code.burn_at > let_in.now
+        WHEN coalesce(code.burn_hours, let_in.burn_hours) > 0 THEN code.id IN (SELECT id FROM claimed)
         ELSE true END
 ), log AS (
     INSERT INTO vault_reveal (code_id, line_id, session_hash, ip, agent)
-    SELECT id, line_id, $2, $3, $4 FROM shown
+    SELECT id, line_id, session_hash, ip, agent FROM shown
 ), event AS (
     INSERT INTO orders_event (order_id, kind, actor, data)
-    SELECT id, 'revealed', 'buyer', jsonb_build_object('codes', (SELECT count(*) FROM shown)) FROM mine
-    WHERE EXISTS (SELECT 1 FROM shown)
+    SELECT order_id, 'revealed', 'buyer', jsonb_build_object('codes', count(*)) FROM shown GROUP BY order_id
 )
 """  # noqa: S608 - put together from constants
 
@@ -73,7 +81,7 @@ mine AS (
 SEALED = ("id", "line_id", "mask", "blob", "shop_id", "sku_id", "batch_id", "wrapped_key", "key_version")
 SHOWN = f"""
 ARRAY(SELECT ROW({", ".join(SEALED)}, coalesce(shown.burn_at, claimed.burn_at))
-      FROM shown LEFT JOIN claimed USING (id) ORDER BY line_id, id)
+      FROM shown LEFT JOIN claimed USING (id) WHERE shown.order_id = view.id ORDER BY line_id, id)
 """  # noqa: S608 - put together from constants
 
 
@@ -83,6 +91,38 @@ CODES_FOR_MAIL = f"""
   AND coalesce(sku.burn_hours, $2) = 0
 ORDER BY code.line_id, code.id
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Showing:
+    """Who asks to see the codes of an order, and the try that is counted for it."""
+
+    ref: str
+    session_hash: bytes
+    ip: str | None
+    agent: str
+    burn_hours: int
+    """The shop's: so long after its first showing a code is erased, 0 for never; a SKU may say otherwise."""
+    staff_idle: timedelta
+    """Staff not seen for so long have to sign in again."""
+    tried: Try
+
+    async def ask(self, statement: Together) -> Record | None:
+        """What ``statement``, made of ``SHOWING``, gives back; None where this session may not see the order."""
+        now = clock.now()
+        row = {
+            "ref": self.ref,
+            "session": self.session_hash.hex(),
+            "ip": self.ip,
+            "agent": self.agent[:300],
+            "burn_hours": self.burn_hours,
+            "now": now.isoformat(),
+            "idle_since": (now - self.staff_idle).isoformat(),
+            "bucket": self.tried.bucket,
+            "window_start": self.tried.window_start.isoformat(),
+            "most": self.tried.most,
+        }
+        return await statement.run(row, self.ref, row["session"])
 
 
 def shown_codes(rows: list[Any]) -> list[RevealedCode]:
