@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from core.api.testing.engines import TEMPLATE, TestEngines
+from tests.served import furnished
 
 __all__ = ["TEMPLATE", "TestEngines"]
 
@@ -61,7 +62,7 @@ SERVER = (str(ROOT / "server.py"),)
 def start(database: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """`start("web")`, `start("worker")` or `start("run")` on the module's database and one data folder, ready
     when it returns; more arguments go to the command, keywords to its environment. All end with the module."""
-    home = tmp_path_factory.mktemp("home")
+    home = furnished(tmp_path_factory.mktemp("home"))
     children: list[Child] = []
 
     def start_child(command: str, *arguments: str, program: Sequence[str] = SERVER, **environ: str) -> Child:

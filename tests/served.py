@@ -3,6 +3,7 @@
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 import uvicorn
 from litestar import Litestar
@@ -15,6 +16,16 @@ def own_port() -> Iterator[tuple[socket.socket, str]]:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         yield listener, "http://{}:{}".format(*listener.getsockname())
+
+
+def furnished(home: Path) -> Path:
+    """The data folder, with what the shops in the folders beside it compiled of their templates."""
+    compiled = home.parent / "compiled-templates"
+    compiled.mkdir(mode=0o700, exist_ok=True)
+    (home / "cache").mkdir(exist_ok=True)
+    if not (home / "cache" / "templates").exists():
+        (home / "cache" / "templates").symlink_to(compiled)
+    return home
 
 
 @asynccontextmanager

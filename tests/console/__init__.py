@@ -18,7 +18,7 @@ from core.people import sessions
 from core.shops import service as shops
 from core.web import csrf
 from server import with_plugins
-from tests.served import own_port, serving
+from tests.served import furnished, own_port, serving
 
 
 @asynccontextmanager
@@ -26,7 +26,7 @@ async def running(database: str, redis_url: str, home: Path, **more: str) -> Asy
     """The address of a whole shop with its plugins; opens and closes this process's pool."""
     with own_port() as (listener, address):
         environ = {
-            "VOUCHSAFE_HOME": str(home),
+            "VOUCHSAFE_HOME": str(furnished(home)),
             "VOUCHSAFE_BASE_URL": address,
             "DATABASE_URL": database,
             "REDIS_URL": redis_url,

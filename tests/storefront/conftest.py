@@ -14,7 +14,7 @@ from core.config import Config
 from core.hooks import runtime, store
 from core.shops import service as shops
 from server import with_plugins
-from tests.served import own_port, serving
+from tests.served import furnished, own_port, serving
 from tests.storefront.buyer import Buyer
 
 HOW_TO_PAY = {
@@ -32,7 +32,7 @@ async def shop(database: str, redis_url: str, tmp_path_factory: pytest.TempPathF
     with own_port() as (listener, address):
         config = Config.from_env(
             {
-                "VOUCHSAFE_HOME": str(tmp_path_factory.mktemp("home")),
+                "VOUCHSAFE_HOME": str(furnished(tmp_path_factory.mktemp("home"))),
                 "VOUCHSAFE_BASE_URL": address,
                 "DATABASE_URL": database,
                 "REDIS_URL": redis_url,

@@ -12,7 +12,7 @@ from core.app import create_app
 from core.config import Config
 from core.people import sessions
 from core.shops import service as shops
-from tests.served import own_port, serving
+from tests.served import furnished, own_port, serving
 
 from .sample import feature as sample
 
@@ -29,7 +29,7 @@ async def served(app: Litestar) -> AsyncIterator[str]:
 
 @pytest.fixture(scope="module")
 def environment(database: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    home = tmp_path_factory.mktemp("home")
+    home = furnished(tmp_path_factory.mktemp("home"))
     return {
         "VOUCHSAFE_HOME": str(home),
         "DATABASE_URL": database,
