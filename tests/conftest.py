@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from core.api.testing.engines import TEMPLATE, TestEngines
+from tests import warm
 from tests.served import furnished
 
 __all__ = ["TEMPLATE", "TestEngines"]
@@ -30,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 class Child:
     """A running `server.py` command. `url` is where its shop is (empty for a worker)."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | warm.Process
     url: str
     home: Path
     log: Path
@@ -55,17 +56,18 @@ class Child:
 
 
 Start = Callable[..., Child]
-SERVER = (str(ROOT / "server.py"),)
+COLD = (str(ROOT / "server.py"),)
 
 
 @pytest.fixture(scope="module")
 def start(database: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """`start("web")`, `start("worker")` or `start("run")` on the module's database and one data folder, ready
-    when it returns; more arguments go to the command, keywords to its environment. All end with the module."""
+    when it returns; more arguments go to the command, keywords to its environment. All end with the module.
+    With `program` that is called instead of `server.py`, by a Python that begins from nothing."""
     home = furnished(tmp_path_factory.mktemp("home"))
     children: list[Child] = []
 
-    def start_child(command: str, *arguments: str, program: Sequence[str] = SERVER, **environ: str) -> Child:
+    def start_child(command: str, *arguments: str, program: Sequence[str] = (), **environ: str) -> Child:
         port = "" if command == "worker" else str(free_port())
         environment = {
             **os.environ,
@@ -77,12 +79,16 @@ def start(database: str, redis_url: str, tmp_path_factory: pytest.TempPathFactor
         }
         log = home / f"{command}-{len(children)}.log"
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, *program, command, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=environment,
+            process = (
+                subprocess.Popen(
+                    [sys.executable, *program, command, *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env=environment,
+                )
+                if program
+                else warm.Process([command, *arguments], environment, output, output)
             )
         child = Child(process, f"http://127.0.0.1:{port}" if port else "", home, log, environment)
         children.append(child)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from core.audit.chain import Checkpoint, Verdict
 from core.config import Config
 from core.vault import keys
 from core.vault.signing import Signer, is_signed
+from tests import warm
 from tests.conftest import TestEngines
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -296,8 +296,7 @@ async def test_the_doctor_reads_the_whole_log(engines: TestEngines, database: st
     environ = {**os.environ, "VOUCHSAFE_HOME": str(home), "DATABASE_URL": database, "REDIS_URL": engines.redis_url}
 
     async def doctor() -> tuple[int, dict[str, tuple[str, str]]]:
-        command = [sys.executable, str(ROOT / "server.py"), "doctor", "--audit", "--json"]
-        done = await asyncio.to_thread(subprocess.run, command, env=environ, capture_output=True, text=True)
+        done = await asyncio.to_thread(warm.run, "doctor", "--audit", "--json", env=environ)
         checks = json.loads(done.stdout)["checks"]
         return done.returncode, {check["name"]: (check["state"], check["text"]) for check in checks}
 

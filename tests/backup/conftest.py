@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ import pytest
 
 from core.vault import sealed_file
 from core.vault.cipher import Secret
-from tests.conftest import ROOT, Child
+from tests import warm
+from tests.conftest import Child
 from tests.faults.shop import SEED, SETTINGS
 from tests.payments.real_shop import RealShop
 
@@ -56,9 +56,7 @@ class Room:
         return Secret(self.key_file.read_text().strip())
 
     def call(self, *arguments: str, text: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(ROOT / "server.py"), *arguments]
-        environment = {**self.environ, **environ}
-        return subprocess.run(command, input=text, capture_output=True, text=True, env=environment, cwd=self.folder)
+        return warm.run(*arguments, env={**self.environ, **environ}, cwd=self.folder, text=text)
 
     def backup(self, name: str, *options: str, **environ: str) -> Path:
         file = self.folder / name

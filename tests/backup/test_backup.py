@@ -63,8 +63,7 @@ def taken(web, room):
     """A buyer from before the backup, and the backup that was made while others bought."""
     early = buy(web.url)
     with Crowd(web.url) as crowd:
-        while not crowd.sold:
-            pass
+        until(lambda: crowd.sold)
         file = room.backup("shop.backup", "--with-keys", str(room.folder / "keys.sealed"))
         during = len(crowd.sold)
     yield early, file, during

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import COLD, ROOT
 from tests.faults.shop import SEED, SETTINGS, Books, Browser, notice, tell
 from tests.payments.real_shop import PRICE, RealShop
 
@@ -40,7 +40,7 @@ def sql(engines, database):
 
 @pytest.fixture(scope="module")
 def healthy(sql, start, tmp_path_factory):
-    web = start("web", "--no-demo", **SETTINGS)
+    web = start("web", "--no-demo", program=COLD, **SETTINGS)
     RealShop(web.url, web.environ, sql).stock(SKU, CODES, tmp_path_factory.mktemp("codes"))
     return web
 

@@ -4,20 +4,16 @@ import asyncio
 import base64
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from core import db
 from core.jobs import bell, ring
 from core.messages import service
+from tests import warm
 
 from .conftest import MASTER_KEY
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -35,9 +31,7 @@ async def start_worker(database, redis_url, tmp_path):
 
     def start(crash_at=""):
         with (tmp_path / "worker.log").open("ab") as log:
-            command = [sys.executable, "server.py", "worker"]
-            env = {**environment, "VOUCHSAFE_CRASH_AT": crash_at}
-            running.append(subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log))
+            running.append(warm.Process(["worker"], {**environment, "VOUCHSAFE_CRASH_AT": crash_at}, log, log))
         return running[-1]
 
     bell.open(redis_url)

@@ -3,8 +3,6 @@
 import json
 import re
 import secrets
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,6 +13,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+
+from tests import warm
 
 ROOT = Path(__file__).resolve().parents[2]
 PRICE = 1990
@@ -75,8 +75,7 @@ class RealShop:
         self.sql(PRODUCT.format(slug=sku.lower(), code=sku, price=PRICE))
         file = folder / f"{sku}.txt"
         file.write_text("\n".join(codes) + "\n")
-        command = [sys.executable, str(ROOT / "server.py"), "import-codes", str(file), "--sku", sku]
-        done = subprocess.run(command, env=self.environ, capture_output=True, text=True)
+        done = warm.run("import-codes", str(file), "--sku", sku, env=self.environ)
         assert done.returncode == 0, done.stderr
 
     def order(self, ref: str) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 import base64
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +12,10 @@ import pytest
 
 from core.ids import new_token, token_hash
 from core.vault import cipher, keys
+from tests import warm
 from tests.conftest import Child, Start, TestEngines
 from tests.messages.conftest import MailServer, Running, started
-from tests.payments.real_shop import ROOT, Buyer, RealShop
+from tests.payments.real_shop import Buyer, RealShop
 from tests.payments.test_test_sale import Visit
 
 SKU = "LOCKED"
@@ -123,9 +122,7 @@ def shown(shop: RealShop) -> str:
 
 
 def doctor(shop: RealShop) -> dict[str, str]:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "server.py"), "doctor", "--json"], env=shop.environ, capture_output=True, text=True
-    )
+    done = warm.run("doctor", "--json", env=shop.environ)
     return {check["name"]: check["state"] + ": " + check["text"] for check in json.loads(done.stdout)["checks"]}
 
 

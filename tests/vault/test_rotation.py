@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,6 +15,7 @@ import pytest
 from core import db
 from core.config import Config
 from core.vault import cipher, keyring, keys, rotate
+from tests import warm
 from tests.conftest import Start, TestEngines
 from tests.payments.real_shop import ROOT, RealShop
 from tests.payments.test_test_sale import Visit
@@ -94,9 +93,7 @@ class Load:
 
 
 def rotate_keys(shop: RealShop, *arguments: str, crash_at: str = "") -> Any:
-    command = [sys.executable, str(ROOT / "server.py"), "rotate-keys", "--json", *arguments]
-    environ = {**shop.environ, "VOUCHSAFE_CRASH_AT": crash_at}
-    return subprocess.run(command, env=environ, capture_output=True, text=True)
+    return warm.run("rotate-keys", "--json", *arguments, env={**shop.environ, "VOUCHSAFE_CRASH_AT": crash_at})
 
 
 def test_every_key_is_replaced_under_load_through_kills_and_nobody_notices(shop: RealShop, start: Start) -> None:
