@@ -14,11 +14,12 @@ from core.catalog.markdown import to_html
 from core.catalog.service import words
 from core.ids import token_hash
 from core.orders import gifts
-from core.orders.pages import MOST_QR, REVEALED_SECONDS
+from core.orders.pages import REVEALED_SECONDS, Show
 from core.orders.view import OrderView, order_view
 from core.people import sessions
 from core.vault.reveal import RevealedCode
 from core.web import limits
+from core.web.forms import read_form
 from core.web.qr import qr
 from core.web.render import page, see_other
 from core.web.sessions import begin
@@ -71,10 +72,13 @@ async def reveal(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
     shown = await gifts.reveal(ref, visit.session.id_hash, visit.ip, agent, visit.shop.settings.burn_hours)
     if shown is None:
         return _unknown(request)
-    return page(request, "orders/gift.html", _context(visit, order_view(shown[0]), shown[1]))
+    drawn = (await read_form(request, Show)).draw
+    return page(request, "orders/gift.html", _context(visit, order_view(shown[0]), shown[1], drawn))
 
 
-def _context(visit: Visit, order: OrderView, revealed: list[RevealedCode] | None = None) -> dict[str, Any]:
+def _context(
+    visit: Visit, order: OrderView, revealed: list[RevealedCode] | None = None, drawn: int | None = None
+) -> dict[str, Any]:
     return {
         "order": order,
         "gift": order.gift,
@@ -82,7 +86,9 @@ def _context(visit: Visit, order: OrderView, revealed: list[RevealedCode] | None
         "elsewhere": revealed is not None and len(revealed) < len(order.kept_codes),
         "burn_hours": order.burn_hours(visit.shop.settings.burn_hours),
         "seconds": REVEALED_SECONDS,
-        "with_qr": len(revealed or []) <= MOST_QR,
+        "drawn": drawn,
+        "show_at": f"/gift/{order.ref}/reveal",
+        "in_place": False,
         "qr": qr,
         "words": lambda texts: words(texts, visit.locale),
         "markdown": to_html,

@@ -49,7 +49,6 @@ BEAT_SECONDS = 15.0
 STREAM_SECONDS = 600.0
 MOST_STREAMS = 4
 REVEALED_SECONDS = 60
-MOST_QR = 10
 """A page with more codes than this has no QR codes: it would become too large."""
 DID_NOT_WORK = "did_not_work"
 
@@ -93,11 +92,13 @@ def _unknown(request: AnyRequest) -> Response[Any]:
     return page(request, "orders/unknown.html", {}, status=404)
 
 
-async def _context(request: AnyRequest, order: OrderView, revealed: list[RevealedCode] | None = None) -> dict[str, Any]:
+async def _context(
+    request: AnyRequest, order: OrderView, revealed: list[RevealedCode] | None = None, drawn: int | None = None
+) -> dict[str, Any]:
     uses = await worked.of_order(order.id) if order.phase == "delivered" else {}
     device = device_of(request.headers.get("user-agent", ""))
     return {
-        **_shown(request.scope["state"]["visit"], order, revealed),
+        **_shown(request.scope["state"]["visit"], order, revealed, drawn),
         "uses": uses,
         "device": device,
         "devices": DEVICES,
@@ -111,12 +112,14 @@ async def seen_by_buyer(request: AnyRequest, row: dict[str, Any]) -> dict[str, A
     return await _context(request, order_view(row).without_keys())
 
 
-def _shown(visit: Visit, order: OrderView, revealed: list[RevealedCode] | None) -> dict[str, Any]:
-    """What the part of the page with the codes needs."""
+def _shown(visit: Visit, order: OrderView, revealed: list[RevealedCode] | None, drawn: int | None) -> dict[str, Any]:
+    """What the part of the page with the codes needs; ``drawn`` is the code to draw for a camera."""
     return {
         "order": order,
         "revealed": {code.code_id: code.text for code in revealed or []},
-        "with_qr": len(revealed or []) <= MOST_QR,
+        "drawn": drawn,
+        "show_at": f"/o/{order.ref}/reveal",
+        "in_place": True,
         "qr": qr,
         "elsewhere": revealed is not None and len(revealed) < len(order.kept_codes),
         "burn_at": min((code.burn_at for code in revealed or [] if code.burn_at), default=order.burn_at),
@@ -240,15 +243,21 @@ async def _listen(ref: str, rung: asyncio.Event) -> None:
 # -- the codes --------------------------------------------------------------------------
 
 
+class Show(msgspec.Struct):
+    draw: int | None = None
+    """The code to draw as a QR code: drawing takes longer than the rest of the page, and few want it."""
+
+
 @post("/o/{ref:str}/reveal", opt={"who": "buyer", "session": "late", "max_body": 4096})
 async def reveal(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
     visit: Visit = request.scope["state"]["visit"]
     shown = await _reveal(request, ref)
     if shown is None:
         return await _refuse(request, ref)
+    drawn = (await read_form(request, Show)).draw
     if wants_fragment(request):
-        return fragment(request, "orders/_codes.html", _shown(visit, *shown))
-    return page(request, "orders/order.html", await _context(request, *shown))
+        return fragment(request, "orders/_codes.html", _shown(visit, *shown, drawn))
+    return page(request, "orders/order.html", await _context(request, *shown, drawn))
 
 
 @post("/o/{ref:str}/codes.txt", opt={"who": "buyer", "session": "late", "max_body": 4096})

@@ -59,13 +59,19 @@ async def test_reveal_shows_and_writes_down(buyer: Buyer, stock: Any) -> None:
     assert not CODE.search((await buyer.get(order)).text)
 
 
-async def test_each_shown_code_has_its_qr_code_in_the_same_answer(buyer: Buyer, stock: Any) -> None:
+async def test_a_shown_code_is_drawn_as_a_qr_code_when_asked(buyer: Buyer, stock: Any) -> None:
     order = await buyer.bought(quantity="2")
-    assert "<svg" not in re.sub(r'<svg class="icon.*?</svg>', "", (await buyer.get(order)).text, flags=re.DOTALL)
+    drawings = re.compile(r'<div class="qr"[^>]*>(<svg.*?</svg>)', re.DOTALL)
     shown = (await buyer.post(f"{order}/reveal")).text
-    drawn = re.findall(r'<div class="qr"[^>]*>(<svg.*?</svg>)', shown, re.DOTALL)
-    assert len(drawn) == 2 and drawn[0] != drawn[1]
-    assert not re.search(r"<img[^>]+qr", shown)
+    assert not drawings.findall(shown)
+    asked = re.findall(r'name="draw" value="(\d+)"', shown)
+    assert len(asked) == 2
+    pages = [(await buyer.post(f"{order}/reveal", {"draw": code})).text for code in asked]
+    drawn = [drawings.findall(page) for page in pages]
+    assert [len(one) for one in drawn] == [1, 1] and drawn[0] != drawn[1]
+    assert not re.search(r"<img[^>]+qr", pages[0])
+    assert not drawings.findall((await buyer.post(f"{order}/reveal", {"draw": "999999999"})).text)
+    assert (await buyer.post(f"{order}/reveal", {"draw": "x"})).status_code == 422
 
 
 async def test_an_order_that_a_person_looks_at_says_so(buyer: Buyer, stock: Any) -> None:
