@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, settings
 
 from core.api.testing.engines import TEMPLATE, TestEngines
 from tests import warm
@@ -25,6 +26,10 @@ __all__ = ["TEMPLATE", "TestEngines"]
 httpx._transports.default.create_ssl_context = functools.cache(httpx.create_ssl_context)
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# Whoever draws the first text in a fresh checkout waits a second for the tables of Unicode.
+settings.register_profile("suite", suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 
 @dataclass

@@ -14,12 +14,11 @@ from core.catalog.markdown import to_html
 from core.catalog.service import words
 from core.ids import token_hash
 from core.orders import gifts
-from core.orders.pages import REVEALED_SECONDS, Show
+from core.orders.pages import REVEALED_SECONDS, drawing_of
 from core.orders.view import OrderView, order_view
 from core.people import sessions
 from core.vault.reveal import RevealedCode
 from core.web import limits
-from core.web.forms import read_form
 from core.web.qr import qr
 from core.web.render import page, see_other
 from core.web.sessions import begin
@@ -72,7 +71,7 @@ async def reveal(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
     shown = await gifts.reveal(ref, visit.session.id_hash, visit.ip, agent, visit.shop.settings.burn_hours)
     if shown is None:
         return _unknown(request)
-    drawn = (await read_form(request, Show)).draw
+    drawn = await drawing_of(request)
     return page(request, "orders/gift.html", _context(visit, order_view(shown[0]), shown[1], drawn))
 
 

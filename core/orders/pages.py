@@ -248,13 +248,18 @@ class Show(msgspec.Struct):
     """The code to draw as a QR code: drawing takes longer than the rest of the page, and few want it."""
 
 
+async def drawing_of(request: AnyRequest) -> int | None:
+    """A program that wants the codes alone sends no form."""
+    return (await read_form(request, Show)).draw if request.scope["state"].get("form") else None
+
+
 @post("/o/{ref:str}/reveal", opt={"who": "buyer", "session": "late", "max_body": 4096})
 async def reveal(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
     visit: Visit = request.scope["state"]["visit"]
     shown = await _reveal(request, ref)
     if shown is None:
         return await _refuse(request, ref)
-    drawn = (await read_form(request, Show)).draw
+    drawn = await drawing_of(request)
     if wants_fragment(request):
         return fragment(request, "orders/_codes.html", _shown(visit, *shown, drawn))
     return page(request, "orders/order.html", await _context(request, *shown, drawn))

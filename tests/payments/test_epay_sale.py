@@ -14,7 +14,7 @@ import pytest
 from plugins.payments.epay.signature import sign
 from tests.conftest import Child, Start, TestEngines
 from tests.gateways.running import KEY, PID, FakeEpay
-from tests.payments.real_shop import DELIVERED, PRICE, UNPAID, Buyer, RealShop, query_of
+from tests.payments.real_shop import ASK, DELIVERED, PRICE, UNPAID, Buyer, RealShop, query_of
 
 SKU = "EPAYSALE"
 CODES = [f"EPAY-SALE-{number:04d}-CODE" for number in range(60)]
@@ -322,7 +322,7 @@ def test_a_lost_notice_is_found_by_asking(sale: Sale, the_worker: Child) -> None
     sale.pay_at_cashier()
     assert sale.facts() == UNPAID
     sale.shop.ask_now(sale.ref)
-    sale.shop.until(lambda: sale.facts() == {**DELIVERED, "events": ["query paid paid"]})
+    sale.shop.until(lambda: sale.facts() == {**DELIVERED, "events": ["query paid paid"]}, job=ASK)
     assert sale.tell(urlencode(sale.notice())).content == b"success"
     assert sale.facts() == {**DELIVERED, "events": ["query paid paid"]}
 
@@ -330,7 +330,7 @@ def test_a_lost_notice_is_found_by_asking(sale: Sale, the_worker: Child) -> None
 def test_coming_back_makes_the_shop_ask_at_once(sale: Sale, the_worker: Child) -> None:
     sale.gateway.script(pay_without_notify=True)
     sale.buyer.http.get(sale.pay_at_cashier())
-    sale.shop.until(lambda: sale.facts() == {**DELIVERED, "events": ["query paid paid"]})
+    sale.shop.until(lambda: sale.facts() == {**DELIVERED, "events": ["query paid paid"]}, job=ASK)
 
 
 def test_a_sick_gateway_is_asked_again(sale: Sale, the_worker: Child) -> None:
@@ -342,8 +342,8 @@ def test_a_sick_gateway_is_asked_again(sale: Sale, the_worker: Child) -> None:
 
     before = asked()
     sale.shop.ask_now(sale.ref)
-    sale.shop.until(lambda: asked() > before)
+    sale.shop.until(lambda: asked() > before, job=ASK)
     assert sale.facts() == UNPAID
     sale.gateway.script()
     sale.shop.ask_now(sale.ref)
-    sale.shop.until(lambda: sale.facts() == {**DELIVERED, "events": ["query paid paid"]})
+    sale.shop.until(lambda: sale.facts() == {**DELIVERED, "events": ["query paid paid"]}, job=ASK)

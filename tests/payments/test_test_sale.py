@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.conftest import Child, Start, TestEngines
-from tests.payments.real_shop import DELIVERED, PRICE, UNPAID, Buyer, RealShop
+from tests.payments.real_shop import ASK, DELIVERED, PRICE, UNPAID, Buyer, RealShop
 
 SKU = "TESTSALE"
 CODES = [f"TEST-SALE-{number:04d}-CODE" for number in range(40)]
@@ -167,7 +167,7 @@ def test_pending_and_then_paid(visit: Visit, the_worker: Child) -> None:
     visit.press("pending")
     assert visit.shop.order(visit.ref) == {**UNPAID, "events": ["callback pending noted"]}
     visit.shop.ask_now(visit.ref)
-    visit.shop.until(lambda: visit.shop.order(visit.ref)["payment"] == "paid")
+    visit.shop.until(lambda: visit.shop.order(visit.ref)["payment"] == "paid", job=ASK)
     assert visit.shop.order(visit.ref) == {**DELIVERED, "events": ["callback pending noted", "query paid paid"]}
 
 
@@ -176,7 +176,7 @@ def test_paid_late(visit: Visit, the_worker: Child) -> None:
     assert visit.shop.order(visit.ref) == {**UNPAID, "events": ["callback pending noted"]}
     visit.shop.expire(visit.ref)
     visit.shop.ask_now(visit.ref)
-    visit.shop.until(lambda: visit.shop.order(visit.ref)["payment"] == "paid")
+    visit.shop.until(lambda: visit.shop.order(visit.ref)["payment"] == "paid", job=ASK)
     assert visit.shop.order(visit.ref) == {**DELIVERED, "events": ["callback pending noted", "query paid paid_late"]}
 
 

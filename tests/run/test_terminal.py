@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from core import terminal
+from tests import warm
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,7 +39,6 @@ def test_help_is_in_the_language_of_the_terminal(lang, says):
 
 
 def test_what_the_commands_say_is_in_the_language_of_the_terminal(tmp_path):
-    """All at once: each is a process of its own."""
     said = {
         ("doctor", "--audit"): "VOUCHSAFE_PORT 必须是 0 到 65535 之间的整数，而不是 'x'。",
         ("backup", "--to", "me"): "me 不是公钥。公钥以 age1 开头",
@@ -48,14 +48,10 @@ def test_what_the_commands_say_is_in_the_language_of_the_terminal(tmp_path):
         ("check-theme", "nowhere"): "没有主题 nowhere：",
     }
     environ = {"LANG": "zh_CN.UTF-8", "PATH": "/usr/bin:/bin", "PYTHONUTF8": "1", "VOUCHSAFE_HOME": str(tmp_path)}
-    started = {}
-    for command in said:
+    for command, words in said.items():
         more = {"VOUCHSAFE_PORT": "x"} if command[0] == "doctor" else {}
-        line = [sys.executable, str(ROOT / "server.py"), *command]
-        started[command] = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env={**environ, **more})
-    for command, process in started.items():
-        error = process.communicate(timeout=60)[1]
-        assert process.returncode == 1 and f"server.py {command[0]}: {said[command]}" in error, error
+        done = warm.run(*command, env={**environ, **more})
+        assert done.returncode == 1 and f"server.py {command[0]}: {words}" in done.stderr, done.stderr
     assert [*tmp_path.iterdir()] == []
 
 
@@ -63,8 +59,7 @@ def test_a_report_on_a_plugin_is_in_the_language_of_the_terminal(tmp_path):
     folder = tmp_path / "plugins/apps/empty"
     folder.mkdir(parents=True)
     (folder / "plugin.toml").write_text("")
-    command = [sys.executable, str(ROOT / "server.py"), "check-plugin", str(folder)]
     environ = {"LANG": "zh_CN.UTF-8", "PATH": "/usr/bin:/bin", "PYTHONUTF8": "1", "VOUCHSAFE_HOME": str(tmp_path)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environ, check=False)
+    done = warm.run("check-plugin", str(folder), env=environ)
     assert done.returncode == 1 and done.stdout.startswith("apps.empty: 无法运行\n  ✗ runs     plugin.toml 可以读取\n")
     assert "缺少对应的测试：class TestContract(Contract)" in done.stdout and "没有 README.md" in done.stdout
