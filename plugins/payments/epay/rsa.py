@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import functools
 import re
 
 from cryptography.exceptions import InvalidSignature
@@ -17,6 +18,8 @@ class NotAKey(ValueError):
     """The text is no RSA key of the kind that is asked for."""
 
 
+# to read a key takes far longer than to sign with it: OpenSSL proves that it is one
+@functools.lru_cache(maxsize=8)
 def private_key(text: str) -> RSAPrivateKey:
     """A key as gateways show it: one line of base64, or PEM in whatever lines a form left of it."""
     try:
