@@ -31,6 +31,46 @@ ROOT = Path(__file__).resolve().parent.parent
 settings.register_profile("suite", suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
+# Two files run at a time; those that take longest begin, so that at the end nobody waits long for the other.
+LONGEST = (
+    "quality/test_every_page",
+    "journeys/test_demo_shop",
+    "run/test_run",
+    "bench/test_bench",
+    "machine/test_machine",
+    "storefront/test_phone",
+    "journeys/test_first_sale",
+    "journeys/test_first_day",
+    "web/test_all_routes",
+    "run/test_commands",
+    "faults/test_squeezed",
+    "jobs/test_worker",
+    "backup/test_backup",
+    "journeys/test_support_case",
+    "jobs/test_faults",
+    "faults/test_crashes",
+    "kit/test_check",
+    "kit/test_kit",
+    "web/test_browser",
+    "storefront/test_budgets",
+    "console/test_roles",
+    "faults/test_clocks",
+    "people/test_in_the_browser",
+    "journeys/test_refund_queue",
+    "redemption/test_phone",
+    "console/test_shops",
+    "web/test_theme_check",
+    "bridges/test_two_shops",
+    "supply/test_fulu_sale",
+    "vault/test_import_crash",
+    "kit/test_repository",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {f"tests/{name}.py": number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(LONGEST)))
+
 
 @dataclass
 class Child:
