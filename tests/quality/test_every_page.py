@@ -13,8 +13,8 @@ from tests.quality.conftest import AXE, Eye, Sights, open_eye
 from tests.quality.keyboard import Walker
 
 LOOK = """async rules => {
-    const asked = { resultTypes: ["violations"], preload: false, ...(rules ? { runOnly: rules } : {}) };
-    const found = await axe.run(document, asked);
+    const asked = { resultTypes: ["violations"], selectors: false, preload: false };
+    const found = await axe.run(document, rules ? { ...asked, runOnly: rules } : asked);
     return {
         violations: found.violations.map(one => [one.id, one.nodes.length,
             ...one.nodes.slice(0, 2).map(node => node.html.slice(0, 200) + " | " + (node.any[0] || {}).message)]),
@@ -37,6 +37,7 @@ class Look:
 
     @classmethod
     async def through(cls, eye: Eye, rules: dict | None = None) -> Look:
+        await eye.page.add_init_script(AXE)
         return cls(eye, await Walker.on(eye.page), rules)
 
     async def at(self, path: str) -> None:
@@ -48,7 +49,6 @@ class Look:
 
     async def _seen(self, path: str) -> list[str]:
         await self.eye.open(path)
-        await self.eye.page.evaluate(AXE)
         seen = await self.eye.page.evaluate(LOOK, self.rules)
         wrong = [str(one) for one in seen["violations"]] + self.eye.heard
         if seen["hacked"]:
@@ -110,6 +110,23 @@ FAULTS = """<main id="main"><style>
 <span onclick="1" tabindex="-1">no stop</span> <button id="trap">trap</button> <a href="#4">after the trap</a>
 <p style="height: 2000px"></p> <a href="#5">covered</a> <span class="bar"></span></main>"""
 TRAP = "() => { trap.onkeydown = (event) => { if (event.key === 'Tab') event.preventDefault() } }"
+
+
+PALE = """<!doctype html><html lang="en"><title>Pale</title><main><h1>Pale</h1>
+<p style="background: #fff"><b style="color: rgb(119, 119, 119)">pale</b> <b style="color: #767676">readable</b></p>
+<p style="background: #000"><b style="color: rgb(119, 119, 119)">readable</b> <i style="color: #5c5c5c">too dark</i></p>
+<div style="display: flex"><button style="width: 9px; padding: 0">a</button><button>b</button></div></main>"""
+
+
+async def test_what_nobody_can_read_or_hit_is_found(browser) -> None:
+    page = await browser.new_page()
+    await page.add_init_script(AXE)
+    await page.route("http://pale.test/", lambda route: route.fulfill(body=PALE, content_type="text/html"))
+    await page.goto("http://pale.test/")
+    found = {rule: nodes for rule, nodes, *_ in (await page.evaluate(LOOK, IN_THE_DARK))["violations"]}
+    assert found == {"color-contrast": 2, "target-size": 2}
+    assert [rule for rule, *_ in (await page.evaluate(LOOK))["violations"]] == ["color-contrast"]
+    await page.close()
 
 
 @pytest.mark.parametrize(
