@@ -197,7 +197,10 @@ async def _prepare_connection(connection: asyncpg.Connection) -> None:
 
 def _to_json(value: Any) -> str:
     """Text is taken as JSON already (Piccolo sends it so); everything else is written as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return value if isinstance(value, str) else _write_json(value)
+
+
+_write_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 # -- single statements ------------------------------------------------------------------

@@ -359,6 +359,9 @@ def log_to_stderr() -> None:
 
     from core.web.logs import OneLine
 
+    # what no line of ours shows: to look it up takes most of the time of a line
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(OneLine())
     logging.basicConfig(handlers=[handler], level=logging.INFO)
