@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 
 from core import clock, db
-from core.checkout.place import Buyer, Placed, SoldOut, TooManyOpen, place
+from core.checkout.place import Buyer, Placed, SoldOut, place
 from core.orders import service as orders
 from core.payments.method import Claim
 from core.payments.refunds import Who
@@ -120,14 +120,6 @@ class Base:
         served = sum(isinstance(answer, Order) for answer in answers)
         assert served == min(free, buyers), answers
         assert all(isinstance(answer, Order | SoldOut) for answer in answers), answers
-
-    async def greedy(self, which: int) -> None:
-        """One buyer with many windows open, and enough codes for all of them."""
-        await self.bring_in(which, 5)
-        contact = f"{secrets.token_hex(6)}@example.com"
-        sku = self.skus[which]
-        answers = await asyncio.gather(*(self._place(sku, 1, contact) for _ in range(6)), return_exceptions=True)
-        assert all(isinstance(answer, Order | SoldOut | TooManyOpen) for answer in answers), answers
 
     # -- acts that may be refused --------------------------------------------------------
 

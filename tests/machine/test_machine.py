@@ -8,6 +8,7 @@ import itertools
 import os
 
 import pytest
+import uvloop
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.errors import Flaky
 from hypothesis.stateful import run_state_machine_as_test
@@ -29,7 +30,7 @@ def machine(engines):
     name = f"machine_{os.getpid()}_{next(numbers)}"
     engines.sql(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
     engines.sql(f"ALTER DATABASE {name} SET synchronous_commit = off")  # nothing is killed here
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         shop = runner.run(open_shop(engines.url_of(name)))
         yield type("Machine", (ShopMachine,), {"runner": runner, "shop": shop, "damage": []})
         runner.run(shop.close())
