@@ -7,12 +7,10 @@ AES-GCM and HMAC together, and it cannot run in the thread that seals.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
-from io import BytesIO
-from itertools import repeat
 
 from core.db import Tx
 from core.vault.import_rows import Extra
@@ -23,62 +21,53 @@ END = b"\xff\xff"
 NULL = b"\xff\xff\xff\xff"
 EPOCH = date(2000, 1, 1)
 
-COLUMNS = ["id", "shop_id", "sku_id", "batch_id", "slot", "blob", "fingerprint", "mask"]
+COLUMNS = ["shop_id", "sku_id", "batch_id", "id", "slot", "fingerprint", "blob", "mask"]
 EXTRA_COLUMNS = ["note", "expires_on"]
 SIZE = struct.Struct(">i")
+SLOT = struct.Struct(">i")
 MARK = struct.Struct(">I28x")
+# The number of columns and the three that all codes of a batch share; then the id, then the slot.
+SHARED = struct.Struct(">h iq iq iq")
+SLOT_AT = SHARED.size + 12 + 4
+# About what the socket takes at once; more would only be copied twice.
+ROWS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class SealedCodes:
-    """Sealed codes of one batch; the lists run side by side."""
+    """Sealed codes of one batch; the lists run side by side. Without slots their places follow the fingerprints."""
 
     shop_id: int
     sku_id: int
     batch_id: int
-    ids: list[int]
+    ids: Sequence[int]
     blobs: list[bytes]
     marks: list[bytes]
     masks: list[str]
     extras: list[Extra] | None = field(default=None, repr=False)
-
-    def without(self, known: dict[bytes, str]) -> SealedCodes:
-        kept = [at for at, mark in enumerate(self.marks) if mark not in known]
-        return SealedCodes(
-            self.shop_id,
-            self.sku_id,
-            self.batch_id,
-            [self.ids[at] for at in kept],
-            [self.blobs[at] for at in kept],
-            [self.marks[at] for at in kept],
-            [self.masks[at] for at in kept],
-            self.extras and [self.extras[at] for at in kept],
-        )
+    slots: Sequence[int] | None = None
 
 
 @lru_cache(maxsize=4096)
 def _row(blob_size: int, mask_size: int) -> Callable[..., bytes]:
-    """Packs the number of columns, then each column with its size before it."""
-    return struct.Struct(f">h iq iq iq iq ii i{blob_size}s i32s i{mask_size}s").pack
+    """Packs what all codes share, then each column with its size before it."""
+    return struct.Struct(f">{SHARED.size}s iq ii i32s i{blob_size}s i{mask_size}s").pack
 
 
-def packed(codes: SealedCodes) -> bytes:
-    """The codes as the input of ``copy_in``."""
+def packed(codes: SealedCodes) -> list[bytes]:
+    """Each code as ``copy_in`` takes it."""
     width = len(COLUMNS) + len(EXTRA_COLUMNS) * (codes.extras is not None)
-    shop, sku, batch = codes.shop_id, codes.sku_id, codes.batch_id
-    extras = map(_extra, codes.extras) if codes.extras is not None else repeat(b"")
-    parts = [START]
-    for code_id, place, blob, mark, shown, extra in zip(
-        codes.ids, _slots(codes), codes.blobs, codes.marks, codes.masks, extras, strict=False
-    ):
+    shared = SHARED.pack(width, 8, codes.shop_id, 8, codes.sku_id, 8, codes.batch_id)
+    slots = codes.slots if codes.slots is not None else _slots(codes)
+    rows = []
+    for code_id, place, blob, mark, shown in zip(codes.ids, slots, codes.blobs, codes.marks, codes.masks, strict=True):
         text = shown.encode()
         size, shown_size = len(blob), len(text)
-        row = _row(size, shown_size)(
-            width, 8, code_id, 8, shop, 8, sku, 8, batch, 4, place, size, blob, 32, mark, shown_size, text
-        )
-        parts.append(row + extra)
-    parts.append(END)
-    return b"".join(parts)
+        row = _row(size, shown_size)
+        rows.append(row(shared, 8, code_id, 4, place, 32, mark, size, blob, shown_size, text))
+    if codes.extras is None:
+        return rows
+    return [row + _extra(extra) for row, extra in zip(rows, codes.extras, strict=True)]
 
 
 def _slots(codes: SealedCodes) -> list[int]:
@@ -88,6 +77,11 @@ def _slots(codes: SealedCodes) -> list[int]:
     return [slot(mark, extra.expires_on) for mark, extra in zip(codes.marks, codes.extras, strict=True)]
 
 
+def at_slot(row: bytes, place: int) -> bytes:
+    """The same code at another place in the order of sale."""
+    return row[:SLOT_AT] + SLOT.pack(place) + row[SLOT_AT + SLOT.size :]
+
+
 def _extra(extra: Extra) -> bytes:
     note = extra.note.encode()
     if extra.expires_on is None:
@@ -95,6 +89,14 @@ def _extra(extra: Extra) -> bytes:
     return SIZE.pack(len(note)) + note + SIZE.pack(4) + SIZE.pack((extra.expires_on - EPOCH).days)
 
 
-async def copy_in(tx: Tx, data: bytes, *, extras: bool) -> None:
+async def copy_in(tx: Tx, rows: list[bytes], *, extras: bool) -> None:
     columns = COLUMNS + EXTRA_COLUMNS * extras
-    await tx.connection.copy_to_table("vault_code", source=BytesIO(data), columns=columns, format="binary")
+    await tx.connection.copy_to_table("vault_code", source=_stream(rows), columns=columns, format="binary")
+
+
+async def _stream(rows: list[bytes]) -> AsyncIterator[bytes]:
+    """Read by the event loop itself: asyncpg would read a file in a thread, which waits for the one that seals."""
+    yield START
+    for at in range(0, len(rows), ROWS_AT_ONCE):
+        yield b"".join(rows[at : at + ROWS_AT_ONCE])
+    yield END

@@ -7,11 +7,13 @@ whose import was killed nothing is there, and doing it again starts clean.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
+from operator import eq
 
 import asyncpg
 import msgspec
@@ -21,10 +23,11 @@ from core.audit import service as audit
 from core.crash_point import crash_point
 from core.vault import cipher
 from core.vault.code_text import DUPLICATES, Problem
-from core.vault.import_copy import SealedCodes, copy_in, packed
+from core.vault.import_copy import SealedCodes, at_slot, copy_in, packed
 from core.vault.import_layout import Mapping
 from core.vault.import_rows import Reject, RowReader, Rows
 from core.vault.import_staging import REJECTS_IN_PIECE, Staged, UploadError
+from core.vault.stock import SLOTS, slot
 
 IMPORT_LOCK = 0x696D70
 SAMPLES = 10
@@ -32,7 +35,9 @@ FRESH_TRIES = 5
 SWITCH_SECONDS = 0.0005
 # The bigger a sorted chunk, the fewer times all pages of the indexes are visited; this many take about 50 MB.
 CODES_IN_CHUNK = 50_000
-PIECES_IN_CHUNK = 8
+PIECES_IN_CHUNK = 4
+# The increment of vault_code_id_seq.
+IDS_IN_BLOCK = 64
 
 Guard = Callable[[db.Tx], Awaitable[None]]
 
@@ -140,18 +145,34 @@ FROM vault_code WHERE shop_id = $1 AND fingerprint = ANY($2)
 
 @dataclass(slots=True)
 class Chunk:
-    """The codes of some pieces, sealed, in the order of their fingerprints: neighbours go to the same index pages."""
+    """The codes of some pieces, sealed, in the order of their fingerprints: neighbours go to the same index pages.
 
-    codes: SealedCodes
-    packed: bytes = field(repr=False)
+    ``rows``, ``marks``, ``masks`` and ``lines`` run side by side.
+    """
+
+    rows: list[bytes] = field(repr=False)
+    dated: bool
+    marks: list[bytes]
+    masks: list[str]
     lines: list[int]
     repeats: list[tuple[bytes, Reject]]
     rejects: list[Reject]
     last_line: int
 
+    def without(self, known: dict[bytes, str]) -> list[bytes]:
+        """The other rows. As few may be left, they no longer stand in the order of the file: see ``Sealer``."""
+        kept = [(row, mark) for row, mark in zip(self.rows, self.marks, strict=True) if mark not in known]
+        if self.dated:
+            return [row for row, _mark in kept]
+        return [at_slot(row, slot(mark, None)) for row, mark in kept]
+
 
 class Sealer:
-    """Reads and seals pieces; runs in a thread while the database stores the chunk before."""
+    """Reads and seals pieces; runs in a thread while the database stores the chunk before.
+
+    Ids rise, and so do slots, spread over all there are by how far the file has been read: rows go to the end of
+    those two indexes, and only fingerprints go everywhere.
+    """
 
     def __init__(
         self, staged: Staged, mapping: Mapping, batch_id: int, batch: cipher.BatchCipher, ids: Iterator[int]
@@ -165,18 +186,13 @@ class Sealer:
     def chunk(self, pieces: list[tuple[int, bytes]]) -> Chunk:
         rows = _read(self._reader, self._staged, pieces)
         marks = cipher.fingerprints(self._staged.shop_id, rows.codes)
-        where = dict(zip(reversed(marks), range(len(marks) - 1, -1, -1), strict=True))
-        repeats = [
-            (mark, Reject(rows.lines[at], "", cipher.mask(rows.codes[at])))
-            for at, mark in enumerate(marks if len(where) < len(marks) else ())
-            if where[mark] != at
-        ]
-        codes, lines = self._sealed(rows, sorted(where), where)
-        return Chunk(codes, packed(codes), lines, repeats, rows.rejects, rows.last_line)
-
-    def _sealed(self, rows: Rows, marks: list[bytes], where: dict[bytes, int]) -> tuple[SealedCodes, list[int]]:
-        places = [where[mark] for mark in marks]
+        places = sorted(range(len(marks)), key=marks.__getitem__)
+        marks = [marks[at] for at in places]
+        repeats: list[tuple[bytes, Reject]] = []
+        if any(map(eq, marks, islice(marks, 1, None))):
+            places, marks, repeats = _without_repeats(rows, places, marks)
         codes = [rows.codes[at] for at in places]
+        masks = cipher.masks(codes)
         ids = list(islice(self._ids, len(codes)))
         sealed = SealedCodes(
             self._staged.shop_id,
@@ -185,17 +201,44 @@ class Sealer:
             ids,
             self._batch.seal_many(ids, codes),
             marks,
-            cipher.masks(codes),
+            masks,
             None if rows.extras is None else [rows.extras[at] for at in places],
+            None if rows.extras is not None else self._slots(pieces, len(codes)),
         )
-        return sealed, [rows.lines[at] for at in places]
+        lines = [rows.lines[at] for at in places]
+        return Chunk(
+            packed(sealed), rows.extras is not None, marks, masks, lines, repeats, rows.rejects, rows.last_line
+        )
+
+    def _slots(self, pieces: list[tuple[int, bytes]], count: int) -> range:
+        whole = self._staged.upload.pieces
+        first, end = (SLOTS * at // whole for at in (pieces[0][0], pieces[-1][0] + 1))
+        step = (end - first) // max(count, 1)
+        first += secrets.randbelow(step)
+        return range(first, first + step * count, step)
+
+
+def _without_repeats(
+    rows: Rows, places: list[int], marks: list[bytes]
+) -> tuple[list[int], list[bytes], list[tuple[bytes, Reject]]]:
+    """Of equal codes, which stand side by side, the first in the file."""
+    kept, kept_marks, repeats = [], [], []
+    for at, mark in zip(places, marks, strict=True):
+        if kept_marks and kept_marks[-1] == mark:
+            repeats.append((mark, Reject(rows.lines[at], "", cipher.mask(rows.codes[at]))))
+        else:
+            kept.append(at)
+            kept_marks.append(mark)
+    return kept, kept_marks, repeats
 
 
 class Store:
     """Puts chunks into stock and knows which of their codes were there before."""
 
-    def __init__(self, tx: db.Tx) -> None:
+    def __init__(self, tx: db.Tx, shop_id: int, batch_id: int) -> None:
         self._tx = tx
+        self._shop_id = shop_id
+        self._batch_id = batch_id
         self._careful = False
         self.stored = 0
 
@@ -205,37 +248,36 @@ class Store:
         A plain COPY is far faster than ON CONFLICT, so we look for duplicates only once there has been one. A
         code that another transaction adds between the look and the COPY makes us look again.
         """
-        codes, data, known = chunk.codes, chunk.packed, {}
+        rows, known = chunk.rows, {}
         for _ in range(FRESH_TRIES):
             if self._careful:
-                known = await self._known(chunk.codes)
-                codes = chunk.codes.without(known)
-                data = packed(codes) if known else chunk.packed
-            if await self._copy(data, extras=codes.extras is not None):
-                self.stored += len(codes.ids)
+                known = await self._known(chunk.marks)
+                rows = chunk.without(known) if known else chunk.rows
+            if await self._copy(rows, extras=chunk.dated):
+                self.stored += len(rows)
                 return _refused(chunk, known)
             self._careful = True
         raise RuntimeError("codes of this batch keep arriving from elsewhere")
 
-    async def _copy(self, data: bytes, *, extras: bool) -> bool:
+    async def _copy(self, rows: list[bytes], *, extras: bool) -> bool:
         await self._tx.execute("SAVEPOINT chunk")
         try:
-            await copy_in(self._tx, data, extras=extras)
+            await copy_in(self._tx, rows, extras=extras)
         except asyncpg.UniqueViolationError:
             await self._tx.execute("ROLLBACK TO SAVEPOINT chunk")
             return False
         await self._tx.execute("RELEASE SAVEPOINT chunk")
         return True
 
-    async def _known(self, codes: SealedCodes) -> dict[bytes, str]:
-        rows = await self._tx.fetch(KNOWN, codes.shop_id, codes.marks, codes.batch_id)
+    async def _known(self, marks: list[bytes]) -> dict[bytes, str]:
+        rows = await self._tx.fetch(KNOWN, self._shop_id, marks, self._batch_id)
         return {row["fingerprint"]: row["reason"] for row in rows}
 
 
 def _refused(chunk: Chunk, known: dict[bytes, str]) -> list[Reject]:
     found = [
         Reject(line, known[mark], shown)
-        for line, mark, shown in zip(chunk.lines, chunk.codes.marks, chunk.codes.masks, strict=True)
+        for line, mark, shown in zip(chunk.lines, chunk.marks, chunk.masks, strict=True)
         if mark in known
     ]
     repeated = [reject._replace(reason=known.get(mark, Problem.DUPLICATE_IN_FILE)) for mark, reject in chunk.repeats]
@@ -250,9 +292,9 @@ async def store(
     await tx.execute("SELECT pg_advisory_xact_lock($1, $2)", IMPORT_LOCK, staged.shop_id % 2**31)
     await tx.execute(REJECTS)
     batch_id, batch = await open_new_batch(tx, staged.shop_id, staged.sku_id, facts, staff_id)
-    ids = iter(await _new_ids(tx, staged.upload.lines))
+    ids = await _new_ids(tx, staged.upload.lines)
     sealer = Sealer(staged, mapping, batch_id, batch, ids)
-    stock = Store(tx)
+    stock = Store(tx, staged.shop_id, batch_id)
     with _quick_turns():
         async for chunk in _chunks(tx, staged, sealer):
             await _keep_rejects(tx, await stock.put(chunk))
@@ -324,17 +366,12 @@ async def _some_pieces(tx: db.Tx, staged: Staged) -> AsyncIterator[list[tuple[in
         yield some
 
 
-async def _new_ids(tx: db.Tx, count: int) -> range:
-    """A block of ids for codes; again if someone took one out of its middle."""
-    for _ in range(FRESH_TRIES):
-        row = await tx.fetchrow(
-            "SELECT min(id) AS first, max(id) AS last"
-            " FROM (SELECT nextval('vault_code_id_seq') AS id, generate_series(1, $1::int)) AS ids",
-            count,
-        )
-        if row["last"] - row["first"] == count - 1:
-            return range(row["first"], row["last"] + 1)
-    raise RuntimeError("no block of ids could be had")
+async def _new_ids(tx: db.Tx, count: int) -> Iterator[int]:
+    """Ids for codes. The sequence counts in blocks: one call of it gives ``IDS_IN_BLOCK``."""
+    rows = await tx.fetch(
+        "SELECT nextval('vault_code_id_seq') AS first FROM generate_series(1, $1::int)", -(-count // IDS_IN_BLOCK)
+    )
+    return chain.from_iterable(range(row["first"], row["first"] + IDS_IN_BLOCK) for row in rows)
 
 
 # -- refused lines ----------------------------------------------------------------------

@@ -20,7 +20,7 @@ from core.vault.import_rows import Reject
 from core.vault.import_text import OTHER_FILES, SHEETS, UTF8, Sniffer
 from core.vault.import_words import REFUSALS
 
-PIECE = 1 << 18
+PIECE = 1 << 19
 MAX_TEXT = 1 << 28
 MAX_SHEET = 1 << 26
 REJECTS_IN_PIECE = 4000

@@ -13,6 +13,7 @@ COUNTED_UP_TO = 1000
 FIRST_DAY = date(2020, 1, 1)
 DAYS = 2**14
 SLOTS_OF_DAY = 2**17
+SLOTS = 2**31
 
 # Whatever lies before this slot has too few days left to be sold; $1 is now.
 SELLABLE_FROM = "vault_first_slot(($1::timestamptz AT TIME ZONE shop.timezone)::date + sku.min_days_left)"
@@ -57,13 +58,13 @@ def first_slot(day: date) -> int:
 
 
 def slot(mark: bytes, expires_on: date | None) -> int:
-    """Where a code stands in the order of sale. It follows the fingerprint, so that all indexes fill in one order."""
+    """Where a code stands in the order of sale: a random place, which follows the fingerprint."""
     number = int.from_bytes(mark[:4], "big")
     return number >> 1 if expires_on is None else first_slot(expires_on) + (number >> 15)
 
 
 def random_slot() -> int:
-    return secrets.randbelow(2**31)
+    return secrets.randbelow(SLOTS)
 
 
 def today(timezone: str, now: datetime | None = None) -> date:

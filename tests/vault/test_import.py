@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import random
 import secrets
 import subprocess
@@ -66,7 +67,8 @@ async def opened(sku_id: int) -> list[str]:
         texts.append(batch.open(row["id"], row["blob"]).reveal())
         assert row["mask"] == cipher.mask(texts[-1])
         assert row["fingerprint"] == cipher.fingerprint(1, texts[-1])
-        assert row["slot"] == stock.slot(row["fingerprint"], row["expires_on"])
+        if row["expires_on"]:
+            assert row["slot"] == stock.slot(row["fingerprint"], row["expires_on"])
         assert row["state"] == "free"
     return sorted(texts)
 
@@ -257,7 +259,7 @@ async def test_dry_run_and_import_as_jobs(sku_id: int) -> None:
 
 
 async def test_an_upload_that_lost_a_part_fails_with_its_reason(sku_id: int) -> None:
-    import_id = await staged(sku_id, "\n".join(codes(20_000)))
+    import_id = await staged(sku_id, "\n".join(codes(40_000)))
     await db.execute("DELETE FROM vault_import_piece WHERE import_id = $1 AND position = 1", import_id)
     job_id = await import_service.commit(1, import_id, BatchFacts(name="broken"), mapping=Mapping())
     await (await Runner(1).start(job_id))
@@ -308,6 +310,33 @@ async def test_a_person_may_stop_an_import(sku_id: int) -> None:
             import_run.run_import, import_id, BatchFacts(name="stopped"), None, stopped, import_run.no_guard
         )
     assert await opened(sku_id) == []
+
+
+# -- the order of sale ------------------------------------------------------------------
+
+
+async def slots(sku_id: int) -> list[int]:
+    rows = await db.fetch("SELECT slot FROM vault_code WHERE sku_id = $1 ORDER BY id", sku_id)
+    return [row["slot"] for row in rows]
+
+
+async def test_codes_of_a_file_stand_evenly_all_over_the_order_of_sale(sku_id: int) -> None:
+    long = [f"{code}-{'X' * 600}" for code in codes(4000)]
+    await brought_in(sku_id, "\n".join(long))
+    found = await slots(sku_id)
+    assert found == sorted(found)
+    gaps = [after - before for before, after in itertools.pairwise([0, *found, stock.SLOTS])]
+    assert max(gaps) < 3 * stock.SLOTS // 4000
+
+
+async def test_the_few_new_codes_of_a_file_stand_all_over_the_order_of_sale_too(sku_id: int) -> None:
+    old, new = codes(1000), codes(20, "LATE")
+    await brought_in(sku_id, "\n".join(old))
+    report = await brought_in(sku_id, "\n".join(old + new))
+    assert counts(report) == Counts(new=20, duplicate_in_stock=1000)
+    rows = await db.fetch("SELECT slot, fingerprint FROM vault_code WHERE batch_id = $1", report.batch_id)
+    assert {row["slot"] for row in rows} == {stock.slot(row["fingerprint"], None) for row in rows}
+    assert {row["fingerprint"] for row in rows} == set(cipher.fingerprints(1, new))
 
 
 # -- at the same time -------------------------------------------------------------------

@@ -265,6 +265,16 @@ async def test_the_same_code_is_not_taken_twice() -> None:
     assert await stocked.codes_by_state(sku) == {}
 
 
+async def test_the_database_keeps_holds_and_their_codes_together() -> None:
+    sku = await stocked.sku(1)
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        await db.execute("UPDATE vault_code SET hold_id = 0 WHERE sku_id = $1", sku.id)
+    await hold(sku)
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        await db.execute("DELETE FROM vault_hold WHERE id = $1", await newest_hold())
+    assert await stocked.codes_by_state(sku) == {"quarantined": 1}
+
+
 async def test_the_database_refuses_a_place_twice() -> None:
     sku = await stocked.sku(0)
     batch_id = await shared(sku, 1)
