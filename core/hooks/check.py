@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import metadata
@@ -350,10 +351,16 @@ def _declared(place: Place) -> set[str]:
     else:
         asked = (ROOT / "requirements.in").read_text("utf-8").splitlines()
     names = {_normal(found[0]) for line in asked if (found := re.match(r"[A-Za-z0-9._-]+", line))}
-    homes = metadata.packages_distributions()
+    homes = _distributions(tuple(sys.path))
     libraries = {name for name, dists in homes.items() if any(_normal(dist) in names for dist in dists)}
     own = place.module.split(".")[0]
     return {*sys.stdlib_module_names, *libraries, "core", "plugins", own, *OURS}
+
+
+@functools.cache
+def _distributions(path: tuple[str, ...]) -> Mapping[str, list[str]]:
+    """What is installed, by the names it is imported by; a quarter of a second of reading."""
+    return metadata.packages_distributions()
 
 
 def _normal(name: str) -> str:
@@ -380,13 +387,12 @@ def _results(places: Sequence[Place], tests: Tried, options: Sequence[str]) -> d
     found: dict[str, list[dict[str, Any]]] = {}
     for top, members in groups.items():
         lines = _run(top, members, tests, options)
+        told = {file: [(base / file).resolve() for base in (top, ROOT)] for file in {one["file"] for one in lines}}
         for place in members:
-            found[place.id] = [one for one in lines if _lies_in(one["file"], top, place.tests)]
+            own = place.tests.resolve()
+            inside = {file for file, places in told.items() if any(path.is_relative_to(own) for path in places)}
+            found[place.id] = [one for one in lines if one["file"] in inside]
     return found
-
-
-def _lies_in(file: str, top: Path, tests: Path) -> bool:
-    return any((base / file).resolve().is_relative_to(tests.resolve()) for base in (top, ROOT))
 
 
 def _run(top: Path, members: Sequence[Place], tests: Tried, more: Sequence[str]) -> list[dict[str, Any]]:

@@ -1,8 +1,7 @@
 """`check-plugin`: every plugin that ships is safe; what is wrong with one is said in so many words."""
 
 import json
-import subprocess
-import sys
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from core.hooks import check, scaffold
 from core.hooks.check import Level, Tried
 from core.hooks.manifest import discover
 from core.refused import Refused
+from tests import warm
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = [one.folder for one in discover(ROOT / "plugins")]
@@ -126,8 +126,7 @@ def test_what_is_there_is_never_overwritten(tmp_path):
 
 
 def server(*arguments):
-    command = [sys.executable, str(ROOT / "server.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
+    return warm.run(*map(str, arguments), env=os.environ)
 
 
 def test_the_commands_tell_facts_and_end_with_zero_only_on_success(tmp_path):
