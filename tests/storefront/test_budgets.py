@@ -63,19 +63,20 @@ async def load(browser: Browser, shop: str, path: str, cookie: str | None, *, ph
     if cookie:
         await context.add_cookies([{"name": "vs", "value": cookie, "url": shop}])
     try:
-        return await _load(context, path)
+        return await _load(context, path, slowly=phone)
     finally:
         await context.close()
 
 
-async def _load(context: BrowserContext, path: str) -> Load:
+async def _load(context: BrowserContext, path: str, slowly: bool) -> Load:
     done = Load()
     page = await context.new_page()
     await page.add_init_script(WATCH)
     cdp = await context.new_cdp_session(page)
     await cdp.send("Network.enable")
-    await cdp.send("Network.emulateNetworkConditions", SLOW)
-    await cdp.send("Emulation.setCPUThrottlingRate", {"rate": CPU_SLOWER})
+    if slowly:
+        await cdp.send("Network.emulateNetworkConditions", SLOW)
+        await cdp.send("Emulation.setCPUThrottlingRate", {"rate": CPU_SLOWER})
     answers: list[Response] = []
     page.on("response", lambda answer: answers.append(answer))
     await page.goto(path, wait_until="load")
