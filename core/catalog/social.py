@@ -27,8 +27,7 @@ async def of_tone(tone: int) -> bytes:
 def _of_picture(body: bytes) -> bytes:
     """The whole picture on a blurred and darker one that fills the rest."""
     picture = Image.open(io.BytesIO(body)).convert("RGB")
-    scale = max(WIDTH / picture.width, HEIGHT / picture.height)
-    ground = picture.resize((round(picture.width * scale / 8), round(picture.height * scale / 8)))
+    ground = picture.resize((WIDTH // 8, HEIGHT // 8))
     ground = ground.filter(ImageFilter.GaussianBlur(6)).point(lambda light: light * 3 // 5).resize((WIDTH, HEIGHT))
     fit = min(INSIDE[0] / picture.width, INSIDE[1] / picture.height)
     size = (max(1, round(picture.width * fit)), max(1, round(picture.height * fit)))
