@@ -26,7 +26,7 @@ WHERE sku_id = $1 AND source = $2 AND name = $3 AND state = 'ready' ORDER BY id 
 PUT = """
 INSERT INTO vault_code (id, shop_id, sku_id, batch_id, slot, state, line_id, blob, fingerprint, mask, expires_on,
                         hold_id)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (shop_id, fingerprint) DO NOTHING RETURNING id
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (fingerprint) DO NOTHING RETURNING id
 """
 
 
