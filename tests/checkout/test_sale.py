@@ -464,6 +464,56 @@ async def stocked_line(sku):
     return await db.fetchval("SELECT id FROM orders_line WHERE order_id = $1", placed.order_id)
 
 
+async def test_sales_of_the_same_moment_do_not_touch_each_other():
+    """They share a run of each statement: each gets its own order, its own outcome and its own codes."""
+    few, plenty = await stocked.sku(3), await stocked.sku(30)
+    sessions = [new_token() for _ in range(12)]
+    asked = [
+        stocked.order(few if number % 4 == 0 else plenty, 2 if number % 2 else 1, stocked.buyer(session=session))
+        for number, session in enumerate(sessions)
+    ]
+    tries = await asyncio.gather(*asked, stocked.order(few, 2), return_exceptions=True)
+    assert isinstance(tries.pop(), SoldOut)
+    placed = dict(zip(sessions, tries, strict=True))
+    assert await stocked.codes_by_state(few) == {"reserved": 3}
+    assert await stocked.codes_by_state(plenty) == {"free": 15, "reserved": 15}
+
+    wrong, *others = sessions
+    owed = {session: 3980 if number % 2 else 1990 for number, session in enumerate(sessions)}
+    claims = [stocked.paid(placed[session], owed[session]) for session in others]
+    outcomes = await asyncio.gather(
+        settle("epay", stocked.paid(placed[wrong], 1), "callback"),
+        *(settle("epay", claim, "callback") for claim in claims),
+        settle("epay", stocked.paid(placed[others[0]], owed[others[0]]), "callback"),
+    )
+    assert [one.outcome for one in outcomes] == [
+        Outcome.UNDERPAID,
+        *[Outcome.DELIVERED] * 11,
+        Outcome.REPEAT,
+    ]
+    assert [one.order_ref for one in outcomes[1:12]] == [placed[session].ref for session in others]
+
+    def reveal(ref, session):
+        return orders.reveal(ref, token_hash(session), "127.0.0.1", "test")
+
+    shown = await asyncio.gather(
+        *(reveal(placed[session].ref, session) for session in sessions),
+        reveal(placed[others[1]].ref, others[2]),
+        reveal("V0", others[3]),
+    )
+    assert shown[12:] == [None, None]
+    assert shown[0][1] == []
+    texts = [[code.text for code in codes] for _order, codes in shown[1:12]]
+    assert [order["ref"] for order, _codes in shown[:12]] == [placed[session].ref for session in sessions]
+    assert [len(one) for one in texts] == [owed[session] // 1990 for session in others]
+    assert len({text for one in texts for text in one}) == sum(map(len, texts))
+    kept = await db.fetchval(
+        "SELECT count(*) FROM vault_reveal JOIN orders_line l ON l.id = line_id WHERE l.sku_id = $1", few.id
+    )
+    assert kept == 2
+    assert await stocked.codes_by_state(few) == {"free": 1, "delivered": 2}
+
+
 async def test_a_code_that_comes_back_in_time_is_not_called_sold_out():
     """Somebody holds the last code locked and gives it up: the next buyer must still get it."""
     sku = await stocked.sku(1)
