@@ -67,11 +67,11 @@ async def gift_page(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
 @post("/gift/{ref:str}/reveal", opt={"who": "buyer", "max_body": 4096})
 async def reveal(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
     visit: Visit = request.scope["state"]["visit"]
+    drawn = await drawing_of(request)
     agent = request.headers.get("user-agent", "")
     shown = await gifts.reveal(ref, visit.session.id_hash, visit.ip, agent, visit.shop.settings.burn_hours)
     if shown is None:
         return _unknown(request)
-    drawn = await drawing_of(request)
     return page(request, "orders/gift.html", _context(visit, order_view(shown[0]), shown[1], drawn))
 
 

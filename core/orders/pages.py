@@ -256,10 +256,10 @@ async def drawing_of(request: AnyRequest) -> int | None:
 @post("/o/{ref:str}/reveal", opt={"who": "buyer", "session": "late", "max_body": 4096})
 async def reveal(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
     visit: Visit = request.scope["state"]["visit"]
+    drawn = await drawing_of(request)
     shown = await _reveal(request, ref)
     if shown is None:
         return await _refuse(request, ref)
-    drawn = await drawing_of(request)
     if wants_fragment(request):
         return fragment(request, "orders/_codes.html", _shown(visit, *shown, drawn))
     return page(request, "orders/order.html", await _context(request, *shown, drawn))
