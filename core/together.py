@@ -19,9 +19,11 @@ from core import db
 
 MOST = 16
 STALLED_SECONDS = 0.05
+GONE = (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.TooManyConnectionsError)
+"""The database itself is away: it is so for each of them alone, too."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Asked:
     row: Mapping[str, Any]
     apart: frozenset[str]
@@ -81,11 +83,10 @@ class Together:
             asked_for = [{**asked.row, "place": place} for place, asked in enumerate(chosen)]
             rows = {row["place"]: row for row in await db.steadily(self.sql, asked_for)}
         except asyncpg.PostgresError as error:
-            if len(chosen) == 1 or isinstance(error, db.AWAY):
+            if len(chosen) == 1 or isinstance(error, GONE):
                 _fail(chosen, error)
-                return
-            for asked in chosen:
-                await self._answer([asked])
+            else:
+                await asyncio.gather(*(self._answer([asked]) for asked in chosen))
         except BaseException as error:
             _fail(chosen, error)
             if not isinstance(error, Exception):

@@ -22,6 +22,7 @@ from core.vault.code_text import DOTS
 
 log = logging.getLogger("vouchsafe.payments")
 
+SOON_SECONDS = 0.1
 MOST_WAITING = 2000
 KEPT = timedelta(days=400)
 LONGEST = 200
@@ -104,6 +105,7 @@ def note(call: Call) -> None:
 
 async def _write_all() -> None:
     while _waiting:
+        await asyncio.sleep(SOON_SECONDS)
         calls, _waiting[:] = _waiting[:], []
         try:
             await write(calls)

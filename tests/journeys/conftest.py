@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from tests.conftest import ROOT, free_port
 from tests.gateways.running import FakeEpay, fake_epay
@@ -105,8 +105,11 @@ class Visitor:
         self.page: Page = context.new_page()
         self.complaints: list[str] = []
         self.pictures = 0
-        self.page.on("console", lambda said: self.complaints.append(said.text) if said.type == "error" else None)
+        self.page.on("console", lambda said: self._complain(said) if said.type == "error" else None)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def _complain(self, said: ConsoleMessage) -> None:
+        self.complaints.append(f"{said.text} ({said.location['url']})")
 
     def picture(self, what: str) -> None:
         self.pictures += 1

@@ -70,8 +70,8 @@ async def delivered_voucher() -> tuple[stocked.Placed, int, str]:
     placed = await stocked.order(what)
     await settle("epay", stocked.paid(placed), "callback")
     row = await db.fetchrow("SELECT id, batch_id FROM vault_code WHERE sku_id = $1 AND state = 'delivered'", what.id)
-    first = await db.fetchval("SELECT min(id) FROM vault_code WHERE batch_id = $1", row["batch_id"])
-    return placed, row["id"], (await texts(row["batch_id"]))[row["id"] - first]
+    ids = await db.fetchval("SELECT array_agg(id ORDER BY id) FROM vault_code WHERE batch_id = $1", row["batch_id"])
+    return placed, row["id"], (await texts(row["batch_id"]))[ids.index(row["id"])]
 
 
 async def replace_it(placed: stocked.Placed, code_id: int) -> replacement.Replaced:
