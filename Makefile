@@ -12,7 +12,7 @@ run: .venv/run.stamp
 	@exec $(BIN)/python server.py run
 
 test: check chromium
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: .venv/test.stamp
 	$(BIN)/ruff check .
