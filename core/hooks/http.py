@@ -294,6 +294,15 @@ class _Breaker:
 # -- from httpx to the socket, by way of a look at the address --------------------------
 
 
+async def _addresses(host: str, port: int) -> list[Any]:
+    """As the system resolves it; what is an address already asks nobody and waits for no thread."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return list(await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+
+
 class _Resolving(httpcore.AsyncNetworkBackend):
     """Resolves the name itself and connects to the very address it has looked at: a name that resolves to
     something else a moment later gains nothing."""
@@ -312,7 +321,7 @@ class _Resolving(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         try:
             async with asyncio.timeout(timeout):
-                found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                found = await _addresses(host, port)
         except TimeoutError:
             raise httpcore.ConnectTimeout("its name could not be resolved in time") from None
         except (OSError, UnicodeError) as error:
