@@ -57,6 +57,7 @@ async def _context(number: int) -> dict[str, Any]:
     registry.import_core()
     return {
         "work": work,
+        "ended": work.ended,
         "job": work.job,
         "title": str(title_of(work.job["name"])),
         "refresh": f"/admin/jobs/{number}/progress",

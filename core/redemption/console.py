@@ -194,7 +194,14 @@ async def _known(request: AnyRequest, batch_id: int) -> Any:
 
 async def _at_work(batch: Any) -> dict[str, Any]:
     refresh = f"/admin/own-codes/{batch['batch_id']}/progress"
-    return {"work": await jobs.work(batch["job_id"]), "refresh": refresh, "note": _("Making codes")}
+    stopped = batch["state"] == "importing" and batch["job_state"] in ("failed", "cancelled")
+    return {
+        "work": await jobs.work(batch["job_id"]),
+        "ended": batch["state"] != "importing" or stopped,
+        "stopped": stopped,
+        "refresh": refresh,
+        "note": _("Making codes"),
+    }
 
 
 @get("/own-codes/{batch_id:int}/progress", opt={"who": "staff:stock.read"})
@@ -202,7 +209,7 @@ async def progress(request: AnyRequest, batch_id: FromPath[int]) -> Response[Any
     """Asked by the page until all codes are made; then it loads the page anew."""
     batch = await _known(request, batch_id)
     facts = await _at_work(batch)
-    if batch["state"] != "importing" or facts["work"] is None or facts["work"].ended:
+    if facts["ended"] or facts["work"] is None:
         return Response(None, status_code=200, headers={"HX-Redirect": f"/admin/own-codes/{batch_id}"})
     return fragment(request, "jobs/_work.html", facts)
 

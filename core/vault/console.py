@@ -218,7 +218,7 @@ async def _one_import(
 
 async def _at_work(report: imports.Report) -> dict[str, Any]:
     return {
-        "working": report.state in ("checking", "importing"),
+        "ended": report.state not in ("checking", "importing"),
         "work": await jobs.work(report.job_id),
         "refresh": f"/admin/stock/imports/{report.id}/progress",
         "note": _("Checking every line") if report.state == "checking" else _("Encrypting and storing"),
@@ -241,7 +241,7 @@ async def _report(shop_id: int, import_id: int) -> imports.Report:
 async def progress(request: Request[Any, Any, Any], import_id: FromPath[int]) -> Response[Any]:
     """Asked by the page until the work is over; then it loads the page anew."""
     facts = await _at_work(await _report(shop_of(request).id, import_id))
-    if not facts["working"] or facts["work"] is None:
+    if facts["ended"] or facts["work"] is None:
         return Response(None, status_code=200, headers={"HX-Redirect": f"/admin/stock/imports/{import_id}"})
     return fragment(request, "jobs/_work.html", facts)
 

@@ -141,6 +141,41 @@ async def test_a_check_is_stopped_and_begun_anew(staff):
     assert "New 2" in await check(staff, path, width="1")
 
 
+async def test_a_page_asked_for_while_its_work_ends_asks_again(staff):
+    """It reads its import as unfinished and then its job as over: it must not wait for ever."""
+    path = await paste(staff, await new_sku(), "ENDS-1\n")
+    await check(staff, path)
+    number = int(path.rpartition("/")[2])
+
+    async def stands(run, state, job):
+        await run("UPDATE vault_import SET state = $2 WHERE id = $1", number, state)
+        await run(
+            "UPDATE jobs_job SET state = $2, lease_until = CASE $2 WHEN 'running' THEN now() + interval '1 hour' END"
+            " WHERE id = (SELECT job_id FROM vault_import WHERE id = $1)",
+            number,
+            job,
+        )
+
+    await stands(db.execute, "checking", "running")
+    working = await staff.get(path)
+    assert 'id="work" hx-get=' in working and "What was found" not in working
+
+    async def end(tx):
+        # between the import and its job the page asks for the product
+        await tx.execute("LOCK TABLE catalog_product IN ACCESS EXCLUSIVE MODE")
+        asked = asyncio.create_task(staff.get(path))
+        while not await tx.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            await asyncio.sleep(0)
+        await stands(tx.execute, "checked", "done")
+        return asked
+
+    page = await (await db.transaction(end))
+    assert 'id="work" hx-get=' in page and "What was found" not in page
+    moved = await staff.http.get(f"{path}/progress")
+    assert moved.headers["HX-Redirect"] == path
+    assert "What was found" in await staff.get(path)
+
+
 async def test_columns_are_chosen_and_what_is_not_taken_is_listed(staff):
     what = await new_sku()
     body = "user,pass,note\nann,pw-1,x\nbob,pw-2,y\nbob,pw-2,z\n,,\ncid,,w\n"
