@@ -472,7 +472,7 @@ async def test_sales_of_the_same_moment_do_not_touch_each_other():
         stocked.order(few if number % 4 == 0 else plenty, 2 if number % 2 else 1, stocked.buyer(session=session))
         for number, session in enumerate(sessions)
     ]
-    tries = await asyncio.gather(*asked, stocked.order(few, 2), return_exceptions=True)
+    tries = await asyncio.gather(*asked, stocked.order(few, 4), return_exceptions=True)
     assert isinstance(tries.pop(), SoldOut)
     placed = dict(zip(sessions, tries, strict=True))
     assert await stocked.codes_by_state(few) == {"reserved": 3}
