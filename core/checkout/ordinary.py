@@ -4,7 +4,7 @@ It writes just what the step-by-step road in ``settle.py`` writes, or nothing at
 goes for an order that somebody holds locked: to wait for one would hold up the others of the run.
 The callback waits for this: one round trip to the database instead of seven, shared with those that come meanwhile.
 The order's states are looked at after it is found by its id: beside it, they would lead the planner over all open
-orders. `IS TRUE` keeps the index of a method's attempts away in the same manner.
+orders.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WITH asked AS MATERIALIZED (
            o.payment_state, o.fulfilment_state, o.held, attempt.id AS attempt_id, asked.*
     FROM asked JOIN payments_attempt attempt ON attempt.ref = asked.attempt_ref
     JOIN orders_order o ON o.id = attempt.order_id
-    WHERE (attempt.method = asked.method) IS TRUE AND attempt.state <> 'paid'
+    WHERE attempt.method = asked.method AND attempt.state <> 'paid'
       AND attempt.amount = asked.amount AND attempt.currency = asked.currency
     FOR UPDATE OF attempt, o SKIP LOCKED
 ), fit AS MATERIALIZED (

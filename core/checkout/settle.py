@@ -58,7 +58,7 @@ LOCK = """
 SELECT o.*, attempt.id AS attempt_id, attempt.state AS attempt_state, attempt.amount AS attempt_amount,
        attempt.currency AS attempt_currency
 FROM orders_order o JOIN payments_attempt attempt ON attempt.order_id = o.id
-WHERE attempt.ref = $1 AND (attempt.method = $2) IS TRUE FOR UPDATE
+WHERE attempt.ref = $1 AND attempt.method = $2 FOR UPDATE
 """
 
 EVENT = """

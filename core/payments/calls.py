@@ -43,9 +43,8 @@ FROM jsonb_to_recordset($1) AS call (at timestamptz, method text, names jsonb, c
                                      ip inet, request_id text, payload jsonb)
 LEFT JOIN LATERAL (
     SELECT order_id, ref FROM payments_attempt
-    -- IS TRUE: else the planner may go through all attempts of the method
-    WHERE ref = ANY(ARRAY(SELECT jsonb_array_elements_text(call.names)))
-      AND (payments_attempt.method = call.method) IS TRUE LIMIT 1
+    WHERE ref = ANY(ARRAY(SELECT jsonb_array_elements_text(call.names))) AND payments_attempt.method = call.method
+    LIMIT 1
 ) AS attempt ON true
 """
 

@@ -10,11 +10,12 @@ import pytest
 from core import clock, db
 from core.checkout import acts, ordinary
 from core.checkout.place import SoldOut, TooManyOpen, _draft
-from core.checkout.settle import Outcome, settle
+from core.checkout.settle import LOCK, Outcome, settle
 from core.ids import new_token, token_hash
 from core.ledger import service as ledger
 from core.money import Money
 from core.orders import service as orders
+from core.payments.calls import WRITE
 from core.payments.method import Claim, ClaimState
 from core.pricing.quote import Item, quote
 from core.refused import Refused
@@ -512,6 +513,27 @@ async def test_sales_of_the_same_moment_do_not_touch_each_other():
     )
     assert kept == 2
     assert await stocked.codes_by_state(few) == {"free": 1, "delivered": 2}
+
+
+def indexes(plan, table):
+    """How a plan finds rows of ``table``: names of indexes, None where it reads all of it."""
+    if plan.get("Relation Name") == table and plan["Node Type"] not in ("ModifyTable", "Bitmap Heap Scan"):
+        yield plan.get("Index Name")
+    for part in plan.get("Plans", []):
+        yield from indexes(part, table)
+
+
+@pytest.mark.parametrize("statement", [ordinary.SETTLE, LOCK, WRITE], ids=["settle", "lock", "write"])
+async def test_a_payment_is_found_by_its_reference_also_where_the_planner_knows_no_better(statement):
+    """In a young shop a method has few payments; a plan that goes through all of them is kept when it has many."""
+    [steady] = db._steady
+    async with steady.acquire() as connection:
+        await connection.execute(f"PREPARE asked AS {statement}")
+        given = "NULL, NULL" if "$2" in statement else "NULL"
+        plan = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE asked ({given})")
+        await connection.execute("DEALLOCATE asked")
+    ways = set(indexes(plan[0]["Plan"], "payments_attempt"))
+    assert ways - {"payments_attempt_pkey"} == {"payments_attempt_ref_key"}
 
 
 async def test_a_code_that_comes_back_in_time_is_not_called_sold_out():
