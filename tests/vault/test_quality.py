@@ -269,6 +269,13 @@ async def test_the_database_keeps_holds_and_their_codes_together() -> None:
     sku = await stocked.sku(1)
     with pytest.raises(asyncpg.ForeignKeyViolationError):
         await db.execute("UPDATE vault_code SET hold_id = 0 WHERE sku_id = $1", sku.id)
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        await db.execute(
+            "INSERT INTO vault_code (shop_id, sku_id, batch_id, slot, blob, fingerprint, mask, hold_id)"
+            " SELECT shop_id, sku_id, batch_id, slot + 1, blob, sha256(fingerprint), mask, 0"
+            " FROM vault_code WHERE sku_id = $1",
+            sku.id,
+        )
     await hold(sku)
     with pytest.raises(asyncpg.ForeignKeyViolationError):
         await db.execute("DELETE FROM vault_hold WHERE id = $1", await newest_hold())
