@@ -128,28 +128,18 @@ class Tx:
         await self.connection.copy_records_to_table(table, records=rows, columns=columns)
 
 
+_steady: list[asyncpg.Pool] = []
+
+
 async def open_pool(url: str, size: int = 8) -> None:
     engine.config = {"dsn": url}
+    alike: dict[str, Any] = {"connection_class": _Connection, "init": _prepare_connection, "command_timeout": 60}
     await engine.start_connection_pool(
-        min_size=2,
-        max_size=size,
-        connection_class=_Connection,
-        init=_prepare_connection,
-        server_settings=SESSION_SETTINGS,
-        command_timeout=60,
-        max_inactive_connection_lifetime=60,
+        min_size=2, max_size=size, server_settings=SESSION_SETTINGS, max_inactive_connection_lifetime=60, **alike
     )
-    # None is open until it is wanted.
+    # none is open until it is wanted
     _steady.append(
-        await asyncpg.create_pool(
-            url,
-            min_size=0,
-            max_size=STEADY_MOST,
-            connection_class=_Connection,
-            init=_prepare_connection,
-            server_settings=STEADY_SETTINGS,
-            command_timeout=60,
-        )
+        await asyncpg.create_pool(url, min_size=0, max_size=STEADY_MOST, server_settings=STEADY_SETTINGS, **alike)
     )
     await set_clock()
     _clock_keeper.append(asyncio.create_task(_keep_clock()))
@@ -222,6 +212,20 @@ async def execute(sql: str, *args: Any) -> str:
     return await _alone("execute", sql, args)
 
 
+async def _alone(act: str, sql: str, args: Sequence[Any]) -> Any:
+    if inside_transaction():
+        raise NestedTransaction("inside a transaction use its tx")
+    connection = await _acquire()
+    try:
+        result = await getattr(connection, act)(sql, *args)
+    except BaseException:
+        # It may still be busy with a cancelled statement; the pool waits for that.
+        await _pool().release(connection)
+        raise
+    await _give_back(connection)
+    return result
+
+
 async def steadily(sql: str, *args: Any) -> list[asyncpg.Record]:
     """One statement that is a whole transaction by itself, on a connection that keeps to ``STEADY_SETTINGS``."""
     if inside_transaction():
@@ -253,27 +257,12 @@ async def _conflicts_again(run: Callable[..., Awaitable[T]], *args: Any) -> T:
     raise AssertionError("unreachable")
 
 
-async def _alone(act: str, sql: str, args: Sequence[Any]) -> Any:
-    if inside_transaction():
-        raise NestedTransaction("inside a transaction use its tx")
-    connection = await _acquire()
-    try:
-        result = await getattr(connection, act)(sql, *args)
-    except BaseException:
-        # It may still be busy with a cancelled statement; the pool waits for that.
-        await _pool().release(connection)
-        raise
-    await _give_back(connection)
-    return result
-
-
 # A backend that dies between two statements may show itself as any of these.
 _CONNECTION_LOST = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 # -- transactions -----------------------------------------------------------------------
 
 _running: set[asyncio.Task[Any]] = set()
-_steady: list[asyncpg.Pool] = []
 
 
 def inside_transaction() -> bool:

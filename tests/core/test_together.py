@@ -61,6 +61,14 @@ async def test_one_that_fails_fails_alone():
     assert await names() == {"taken", "a", "b"}
 
 
+async def test_a_value_that_cannot_be_sent_is_the_trouble_of_its_row_alone():
+    add = Together(ADD)
+    first, wrong = await asyncio.gather(add.run(row("a")), add.run(row("\ud800")), return_exceptions=True)
+    assert first["name"] == "a"
+    assert isinstance(wrong, asyncpg.DataError)
+    assert await names() == {"a"}
+
+
 async def test_rows_that_must_not_meet_are_run_apart():
     add = Together(ADD)
     tries = [add.run(row("a"), "one"), add.run(row("b"), "one"), add.run(row("c"), "two"), add.run(row("d"), "one")]
