@@ -10,12 +10,9 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import dns.asyncresolver
-import dns.exception
-import dns.resolver
 import httpcore
 import httpx
 
@@ -27,12 +24,14 @@ from core.messages.events import MAIL
 from core.messages.service import notifier_for
 from core.shops import service as shops
 
+if TYPE_CHECKING:
+    from dns.asyncresolver import Resolver
+
 PATH = "/pay/check"
 """Beside the addresses that payment services call, so that a rule for those holds for it too."""
 SECONDS = 10.0
 HELD_SECONDS = 2.0
 """So long a stream is held open after its first words: whoever gets them only at its end has them kept back."""
-DNS_SECONDS = 5.0
 CALL_LASTS = timedelta(minutes=1)
 GOOD_FOR = timedelta(hours=6)
 TOO_LATE = (httpx.TimeoutException, httpcore.TimeoutException)
@@ -64,7 +63,7 @@ async def is_fresh() -> bool:
     return set(known) == set(NAMES) and all(one.at > since for one in known.values()) and well.outcome == "reached"
 
 
-async def look(config: Config, resolver: dns.asyncresolver.Resolver | None = None) -> None:
+async def look(config: Config, resolver: Resolver | None = None) -> None:
     """Look at everything and keep what was found."""
     async with bounded_client(AllowedHosts([urlsplit(config.base_url).hostname or ""])) as client:
         callback = await _called(client, config.base_url)
@@ -158,51 +157,14 @@ async def held_open() -> AsyncIterator[bytes]:
 # -- the address mails come from --------------------------------------------------------
 
 
-async def _mail_domain(resolver: dns.asyncresolver.Resolver | None) -> Answer:
+async def _mail_domain(resolver: Resolver | None) -> Answer:
     notifier = notifier_for(MAIL, (await shops.main_shop()).id)
     domain = getattr(notifier, "sender", "").rpartition("@")[2].strip().lower().rstrip(".")
     if not domain:
         return "nobody", {}
-    return await judge(resolver, domain)
-
-
-async def judge(resolver: dns.asyncresolver.Resolver | None, domain: str) -> Answer:
-    """What the DNS says about mails from that domain. Without ``resolver`` that of the machine is asked."""
     if "." not in domain:
         return "local", {"domain": domain}
-    try:
-        ask = resolver or dns.asyncresolver.Resolver()
-        spf = [text for text in await _texts(ask, domain) if text.lower().split(" ")[0] == "v=spf1"]
-        dmarc = await _dmarc(ask, domain)
-    except (dns.exception.DNSException, OSError) as error:
-        return "away", {"domain": domain, "why": type(error).__name__}
-    return _judged(domain, spf, dmarc)
+    # dns takes 3 MB, and only who sends mails needs it
+    from core.admin import mail_domain
 
-
-def _judged(domain: str, spf: list[str], dmarc: str) -> Answer:
-    facts = {"domain": domain, "dmarc": dmarc}
-    if len(spf) > 1:
-        return "spf_twice", facts
-    if spf and any(word in ("all", "+all") for word in spf[0].lower().split()):
-        return "spf_open", facts
-    if spf and dmarc:
-        return "fine", facts
-    return ("no_dmarc" if spf else "no_spf" if dmarc else "neither"), facts
-
-
-async def _dmarc(ask: dns.asyncresolver.Resolver, domain: str) -> str:
-    """The policy for a domain: its own, else the one of a domain above."""
-    labels = domain.split(".")
-    for start in range(len(labels) - 1):
-        for text in await _texts(ask, f"_dmarc.{'.'.join(labels[start:])}"):
-            if text.replace(" ", "").lower().startswith("v=dmarc1"):
-                return text[:300]
-    return ""
-
-
-async def _texts(ask: dns.asyncresolver.Resolver, name: str) -> list[str]:
-    try:
-        answer = await ask.resolve(name, "TXT", lifetime=min(DNS_SECONDS, ask.lifetime), search=False)
-    except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
-        return []
-    return [b"".join(record.strings).decode("utf-8", "replace") for record in answer]
+    return await mail_domain.judge(domain, resolver)

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from core import db
-from core.admin import demo, outside, packs, setup
+from core.admin import demo, mail_domain, outside, packs, setup
 from core.admin.jobs import LOOK_OUTSIDE
 from core.checkout.settle import settle
 from core.config import Config
@@ -370,7 +370,7 @@ SPF, DMARC = "v=spf1 include:mail.example -all", "v=DMARC1; p=reject"
 async def test_what_the_dns_says_about_the_sender(records, outcome):
     domain = next((name for name in records if "news" in name), "shop.example")
     async with name_server(records) as resolver:
-        assert (await outside.judge(resolver, domain))[0] == outcome
+        assert (await mail_domain.judge(domain, resolver))[0] == outcome
 
 
 async def test_a_sender_is_asked_about_when_mails_go_out(address, staff):
@@ -385,7 +385,7 @@ async def test_a_sender_is_asked_about_when_mails_go_out(address, staff):
         page = words(await staff.get("/admin/health"))
         assert "Add a TXT record _dmarc.shop.example with" in page
         resolver.lifetime = 0.2
-        assert (await outside.judge(resolver, "shop.example"))[0] == "away"
+        assert (await mail_domain.judge("shop.example", resolver))[0] == "away"
     finally:
         await db.transaction(store.enable, "notifiers.smtp", False)
         await runtime.current().refresh()
