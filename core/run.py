@@ -5,6 +5,7 @@ The supervisor imports neither the web framework nor the database layer: it must
 
 import contextlib
 import fcntl
+import gc
 import json
 import os
 import signal
@@ -327,7 +328,7 @@ def _serve(app: Callable[[], Any], listener: socket.socket) -> int:
     log_to_stderr()
     server = uvicorn.Server(
         uvicorn.Config(
-            app,
+            lambda: _kept_for_good(app()),
             factory=True,
             loop="uvloop",
             http="httptools",
@@ -342,6 +343,13 @@ def _serve(app: Callable[[], Any], listener: socket.socket) -> int:
     )
     server.run(sockets=[listener])
     return 0 if server.started else 1
+
+
+def _kept_for_good(app: Any) -> Any:
+    """The garbage collector never goes over what is loaded by now: under load that held up everybody for 0.1 s."""
+    gc.collect()
+    gc.freeze()
+    return app
 
 
 def worker(config: Config, work: Callable[[], Coroutine[Any, Any, None]]) -> int:
