@@ -242,7 +242,7 @@ def app() -> Litestar:
 
 def main() -> int:
     """One web process on an inherited socket, served by the very lines that serve the shop."""
-    return run.web(Config.from_env(), [], "tests.bench.bare:app", listener=int(sys.argv[1]))
+    return run.web(Config.from_env(), [], app, listener=int(sys.argv[1]))
 
 
 if __name__ == "__main__":
