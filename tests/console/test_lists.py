@@ -14,6 +14,7 @@ from core.checkout.settle import settle
 from core.jobs.lease import Cancelled, Lease
 from core.lists import jobs as list_jobs
 from core.lists import runs
+from core.payments.lists import METHODS, used_methods
 from core.people import rights
 from core.vault import cipher
 from core.web import lists
@@ -498,3 +499,12 @@ async def test_no_list_reads_a_big_table_whole(filled):
         text = sql.text(listing.rows, keys=keys)
         plan = await db.fetchval(f"EXPLAIN (FORMAT JSON) {text}", *sql.values)
         assert not tables_read_whole(plan[0]["Plan"]) & BIG, (listing.name, query)
+
+
+async def test_payments_of_one_method_and_the_methods_there_are_come_by_index(filled):
+    want = await lists.wanted(LISTS["payments"], SCOPE, lists.read(LISTS["payments"], "method=rare"))
+    text, values = want.keys_statement(51)
+    for asked, given in ((METHODS, ()), (text, values)):
+        plan = await db.fetchval(f"EXPLAIN (FORMAT JSON) {asked}", *given)
+        assert "payments_attempt_listed" in str(plan) and not tables_read_whole(plan[0]["Plan"]) & BIG
+    assert set(await used_methods()) == {row["method"] for row in await db.fetch("SELECT method FROM payments_attempt")}
