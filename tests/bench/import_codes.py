@@ -1,8 +1,8 @@
 """`import_codes`: a file of codes into stock, against bare AES-GCM and COPY on the same machine.
 
 Ours is everything an import does: sealing the upload, reading it, fingerprints, sealing each code, duplicates,
-all indexes. The floor encrypts the same codes and copies them into a table with nothing but a primary key. Both
-begin each round with an empty table.
+all indexes. The floor encrypts the same codes and copies rows as wide as ours into a table with nothing but a primary
+key; what stands for a fingerprint there is random. Both begin each round with an empty table.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from core import db, embedded
 from core.vault import import_run, import_service, keys
+from core.vault.import_copy import COLUMNS
 from core.vault.import_run import BatchFacts, Meter
 
 ROUNDS = 3
@@ -82,15 +83,16 @@ def _codes(rows: int) -> list[str]:
 async def _floor(connection: asyncpg.Connection, codes: list[str]) -> float:
     started = time.perf_counter()
     await connection.execute("DROP TABLE IF EXISTS bare_code")
-    await connection.execute("CREATE TABLE bare_code (id bigint PRIMARY KEY, sku_id bigint, blob bytea, mask text)")
+    await connection.execute("CREATE TABLE bare_code (LIKE vault_code INCLUDING DEFAULTS, PRIMARY KEY (id))")
     key = AESGCM(os.urandom(32))
 
-    def rows() -> Iterator[tuple[int, int, bytes, str]]:
+    def rows() -> Iterator[tuple[int, int, int, int, int, bytes, bytes, str]]:
         for number, code in enumerate(codes):
             nonce = os.urandom(12)
-            yield number, 1, nonce + key.encrypt(nonce, code.encode(), b"%d" % number), code[-4:]
+            blob = nonce + key.encrypt(nonce, code.encode(), b"%d" % number)
+            yield 1, 1, 1, number, number, os.urandom(32), blob, code[-4:]
 
-    await connection.copy_records_to_table("bare_code", records=rows(), columns=["id", "sku_id", "blob", "mask"])
+    await connection.copy_records_to_table("bare_code", records=rows(), columns=COLUMNS)
     return time.perf_counter() - started
 
 

@@ -2,7 +2,6 @@
 
 import email
 import email.policy
-import os
 import re
 import sys
 import tempfile
@@ -16,15 +15,11 @@ import pytest
 from aiosmtpd.controller import Controller
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
+from tests.browsers import CHROMIUM, FLAGS
 from tests.conftest import ROOT, free_port
 from tests.gateways.running import FakeEpay, fake_epay
 from tests.run.conftest import Run, Runner, forget
 
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    " --disable-component-update --disable-sync"
-).split()
 SCREENSHOTS = ROOT / "build" / "screenshots"
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
 DESKTOP = {"viewport": {"width": 1280, "height": 900}}

@@ -14,7 +14,7 @@ from core import db
 from core.people.staff import create_admin
 from tests.console import signed_in
 from tests.storefront.buyer import CODE
-from tests.storefront.conftest import chromium, new_buyer, screenshots, shop, stock  # noqa: F401
+from tests.storefront.conftest import new_buyer, screenshots, shop, stock  # noqa: F401
 from tests.storefront.test_phone import Phone, browser, phone  # noqa: F401
 
 PHONE: dict[str, Any] = {}

@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import Browser, CDPSession, Page, async_playwright
+from playwright.async_api import Browser, CDPSession, Page
 
 from core import db
-from tests.web.test_browser import CHROMIUM, FLAGS
+from tests.browsers import chromium
 
 from .conftest import PASSWORD
 
@@ -21,16 +21,14 @@ AUTHENTICATOR = {
 
 
 @pytest.fixture(scope="module")
-async def chromium() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        await browser.close()
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as running:
+        yield running
 
 
 @pytest.fixture
-async def page(chromium: Browser, boss: int, address: str) -> AsyncIterator[Page]:
-    context = await chromium.new_context(base_url=address.replace("127.0.0.1", "localhost"), locale="en-US")
+async def page(browser: Browser, boss: int, address: str) -> AsyncIterator[Page]:
+    context = await browser.new_context(base_url=address.replace("127.0.0.1", "localhost"), locale="en-US")
     page = await context.new_page()
     page.complaints = []
     page.on("console", lambda line: page.complaints.append(line.text) if line.type in ("error", "warning") else None)

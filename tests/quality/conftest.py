@@ -9,7 +9,7 @@ from pathlib import Path
 import axe_playwright_python
 import httpx
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page
 
 from core import db
 from core.checkout.settle import settle
@@ -17,8 +17,8 @@ from core.ids import new_token, token_hash
 from core.people import contact_proof
 from core.shops import service as shops
 from tests import console, stocked
+from tests.browsers import chromium
 from tests.console import test_shops as every
-from tests.journeys.conftest import CHROMIUM, FLAGS
 
 # With what a page says of its few colours kept: axe would read each of them anew for every word on it.
 AXE = (
@@ -160,10 +160,8 @@ async def _pages(address: str, paths: dict[str, str], cookie: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        chromium = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        await chromium.close()
+    async with chromium() as running:
+        yield running
 
 
 @dataclass

@@ -1,28 +1,18 @@
 """The till on a 390 px phone in Chromium, with and without JavaScript, typed and scanned; and a sheet on paper."""
 
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
 from core import db
 from tests import console
+from tests.browsers import chromium
 from tests.redemption.own import a_code, own_batch, texts, voucher
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-]
+A_CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
 # Chromium on Linux has no BarcodeDetector; phones do. This one sees the code in the third picture.
 DETECTOR = """
@@ -47,12 +37,8 @@ async def address(database: str, redis_url: str, tmp_path_factory: pytest.TempPa
 @pytest.fixture(scope="module")
 async def browser() -> AsyncIterator[Browser]:
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    async with async_playwright() as playwright:
-        running = await playwright.chromium.launch(
-            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=FLAGS
-        )
+    async with chromium(*A_CAMERA) as running:
         yield running
-        await running.close()
 
 
 class Phone:

@@ -72,9 +72,11 @@ def test_kill_9_of_everything_at_once(tiny, used_home):
     run = tiny.start(used_home).ready()
     everything = run.processes()
     assert run.process.pid in everything
-    for pid in everything:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    # stopped first: PostgreSQL would otherwise see its parent die and tidy up before its own turn comes
+    for sign in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in everything:
+            with suppress(ProcessLookupError):
+                os.kill(pid, sign)
     run.process.wait(10)
     assert (used_home / "engines/postgres/postmaster.pid").exists()
     assert tiny.start(used_home).ready().get("/readyz").isdigit()

@@ -1,6 +1,5 @@
 """The demo shop behind a real web server, in a database of its own, with every feature and plugin switched on."""
 
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -99,10 +98,3 @@ def screenshots() -> Path:
     folder = Path(__file__).resolve().parents[2] / "build" / "screenshots"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    path = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-    assert Path(path).exists(), f"the browser tests need Chromium at {path}: apt install chromium"
-    return path

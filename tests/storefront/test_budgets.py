@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Response, async_playwright
+from playwright.async_api import Browser, BrowserContext, Response
 
+from tests.browsers import chromium
 from tests.console import signed_in
 from tests.storefront.buyer import Buyer
-from tests.storefront.test_phone import FLAGS
 
 KB = 1000
 SLOW = {"offline": False, "latency": 150, "downloadThroughput": 1_600_000 / 8, "uploadThroughput": 750_000 / 8}
@@ -50,11 +50,9 @@ class Load:
 
 
 @pytest.fixture(scope="module")
-async def browser(chromium: str) -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        running = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as running:
         yield running
-        await running.close()
 
 
 async def load(browser: Browser, shop: str, path: str, cookie: str | None, *, phone: bool = True) -> Load:

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
 from core import clock, db
 from core.vault import burn
+from tests.browsers import chromium
 from tests.storefront.buyer import CODE, MUSIC, Buyer, alarms, counts, facts, heading
 from tests.storefront.conftest import NewBuyer, set_settings
 from tests.storefront.test_order_page import mail_link
-from tests.storefront.test_phone import FLAGS
 
 
 @pytest.fixture(autouse=True)
@@ -153,11 +153,9 @@ async def test_strangers_leave_one_alarm_each_and_a_flood_of_them_few(buyer: Buy
 
 
 @pytest.fixture(scope="module")
-async def browser(chromium: str) -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        running = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as running:
         yield running
-        await running.close()
 
 
 async def phone(browser: Browser, shop: str, buyer: Buyer, locale: str, scripts: bool = True) -> tuple[Page, list[str]]:

@@ -6,20 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
 from core import db
+from tests.browsers import chromium
 from tests.storefront.buyer import CODE, MUSIC, Buyer
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 LOOKS = [("zh-CN", "light"), ("zh-CN", "dark"), ("en-US", "light"), ("en-US", "dark")]
 PAGES = {
     "home": "/",
@@ -53,11 +45,9 @@ class Phone:
 
 
 @pytest.fixture(scope="module")
-async def browser(chromium: str) -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        running = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as running:
         yield running
-        await running.close()
 
 
 async def phone(browser: Browser, shop: str, screenshots: Path, name: str, **options: Any) -> Phone:
