@@ -73,7 +73,18 @@ class Run:
 
     def processes(self, program: str = "") -> set[int]:
         """Ids of everything that runs for this home, or of those whose command line holds `program`."""
-        return {pid for pid, command in belonging_to(self.home).items() if program in command}
+        running = belonging_to(self.home)
+        if not program:
+            return set(running)
+        # PostgreSQL's children are called as it is, until they say what they are
+        named = {pid for pid, command in running.items() if program in command}
+        return {pid for pid in named if running.get(parent_of(pid)) != running[pid]}
+
+
+def parent_of(pid: int) -> int:
+    with suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return 0
 
 
 def belonging_to(home: Path) -> dict[int, str]:
