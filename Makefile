@@ -69,12 +69,13 @@ messages: .venv/test.stamp
 # The browser tests drive Debian's Chromium; Chinese pages need its fonts. Without windows it takes half the time.
 APT := DEBIAN_FRONTEND=noninteractive apt-get install -y -q
 chromium:
-	@fc-list :lang=zh 2>/dev/null | grep -q . && command -v chromium-headless-shell >/dev/null && exit 0; \
+	@has() { fc-list :lang=zh 2>/dev/null | grep -q . && command -v $$1 >/dev/null; }; \
+	has chromium-headless-shell && exit 0; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "Installing Chromium and fonts for the browser tests."; \
 		apt-get update -q; \
 		$(APT) chromium-headless-shell fonts-noto-cjk </dev/null || $(APT) chromium fonts-noto-cjk </dev/null; \
-	elif ! command -v chromium >/dev/null; then \
+	elif ! has chromium; then \
 		echo "The browser tests need Chromium and Chinese fonts:"; \
 		echo "apt-get install chromium-headless-shell fonts-noto-cjk"; exit 1; \
 	fi
