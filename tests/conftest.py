@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 settings.register_profile("suite", suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
-# Three files run at a time; those that take longest begin, so that at the end nobody waits long for the others.
+# Two files run at a time; those that take longest begin, so that at the end nobody waits long for the other.
 LONGEST = (
     "quality/test_every_page",
     "journeys/test_demo_shop",
