@@ -18,6 +18,7 @@ from core.orders import service as orders
 from core.refused import Refused
 from core.shops import service as shops
 from core.vault import import_service, low_stock, quarantine, reusable, stock
+from core.vault.piccolo_migrations import vault_2026_11_23_holds
 from core.vault.quarantine import Held
 from core.vault.reusable import NewCode
 from tests import stocked
@@ -370,3 +371,25 @@ async def test_only_those_who_look_after_the_stock_are_told() -> None:
     told = await db.fetch("SELECT recipient FROM messages_message WHERE event = 'low_stock' ORDER BY id DESC LIMIT 2")
     assert {row["recipient"] for row in told} == {"a@b.cd", "stock@example.com"}
     assert sku.id in [row["id"] for row in await low_stock.now_low(1)]
+
+
+AS_IT_WAS_FOR_A_WHILE = """
+ALTER TABLE vault_code DROP CONSTRAINT vault_code_hold_id_fkey;
+CREATE FUNCTION vault_code_hold_guard() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE CONSTRAINT TRIGGER vault_code_held AFTER UPDATE OF hold_id ON vault_code FOR EACH ROW
+    EXECUTE FUNCTION vault_code_hold_guard();
+CREATE FUNCTION vault_hold_guard() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END';
+CREATE TRIGGER vault_hold_kept BEFORE DELETE ON vault_hold FOR EACH ROW EXECUTE FUNCTION vault_hold_guard();
+"""
+GUARDS_OF_HOLDS = """
+SELECT conname FROM pg_constraint WHERE conname = 'vault_code_hold_id_fkey' UNION ALL
+SELECT tgname FROM pg_trigger WHERE tgname IN ('vault_code_held', 'vault_hold_kept') UNION ALL
+SELECT proname FROM pg_proc WHERE proname IN ('vault_code_hold_guard', 'vault_hold_guard')
+"""
+
+
+@pytest.mark.parametrize("before", ["SELECT 1", AS_IT_WAS_FOR_A_WHILE], ids=["with its key", "with triggers"])
+async def test_codes_and_holds_get_their_key_whatever_the_shop_had(pool, before: str) -> None:
+    for statements in (before, vault_2026_11_23_holds.SQL):
+        await db.transaction(lambda tx, given=statements: tx.connection.execute(given))
+    assert [row["conname"] for row in await db.fetch(GUARDS_OF_HOLDS)] == ["vault_code_hold_id_fkey"]
