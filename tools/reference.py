@@ -6,15 +6,19 @@ python tools/reference.py --check   change nothing; exit 1 when it is not up to 
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import importlib
 import inspect
 import re
 import sys
 from collections.abc import Iterator
 from enum import Enum
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -59,10 +63,10 @@ def things(module: ModuleType) -> Iterator[str]:
         thing = getattr(module, name)
         if inspect.isclass(thing):
             yield of_class(name, thing)
-        elif callable(thing):
+        elif callable(thing) and get_origin(thing) is None:
             yield f"### `{name}{signature(thing)}`\n\n{prose(thing)}\n"
         else:
-            yield f"### `{name}`\n\n{alias(thing)}\n"
+            yield "\n\n".join(filter(None, [f"### `{name}`", alias(thing), said_below(module, name)])) + "\n"
 
 
 def of_class(name: str, cls: type) -> str:
@@ -110,11 +114,38 @@ def type_name(of: Any) -> str:
 
 
 def alias(thing: Any) -> str:
+    if get_origin(thing) is Annotated:
+        thing = get_args(thing)[0].__name__
     return f"`{re.sub(r'(?:[a-z_]+[.])+', '', str(thing))[:200]}`"
 
 
+def said_below(module: ModuleType, name: str) -> str:
+    """The text that stands below an assignment, in the module that the name is taken from."""
+    for line in parsed(module).body:
+        if isinstance(line, ast.ImportFrom) and any(each.name == name for each in line.names):
+            return below(parsed(importlib.import_module(str(line.module))), name)
+    return ""
+
+
+def below(tree: ast.Module, name: str) -> str:
+    for line, after in pairwise(tree.body):
+        match line, after:
+            case ast.Assign(targets=[ast.Name(id=found)]), ast.Expr(ast.Constant(str(text))) if found == name:
+                return marked_up(inspect.cleandoc(text))
+    return ""
+
+
+@cache
+def parsed(module: ModuleType) -> ast.Module:
+    return ast.parse(inspect.getsource(module))
+
+
 def prose(thing: Any) -> str:
-    text = ROLE.sub(r"`\1`", inspect.getdoc(thing) or "").replace("``", "`")
+    return marked_up(inspect.getdoc(thing) or "")
+
+
+def marked_up(text: str) -> str:
+    text = ROLE.sub(r"`\1`", text).replace("``", "`")
     text = re.sub(r"^:param (\w+):", r"- `\1`:", text, flags=re.MULTILINE)
     return re.sub(r"^:(returns|raises)( [\w.]+)?:", r"- \1\2:", text, flags=re.MULTILINE)
 
