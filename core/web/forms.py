@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from typing import IO, Annotated, Any, TypeVar, get_args, get_origin
 from urllib.parse import parse_qsl
 
@@ -170,7 +170,7 @@ def read_query(request: Request[Any, Any, Any], kind: type[S]) -> S:
     """The query as ``kind``. Names the struct does not know are ignored: links carry all sorts of marks."""
     query = request.scope.get("query_string", b"")
     given = parse_urlencoded(query).fields if query else {}
-    known = {one.name for one in _fields(kind)}
+    known = {one.name for one in _expected(kind)}
     return build({name: list(values) for name, values in given.items() if name in known}, kind)
 
 
@@ -227,10 +227,10 @@ def _gathered(values: dict[str, list[Any]], prefix: str) -> dict[str, str]:
 
 
 def build(values: dict[str, list[Any]], kind: type[S]) -> S:
-    kept = _kept(values)
+    given = dict(values)
     wrong: dict[str, Text | str] = {}
     built: dict[str, Any] = {}
-    for one in _fields(kind):
+    for one in _expected(kind):
         items = values.pop(one.name, [])
         try:
             found = _one(items, one)
@@ -241,14 +241,34 @@ def build(values: dict[str, list[Any]], kind: type[S]) -> S:
             built[one.name] = found
     wrong.update({name: _("This page has no such field.") for name in values})
     if wrong:
-        raise FormError(wrong, kept)
+        raise FormError(wrong, _kept(given))
     try:
         return kind(**built)
     except ValueError as error:  # from __post_init__: what only the fields together can tell
-        raise FormError({"form": str(error)}, kept) from None
+        raise FormError({"form": str(error)}, _kept(given)) from None
 
 
-_fields = lru_cache(maxsize=None)(msgspec.structs.fields)
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """A field of a struct."""
+
+    name: str
+    required: bool
+    type: Any
+    plain: Any
+    """The type without its Annotated wrapping and without ``| None``."""
+    is_list: bool
+    strip: bool
+    """Blanks around it are dropped."""
+
+
+@cache
+def _expected(kind: type[msgspec.Struct]) -> list[_Expected]:
+    found = []
+    for one in msgspec.structs.fields(kind):
+        plain, strip = _plain(one.type)
+        found.append(_Expected(one.name, one.required, one.type, plain, get_origin(plain) in (list, tuple), strip))
+    return found
 
 
 class _Mistake(Exception):
@@ -256,32 +276,31 @@ class _Mistake(Exception):
         self.message = message
 
 
-def _one(items: list[Any], one: msgspec.structs.FieldInfo) -> Any:
-    type_, strip = _plain(one.type)
+def _one(items: list[Any], one: _Expected) -> Any:
     if any(isinstance(item, str) and CONTROL.intersection(item) for item in items):
         raise _Mistake(_("This contains signs that cannot be used."))
-    if get_origin(type_) in (list, tuple):
+    if one.is_list:
         return _converted([item for item in items if item != ""], one.type)
     if len(items) > 1:
         raise _Mistake(_("This was sent more than once."))
     value = items[0] if items else ""
-    if strip and isinstance(value, str):
+    if one.strip and isinstance(value, str):
         value = value.strip()
     if value == "":
         if one.required:
             raise _Mistake(_("Please fill this in."))
         return msgspec.UNSET
-    if isinstance(value, str) and type_ is not str:
+    if isinstance(value, str) and one.plain is not str:
         value = value.strip()
-        if type_ is bool:
+        if one.plain is bool:
             value = {"on": "true", "yes": "true"}.get(value, value)
-        elif type_ is int and not WHOLE.fullmatch(value):
+        elif one.plain is int and not WHOLE.fullmatch(value):
             raise _Mistake(_("Please enter a whole number."))
     return _converted(value, one.type)
 
 
 def _plain(type_: Any) -> tuple[Any, bool]:
-    """The type without its Annotated wrapping and without ``| None``; and whether blanks are dropped."""
+    """As ``_Expected`` has it: the plain type, and whether blanks are dropped."""
     strip = False
     if get_origin(type_) is Annotated:
         type_, *metas = get_args(type_)

@@ -166,43 +166,74 @@ def attributes(values: Mapping[str, Any]) -> Markup:
 
 
 def _shown(context: Context, text: str, values: dict[str, Any]) -> str:
-    return (Markup(text) if context.eval_ctx.autoescape else text) % values  # noqa: S704  catalogues are trusted
+    said = Markup(text) if context.eval_ctx.autoescape else text  # noqa: S704  catalogues are trusted
+    return said % values if values or "%" in text else said
 
 
 @pass_context
-def plugin_gettext(context: Context, plugin: str, message: str, **values: Any) -> str:
+def _gettext(context: Context, message: str, /, **values: Any) -> str:
+    return _shown(context, i18n.gettext(message), values)
+
+
+@pass_context
+def _ngettext(context: Context, one: str, many: str, num: int, /, **values: Any) -> str:
+    return _shown(context, i18n.ngettext_now(one, many, num), {"num": num, **values})
+
+
+@pass_context
+def _pgettext(context: Context, meaning: str, message: str, /, **values: Any) -> str:
+    return _shown(context, i18n.pgettext_now(meaning, message), {"context": meaning, **values})
+
+
+@pass_context
+def _npgettext(context: Context, meaning: str, one: str, many: str, num: int, /, **values: Any) -> str:
+    said = i18n.npgettext_now(meaning, one, many, num)
+    return _shown(context, said, {"context": meaning, "num": num, **values})
+
+
+@pass_context
+def plugin_gettext(context: Context, plugin: str, message: str, /, **values: Any) -> str:
     return _shown(context, i18n.of_plugin(plugin).gettext(message), values)
 
 
 @pass_context
-def plugin_ngettext(context: Context, plugin: str, one: str, many: str, num: int, **values: Any) -> str:
+def plugin_ngettext(context: Context, plugin: str, one: str, many: str, num: int, /, **values: Any) -> str:
     return _shown(context, i18n.of_plugin(plugin).ngettext(one, many, num), {"num": num, **values})
 
 
 @pass_context
-def plugin_pgettext(context: Context, plugin: str, meaning: str, message: str, **values: Any) -> str:
+def plugin_pgettext(context: Context, plugin: str, meaning: str, message: str, /, **values: Any) -> str:
     return _shown(context, i18n.of_plugin(plugin).pgettext(meaning, message), {"context": meaning, **values})
 
 
 @pass_context
-def plugin_npgettext(context: Context, plugin: str, meaning: str, one: str, many: str, num: int, **values: Any) -> str:
+def plugin_npgettext(
+    context: Context, plugin: str, meaning: str, one: str, many: str, num: int, /, **values: Any
+) -> str:
     said = i18n.of_plugin(plugin).npgettext(meaning, one, many, num)
     return _shown(context, said, {"context": meaning, "num": num, **values})
+
+
+TEXTS: dict[str, Any] = {
+    "_": _gettext,
+    "gettext": _gettext,
+    "ngettext": _ngettext,
+    "pgettext": _pgettext,
+    "npgettext": _npgettext,
+    "plugin_gettext": plugin_gettext,
+    "plugin_ngettext": plugin_ngettext,
+    "plugin_pgettext": plugin_pgettext,
+    "plugin_npgettext": plugin_npgettext,
+}
 
 
 def prepare(
     environment: ThemeEnvironment, features: Sequence[Feature], slots: render.Slots, more: render.More = tuple
 ) -> None:
     """``more`` are the features that come and go while the shop runs."""
-    environment.install_gettext_callables(  # type: ignore[attr-defined]
-        i18n.gettext, i18n.ngettext_now, newstyle=True, pgettext=i18n.pgettext_now, npgettext=i18n.npgettext_now
-    )
-    environment.globals.update(
-        plugin_gettext=plugin_gettext,
-        plugin_ngettext=plugin_ngettext,
-        plugin_pgettext=plugin_pgettext,
-        plugin_npgettext=plugin_npgettext,
-    )
+    environment.newstyle_gettext = True  # type: ignore[attr-defined]
+    environment.globals.update(TEXTS)
+    environment.texts = frozenset(TEXTS.values())
     environment.filters.update(
         in_words=in_words,
         pairs=pairs,

@@ -1,8 +1,10 @@
 """Each plugin speaks with its own words: neither another plugin's nor the shop's take their place."""
 
 import importlib.util
+from pathlib import Path
 
 import pytest
+from jinja2.exceptions import SecurityError
 
 from core.web import i18n, words
 from core.web.i18n import _, in_language, kept, source, speaking, told
@@ -99,16 +101,20 @@ def test_the_same_text_of_two_plugins_is_said_as_each_says_it(folders):
     assert [str(text) for text in first] == ["Ajar", "%(num)s file taken", "Cancel", "Nobody knows", "Only 3"]
 
 
+def themes_of(templates: list[Path], **options) -> Themes:
+    return Themes(
+        ROOT,
+        template_folders=templates,
+        static_folders=[("", ROOT / "base" / "static")],
+        prepare=lambda environment: words.prepare(environment, [], Slots([])),
+        **options,
+    )
+
+
 def test_templates_of_a_plugin_say_their_own_words_and_those_of_the_shop_its_own(folders, tmp_path):
     templates = [tmp_path / "shop", *(folder / "templates" for folder in folders.values())]
-    options = {"static_folders": [("", ROOT / "base" / "static")], "cache_folder": tmp_path / "cache"}
     for _once_from_the_cache in range(2):
-        themes = Themes(
-            ROOT,
-            template_folders=templates,
-            prepare=lambda environment: words.prepare(environment, [], Slots([])),
-            **options,
-        )
+        themes = themes_of(templates, cache_folder=tmp_path / "cache")
         with speaking("zh_CN"):
             drawn = {
                 name: "".join(themes.look("market").render(f"apps.{name}/page.html", {}).split("\n"))
@@ -120,6 +126,39 @@ def test_templates_of_a_plugin_say_their_own_words_and_those_of_the_shop_its_own
                 f"|Ajar|{sign}只 &lt;b&gt;"
             )
         assert drawn["silent"] == "Ajar:Ajar|Ajar|7 file taken|取消|2 things|1 box|Ajar|3 keys|Ajar|Only &lt;b&gt;"
+
+
+@pytest.mark.parametrize(
+    ("template", "drawn"),
+    [
+        ('{{ _("Cancel") }}', "取消"),
+        ('{% for one in "ab" %}{{ _("Cancel") }}{{ loop.index }}{% endfor %}', "取消1取消2"),
+        ('{{ _("half%% <b>%(who)s</b>", who="<i>") }}', "half% <b>&lt;i&gt;</b>"),
+        ('{{ _("half%%") }}', "half%"),
+        ('{{ ngettext("%(num)s hat", "%(num)s hats", 2) }}', "2 hats"),
+        ('{{ pgettext("a verb", "Cancelling %(context)s") }}', "Cancelling a verb"),
+        ('{{ npgettext("clothes", "%(num)s hat", "%(num)s hats", 1) }}', "1 hat"),
+        ("{% trans who='<i>' %}Hello {{ who }}{% endtrans %}", "Hello &lt;i&gt;"),
+        ("{% macro m(x) %}<b>{{ x }}{{ caller() }}{% endmacro %}{% for x in '<' %}{% call m(x) %}{{ x }}{% endcall %}"
+         "{% endfor %}", "<b>&lt;&lt;"),
+    ],
+)  # fmt: skip
+def test_texts_and_macros_in_a_template(folders, tmp_path, template: str, drawn: str):
+    environment = themes_of([tmp_path]).look("market").environment
+    with speaking("zh_CN"):
+        assert environment.from_string(template).render({}) == drawn
+
+
+def test_only_texts_and_macros_are_called_unseen(folders, tmp_path):
+    environment = themes_of([tmp_path]).look("market").environment
+
+    def burn(*_said: object) -> str:
+        raise AssertionError("called")
+
+    burn.unsafe_callable = True
+    for template in ("{{ burn() }}", "{% for one in [1] %}{{ burn(one) }}{% endfor %}"):
+        with pytest.raises(SecurityError):
+            environment.from_string(template).render({"burn": burn})
 
 
 def test_what_was_kept_remembers_whose_word_it_is(folders):
