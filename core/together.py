@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
+import msgspec
 
 from core import db
 
@@ -23,9 +24,19 @@ GONE = (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyn
 """The database itself is away: it is so for each of them alone, too."""
 
 
+def _plain(value: object) -> str:
+    if isinstance(value, str):  # such as Markup
+        return str.__str__(value)
+    raise TypeError(f"{type(value).__name__} does not go into JSON")
+
+
+_json = msgspec.json.Encoder(enc_hook=_plain).encode
+"""Six times as fast as ``json``; a row of a purchase has fifty values."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Asked:
-    row: Mapping[str, Any]
+    row: bytes
     apart: frozenset[str]
     answer: asyncio.Future[asyncpg.Record | None]
 
@@ -44,16 +55,18 @@ class Together:
         self._going = False
 
     async def run(self, row: Mapping[str, Any], *apart: str) -> asyncpg.Record | None:
-        """What the statement gave back for ``row``; None when it had nothing to say about it.
+        """What the statement gave back for ``row``, which is not empty; None when it had nothing to say about it.
 
         ``apart`` are names that no two rows of one run share. It is done even if the caller does not wait for it.
 
         :raises asyncpg.PostgresError: what it failed with, run for this row alone.
+        :raises TypeError, UnicodeEncodeError: there is something in ``row`` that JSON has no form for.
         """
         if db.inside_transaction():
             raise db.NestedTransaction("inside a transaction use its tx")
         answer = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Asked(row, frozenset(apart), answer))
+        # written here, so that what cannot be written fails for its caller alone
+        self._waiting.append(_Asked(_json(row), frozenset(apart), answer))
         if not self._going:
             self._going = True
             db.keep(asyncio.create_task(self._go(), context=Context()))
@@ -80,8 +93,7 @@ class Together:
 
     async def _answer(self, chosen: Sequence[_Asked]) -> None:
         try:
-            asked_for = [{**asked.row, "place": place} for place, asked in enumerate(chosen)]
-            rows = {row["place"]: row for row in await db.steadily(self.sql, asked_for)}
+            rows = {row["place"]: row for row in await db.steadily(self.sql, _all(chosen))}
         except asyncpg.PostgresError as error:
             if len(chosen) == 1 or isinstance(error, GONE):
                 _fail(chosen, error)
@@ -95,6 +107,12 @@ class Together:
             for place, asked in enumerate(chosen):
                 if not asked.answer.done():
                     asked.answer.set_result(rows.get(place))
+
+
+def _all(chosen: Sequence[_Asked]) -> str:
+    """The rows as one JSON array, each with its place before all else."""
+    rows = b",".join(b'{"place":%d,%b' % (place, asked.row[1:]) for place, asked in enumerate(chosen))
+    return f"[{rows.decode()}]"
 
 
 def _fail(chosen: Sequence[_Asked], error: BaseException) -> None:

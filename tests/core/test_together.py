@@ -65,8 +65,21 @@ async def test_a_value_that_cannot_be_sent_is_the_trouble_of_its_row_alone():
     add = Together(ADD)
     first, wrong = await asyncio.gather(add.run(row("a")), add.run(row("\ud800")), return_exceptions=True)
     assert first["name"] == "a"
-    assert isinstance(wrong, asyncpg.DataError)
+    assert isinstance(wrong, UnicodeEncodeError)
     assert await names() == {"a"}
+
+
+async def test_a_value_json_has_no_form_for_is_refused_at_once():
+    with pytest.raises(TypeError, match="complex does not go into JSON"):
+        await Together(ADD).run(row("a", 1j))
+    assert await names() == set()
+
+
+async def test_a_kind_of_text_is_text():
+    class Name(str):
+        __slots__ = ()
+
+    assert (await Together(ADD).run({Name("name"): Name("a"), "n": 1}))["name"] == "a"
 
 
 async def test_rows_that_must_not_meet_are_run_apart():
