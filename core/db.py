@@ -128,7 +128,59 @@ class Tx:
         await self.connection.copy_records_to_table(table, records=rows, columns=columns)
 
 
-_steady: list[asyncpg.Pool] = []
+class _Connections:
+    """A pool. Taking a connection out of it and giving it back costs as much as a small statement, so a few that were
+    given back in order stay at hand, as long as nobody waits for one."""
+
+    def __init__(self, spare_most: int) -> None:
+        self.pool: asyncpg.Pool | None = None
+        self.spare: list[asyncpg.Connection] = []
+        self._spare_most = spare_most
+        self._waiting = 0
+
+    async def acquire(self) -> asyncpg.Connection:
+        if self.pool is None:
+            raise RuntimeError("the database pool is not open: call open_pool() first")
+        while self.spare:
+            connection = self.spare.pop()
+            if _lives(connection):
+                return connection
+        self._waiting += 1
+        try:
+            return await self.pool.acquire(timeout=ACQUIRE_SECONDS)
+        except TimeoutError:
+            raise DatabaseBusy("no database connection became free in time") from None
+        finally:
+            self._waiting -= 1
+
+    async def give_back(self, connection: asyncpg.Connection) -> None:
+        if self._waiting or len(self.spare) >= self._spare_most or not _lives(connection):
+            await self.release(connection)
+        else:
+            self.spare.append(connection)
+
+    async def release(self, connection: asyncpg.Connection) -> None:
+        """Back to the pool, which waits until it has ended what it may still be busy with."""
+        await self.pool.release(connection)
+
+    async def close(self) -> None:
+        if self.pool is not None:
+            while self.spare:
+                await self.release(self.spare.pop())
+            await self.pool.close()
+            self.pool = None
+
+
+def _lives(connection: asyncpg.Connection) -> bool:
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:  # it broke, and the pool has taken it back already
+        return False
+
+
+_ordinary = _Connections(spare_most=4)
+# One stays for ever, with the statements of a sale planned: in a quiet shop the next buyer does not wait for that.
+_steady = _Connections(spare_most=1)
 
 
 async def open_pool(url: str, size: int = 8) -> None:
@@ -137,9 +189,10 @@ async def open_pool(url: str, size: int = 8) -> None:
     await engine.start_connection_pool(
         min_size=2, max_size=size, server_settings=SESSION_SETTINGS, max_inactive_connection_lifetime=60, **alike
     )
+    _ordinary.pool = engine.pool
     # none is open until it is wanted
-    _steady.append(
-        await asyncpg.create_pool(url, min_size=0, max_size=STEADY_MOST, server_settings=STEADY_SETTINGS, **alike)
+    _steady.pool = await asyncpg.create_pool(
+        url, min_size=0, max_size=STEADY_MOST, server_settings=STEADY_SETTINGS, **alike
     )
     await set_clock()
     _clock_keeper.append(asyncio.create_task(_keep_clock()))
@@ -150,12 +203,9 @@ async def close_pool() -> None:
         await tasks.end(_clock_keeper.pop())
     if _running:
         await asyncio.wait(_running, timeout=20)
-    if engine.pool is not None:
-        while _spare:
-            await engine.pool.release(_spare.pop())
-        await engine.close_connection_pool()
-    while _steady:
-        await _steady.pop().close()
+    await _steady.close()
+    await _ordinary.close()
+    engine.pool = None
 
 
 _clock_keeper: list[asyncio.Task[None]] = []
@@ -215,33 +265,25 @@ async def execute(sql: str, *args: Any) -> str:
 async def _alone(act: str, sql: str, args: Sequence[Any]) -> Any:
     if inside_transaction():
         raise NestedTransaction("inside a transaction use its tx")
-    connection = await _acquire()
-    try:
-        result = await getattr(connection, act)(sql, *args)
-    except BaseException:
-        # It may still be busy with a cancelled statement; the pool waits for that.
-        await _pool().release(connection)
-        raise
-    await _give_back(connection)
-    return result
+    return await _one(_ordinary, act, sql, args)
 
 
 async def steadily(sql: str, *args: Any) -> list[asyncpg.Record]:
     """One statement that is a whole transaction by itself, on a connection that keeps to ``STEADY_SETTINGS``."""
     if inside_transaction():
         raise NestedTransaction("inside a transaction use its tx")
-    return await _conflicts_again(_steadily, sql, args)
+    return await _conflicts_again(_one, _steady, "fetch", sql, args)
 
 
-async def _steadily(sql: str, args: Sequence[Any]) -> list[asyncpg.Record]:
+async def _one(connections: _Connections, act: str, sql: str, args: Sequence[Any]) -> Any:
+    connection = await connections.acquire()
     try:
-        connection = await _steady[0].acquire(timeout=ACQUIRE_SECONDS)
-    except TimeoutError:
-        raise DatabaseBusy("no database connection became free in time") from None
-    try:
-        return await connection.fetch(sql, *args)
-    finally:
-        await _steady[0].release(connection)
+        result = await getattr(connection, act)(sql, *args)
+    except BaseException:
+        await connections.release(connection)
+        raise
+    await connections.give_back(connection)
+    return result
 
 
 async def _conflicts_again(run: Callable[..., Awaitable[T]], *args: Any) -> T:
@@ -313,7 +355,7 @@ def _begin(isolation: str | None, locks: Sequence[int]) -> str:
 
 
 async def _once(work: Callable[..., Awaitable[T]], args: Sequence[Any], begin: str) -> T:
-    connection = await _acquire()
+    connection = await _ordinary.acquire()
     tx = Tx(connection, asyncio.current_task())
     token = engine.current_transaction.set(tx)  # type: ignore[arg-type]
     try:
@@ -325,11 +367,11 @@ async def _once(work: Callable[..., Awaitable[T]], args: Sequence[Any], begin: s
             raise
         await _commit(connection)
     except BaseException:
-        await _pool().release(connection)
+        await _ordinary.release(connection)
         raise
     finally:
         engine.current_transaction.reset(token)
-    await _give_back(connection)
+    await _ordinary.give_back(connection)
     return result
 
 
@@ -352,50 +394,6 @@ async def _commit(connection: asyncpg.Connection) -> None:
 def _drop(connection: asyncpg.Connection) -> None:
     with contextlib.suppress(asyncpg.InterfaceError):  # the pool has taken it back already
         connection.terminate()
-
-
-def _pool() -> Any:
-    if engine.pool is None:
-        raise RuntimeError("the database pool is not open: call open_pool() first")
-    return engine.pool
-
-
-# Taking a connection out of the pool and giving it back costs as much as a small statement. A few that were given
-# back in order stay at hand instead, as long as nobody waits for one.
-SPARE_MOST = 4
-
-_spare: list[asyncpg.Connection] = []
-_waiting = 0
-
-
-async def _acquire() -> asyncpg.Connection:
-    global _waiting
-    pool = _pool()
-    while _spare:
-        connection = _spare.pop()
-        if _lives(connection):
-            return connection
-    _waiting += 1
-    try:
-        return await pool.acquire(timeout=ACQUIRE_SECONDS)
-    except TimeoutError:
-        raise DatabaseBusy("no database connection became free in time") from None
-    finally:
-        _waiting -= 1
-
-
-async def _give_back(connection: asyncpg.Connection) -> None:
-    if _waiting or len(_spare) >= SPARE_MOST or not _lives(connection):
-        await _pool().release(connection)
-    else:
-        _spare.append(connection)
-
-
-def _lives(connection: asyncpg.Connection) -> bool:
-    try:
-        return not connection.is_closed()
-    except asyncpg.InterfaceError:  # it broke, and the pool has taken it back already
-        return False
 
 
 # -- migrations -------------------------------------------------------------------------

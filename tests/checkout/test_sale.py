@@ -526,7 +526,7 @@ def indexes(plan, table):
 @pytest.mark.parametrize("statement", [ordinary.SETTLE, LOCK, WRITE], ids=["settle", "lock", "write"])
 async def test_a_payment_is_found_by_its_reference_also_where_the_planner_knows_no_better(statement):
     """In a young shop a method has few payments; a plan that goes through all of them is kept when it has many."""
-    [steady] = db._steady
+    steady = db._steady.pool
     async with steady.acquire() as connection:
         await connection.execute(f"PREPARE asked AS {statement}")
         given = "NULL, NULL" if "$2" in statement else "NULL"

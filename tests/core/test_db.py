@@ -28,7 +28,7 @@ async def add(tx, name="a"):
 
 
 def idle_connections():
-    return DB.pool.get_idle_size() + len(db._spare), DB.pool.get_size()
+    return DB.pool.get_idle_size() + len(db._ordinary.spare), DB.pool.get_size()
 
 
 async def test_commits_and_gives_back_the_result():
@@ -196,7 +196,7 @@ async def test_a_spare_connection_that_died_is_replaced():
     other = await asyncpg.connect(dsn=DB.config["dsn"])
     await other.execute("SELECT pg_terminate_backend($1)", pid)
     await other.close()
-    while any(db._lives(connection) and connection.get_server_pid() == pid for connection in db._spare):
+    while any(db._lives(connection) and connection.get_server_pid() == pid for connection in db._ordinary.spare):
         await asyncio.sleep(0.01)
     assert await db.fetchval("SELECT pg_backend_pid()") != pid
     free, size = idle_connections()

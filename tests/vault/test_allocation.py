@@ -156,14 +156,13 @@ async def test_a_sale_is_planned_once() -> None:
         placed = await stocked.order(sku)
         await settle("epay", stocked.paid(placed), "callback")
     plans: Counter[str] = Counter()
-    [steady] = db._steady
-    for connection in [await steady.acquire() for _ in range(steady.get_size())]:
+    for connection in [await db._steady.acquire() for _ in range(db._steady.pool.get_size())]:
         for row in await connection.fetch(
             "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement = ANY($1)",
             [PLACE + PLACED, SETTLE],
         ):
             plans["custom"] += row["custom_plans"]
             plans["generic"] += row["generic_plans"]
-        await steady.release(connection)
+        await db._steady.release(connection)
     assert plans["custom"] == 0
     assert plans["generic"] >= 80
