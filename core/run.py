@@ -239,7 +239,9 @@ def answers(config: Config) -> bool:
 
 
 def greet(config: Config, facts: dict[str, Any]) -> None:
-    say(f"\n  {_('Storefront')}  {config.base_url}/\n  {_('Admin')}       {config.base_url}/admin")
+    storefront, admin = _("Storefront"), _("Admin")
+    width = max(len(storefront), len(admin))
+    say(f"\n  {storefront:{width}}  {config.base_url}/\n  {admin:{width}}  {config.base_url}/admin")
     if facts.get("setup_link"):
         say("\n  " + _("No administrator yet. Open this link within 30 minutes, it works once:"))
         say(f"  {facts['setup_link']}")

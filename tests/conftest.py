@@ -25,6 +25,9 @@ __all__ = ["TEMPLATE", "TestEngines"]
 # Each client would read the certificates of all the world anew: 30 ms, two thousand times, to ask its own machine.
 httpx._transports.default.create_ssl_context = functools.cache(httpx.create_ssl_context)
 
+# What programs say is read in English, also at a desk where they speak Chinese.
+os.environ["LC_ALL"] = "C.UTF-8"
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # Whoever draws the first text in a fresh checkout waits a second for the tables of Unicode.

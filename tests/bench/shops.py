@@ -184,6 +184,7 @@ class Ours(Shop):
             "VOUCHSAFE_HOME": str(self.home),
             "VOUCHSAFE_PORT": "0",
             "VOUCHSAFE_WEB_PROCESSES": str(web_processes),
+            "LC_ALL": "C.UTF-8",
         }
         for name in ("DATABASE_URL", "REDIS_URL"):
             self.environment.pop(name, None)

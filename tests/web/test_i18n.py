@@ -1,5 +1,6 @@
 """Two languages, both whole; chosen by the visitor, else the browser, else the shop."""
 
+import ast
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from core import db
 from core.web import i18n
 from core.web.i18n import _, accepted, known, ngettext, speaking
+from core.web.words import TEXTS
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -40,6 +42,20 @@ def test_a_missing_translation_is_noticed(tmp_path: Path):
     wrong = messages.trouble(domain, tmp_path)
     assert [line.rpartition(": ")[2] for line in wrong] == ["Two %(n)s"]
     assert "other placeholders" in wrong[0]
+
+
+def test_no_text_stands_inside_an_f_string():
+    """Python before 3.12 gives the inside of one to nobody: the text would be in no catalogue."""
+    hidden = [
+        f"{file.relative_to(ROOT)}:{call.lineno}"
+        for folder in ("core", "plugins")
+        for file in [ROOT / "server.py", *(ROOT / folder).rglob("*.py")]
+        for joined in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(joined, ast.JoinedStr)
+        for call in ast.walk(joined)
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in TEXTS
+    ]
+    assert hidden == []
 
 
 @pytest.mark.parametrize(
