@@ -2,7 +2,7 @@
 
 Most of what a statement of many parts costs PostgreSQL is paid for each run and not for each row: setting up the
 parts, opening tables and indexes, reading the conditions of every table, the commit. Four rows in one run take as
-much as two runs of one.
+much as two runs of one. So a process makes one run at a time, and rows gather meanwhile.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class _Asked:
 
 
 class Together:
-    """Runs ``sql`` for the rows that wait; those who come meanwhile go together in the next run.
+    """Runs ``sql`` for the rows that wait; those who come while another run is under way, of this statement or another,
+    go together in the next.
 
     Who is alone waits for nobody. ``sql`` takes the rows as its only value, a JSON array in which each has its
     ``place``, and gives back a row with ``place`` for each that it did something for. A run is a transaction by
@@ -52,7 +53,6 @@ class Together:
     def __init__(self, sql: str) -> None:
         self.sql = sql
         self._waiting: list[_Asked] = []
-        self._going = False
 
     async def run(self, row: Mapping[str, Any], *apart: str) -> asyncpg.Record | None:
         """What the statement gave back for ``row``, which is not empty; None when it had nothing to say about it.
@@ -67,19 +67,15 @@ class Together:
         answer = asyncio.get_running_loop().create_future()
         # written here, so that what cannot be written fails for its caller alone
         self._waiting.append(_Asked(_json(row), frozenset(apart), answer))
-        if not self._going:
-            self._going = True
-            db.keep(asyncio.create_task(self._go(), context=Context()))
+        _turns.join(self)
         return await answer
 
-    async def _go(self) -> None:
-        try:
-            while self._waiting:
-                run = db.keep(asyncio.create_task(self._answer(self._next()), context=Context()))
-                # One that waits for a lock must not hold up everybody behind it.
-                await asyncio.wait({run}, timeout=STALLED_SECONDS)
-        finally:
-            self._going = False
+    def start(self) -> asyncio.Task[None]:
+        """The next run, of some of the rows that wait."""
+        run = db.keep(asyncio.create_task(self._answer(self._next()), context=Context()))
+        if self._waiting:
+            _turns.join(self)
+        return run
 
     def _next(self) -> list[_Asked]:
         chosen: list[_Asked] = []
@@ -107,6 +103,33 @@ class Together:
             for place, asked in enumerate(chosen):
                 if not asked.answer.done():
                     asked.answer.set_result(rows.get(place))
+
+
+class _Turns:
+    """The statements for which rows wait, in the order of their turns."""
+
+    def __init__(self) -> None:
+        self._statements: list[Together] = []
+        self._going = False
+
+    def join(self, statement: Together) -> None:
+        if statement not in self._statements:
+            self._statements.append(statement)
+        if not self._going:
+            self._going = True
+            db.keep(asyncio.create_task(self._go(), context=Context()))
+
+    async def _go(self) -> None:
+        try:
+            while self._statements:
+                run = self._statements.pop(0).start()
+                # One that waits for a lock must not hold up everybody behind it.
+                await asyncio.wait({run}, timeout=STALLED_SECONDS)
+        finally:
+            self._going = False
+
+
+_turns = _Turns()
 
 
 def _all(chosen: Sequence[_Asked]) -> str:

@@ -5,7 +5,7 @@ import asyncio
 import asyncpg
 import pytest
 
-from core import db
+from core import db, together
 from core.together import MOST, Together
 
 pytestmark = pytest.mark.usefixtures("thing")
@@ -100,15 +100,7 @@ async def test_what_nobody_waits_for_any_more_is_done_and_the_others_hear_of_the
 
 async def test_a_run_that_waits_for_a_lock_holds_nobody_up():
     add = Together(ADD)
-
-    async def hold(tx, inserted, let_go):
-        await tx.execute("INSERT INTO thing VALUES ('locked', 1, '')")
-        inserted.set()
-        await let_go.wait()
-
-    inserted, let_go = asyncio.Event(), asyncio.Event()
-    holder = asyncio.create_task(db.transaction(hold, inserted, let_go))
-    await inserted.wait()
+    holder, let_go = await held("locked")
     stalled = asyncio.create_task(add.run(row("locked")))
     await somebody_waits()
     assert (await add.run(row("free")))["name"] == "free"
@@ -117,6 +109,50 @@ async def test_a_run_that_waits_for_a_lock_holds_nobody_up():
     await holder
     with pytest.raises(asyncpg.UniqueViolationError):
         await stalled
+
+
+async def test_rows_gather_while_another_statement_runs(monkeypatch):
+    monkeypatch.setattr(together, "STALLED_SECONDS", 60)
+    add, other = Together(ADD), Together(f"{ADD} -- another one")
+    holder, let_go = await held("locked")
+    first = asyncio.create_task(other.run(row("locked")))
+    await somebody_waits()
+    gathering = []
+    for name in "abc":
+        gathering.append(asyncio.create_task(add.run(row(name))))
+        await db.fetchval("SELECT 1")
+    let_go.set()
+    await holder
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await first
+    assert len({one["run"] for one in await asyncio.gather(*gathering)}) == 1
+
+
+async def test_another_statement_is_not_held_up_by_a_lock():
+    add, other = Together(ADD), Together(f"{ADD} -- another one")
+    holder, let_go = await held("locked")
+    stalled = asyncio.create_task(other.run(row("locked")))
+    await somebody_waits()
+    assert (await add.run(row("free")))["name"] == "free"
+    assert not stalled.done()
+    let_go.set()
+    await holder
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await stalled
+
+
+async def held(name):
+    """Somebody who is adding ``name`` and has not made up their mind."""
+
+    async def hold(tx, inserted, let_go):
+        await tx.execute("INSERT INTO thing VALUES ($1, 1, '')", name)
+        inserted.set()
+        await let_go.wait()
+
+    inserted, let_go = asyncio.Event(), asyncio.Event()
+    holder = asyncio.create_task(db.transaction(hold, inserted, let_go))
+    await inserted.wait()
+    return holder, let_go
 
 
 async def somebody_waits():
