@@ -16,6 +16,7 @@ WITH asked AS (SELECT * FROM jsonb_to_recordset($1) AS asked (place int, name te
 INSERT INTO thing (name, n, run) SELECT name, n, pg_current_xact_id()::text FROM asked WHERE n IS DISTINCT FROM 13
 RETURNING name, run, (SELECT place FROM asked WHERE asked.name = thing.name) AS place
 """
+OTHER = f"{ADD} -- said by another"
 
 
 @pytest.fixture
@@ -98,10 +99,11 @@ async def test_what_nobody_waits_for_any_more_is_done_and_the_others_hear_of_the
     assert await names() == {"gone", "stays"}
 
 
-async def test_a_run_that_waits_for_a_lock_holds_nobody_up():
+@pytest.mark.parametrize("of", [lambda add: add, lambda add: Together(OTHER)], ids=["its own", "another statement's"])
+async def test_a_run_that_waits_for_a_lock_holds_nobody_up(of):
     add = Together(ADD)
     holder, let_go = await held("locked")
-    stalled = asyncio.create_task(add.run(row("locked")))
+    stalled = asyncio.create_task(of(add).run(row("locked")))
     await somebody_waits()
     assert (await add.run(row("free")))["name"] == "free"
     assert not stalled.done()
@@ -113,7 +115,7 @@ async def test_a_run_that_waits_for_a_lock_holds_nobody_up():
 
 async def test_rows_gather_while_another_statement_runs(monkeypatch):
     monkeypatch.setattr(together, "STALLED_SECONDS", 60)
-    add, other = Together(ADD), Together(f"{ADD} -- another one")
+    add, other = Together(ADD), Together(OTHER)
     holder, let_go = await held("locked")
     first = asyncio.create_task(other.run(row("locked")))
     await somebody_waits()
@@ -126,19 +128,6 @@ async def test_rows_gather_while_another_statement_runs(monkeypatch):
     with pytest.raises(asyncpg.UniqueViolationError):
         await first
     assert len({one["run"] for one in await asyncio.gather(*gathering)}) == 1
-
-
-async def test_another_statement_is_not_held_up_by_a_lock():
-    add, other = Together(ADD), Together(f"{ADD} -- another one")
-    holder, let_go = await held("locked")
-    stalled = asyncio.create_task(other.run(row("locked")))
-    await somebody_waits()
-    assert (await add.run(row("free")))["name"] == "free"
-    assert not stalled.done()
-    let_go.set()
-    await holder
-    with pytest.raises(asyncpg.UniqueViolationError):
-        await stalled
 
 
 async def held(name):
