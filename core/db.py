@@ -39,6 +39,8 @@ SESSION_SETTINGS = {
     "statement_timeout": "15000",
     "lock_timeout": "5000",
     "idle_in_transaction_session_timeout": "20000",
+    # some connections stay for ever, and what lies between two hosts forgets a quiet one after minutes
+    "tcp_keepalives_idle": "60",
     "timezone": "UTC",
     "application_name": "vouchsafe",
 }
