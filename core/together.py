@@ -8,9 +8,10 @@ much as two runs of one. So a process makes one run at a time, and rows gather m
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -70,12 +71,12 @@ class Together:
         _turns.join(self)
         return await answer
 
-    def start(self) -> asyncio.Task[None]:
-        """The next run, of some of the rows that wait."""
-        run = db.keep(asyncio.create_task(self._answer(self._next()), context=Context()))
+    async def answer_some(self, ran: Callable[[], None]) -> None:
+        """Run the statement for some of the rows that wait, and call ``ran`` as soon as PostgreSQL is done with it."""
+        chosen = self._next()
         if self._waiting:
             _turns.join(self)
-        return run
+        await self._answer(chosen, ran)
 
     def _next(self) -> list[_Asked]:
         chosen: list[_Asked] = []
@@ -87,14 +88,20 @@ class Together:
         self._waiting = [asked for asked in self._waiting if asked not in chosen]
         return chosen
 
-    async def _answer(self, chosen: Sequence[_Asked]) -> None:
+    async def _answer(self, chosen: Sequence[_Asked], ran: Callable[[], None]) -> None:
         try:
-            rows = {row["place"]: row for row in await db.steadily(self.sql, _all(chosen))}
+            try:
+                found = await db.steadily(self.sql, _all(chosen))
+            finally:
+                ran()
+            rows = {row["place"]: row for row in found}
+            # What is made of the answers takes longer than a run: the next is sent off before.
+            await asyncio.sleep(0)
         except asyncpg.PostgresError as error:
             if len(chosen) == 1 or isinstance(error, GONE):
                 _fail(chosen, error)
             else:
-                await asyncio.gather(*(self._answer([asked]) for asked in chosen))
+                await asyncio.gather(*(self._answer([asked], ran) for asked in chosen))
         except BaseException as error:
             _fail(chosen, error)
             if not isinstance(error, Exception):
@@ -110,23 +117,30 @@ class _Turns:
 
     def __init__(self) -> None:
         self._statements: list[Together] = []
-        self._going = False
+        self._turn: asyncio.Task[None] | None = None
 
     def join(self, statement: Together) -> None:
         if statement not in self._statements:
             self._statements.append(statement)
-        if not self._going:
-            self._going = True
-            db.keep(asyncio.create_task(self._go(), context=Context()))
+        if self._turn is None or self._turn.done():
+            self._begin()
 
-    async def _go(self) -> None:
+    def _begin(self) -> None:
+        self._turn = db.keep(asyncio.create_task(self._take(), context=Context())) if self._statements else None
+
+    async def _take(self) -> None:
+        over = partial(self._over, self._turn)
+        # One that waits for a lock must not hold up everybody behind it.
+        stalled = asyncio.get_running_loop().call_later(STALLED_SECONDS, over)
         try:
-            while self._statements:
-                run = self._statements.pop(0).start()
-                # One that waits for a lock must not hold up everybody behind it.
-                await asyncio.wait({run}, timeout=STALLED_SECONDS)
+            await self._statements.pop(0).answer_some(over)
         finally:
-            self._going = False
+            stalled.cancel()
+            over()
+
+    def _over(self, turn: asyncio.Task[None] | None) -> None:
+        if turn is self._turn:
+            self._begin()
 
 
 _turns = _Turns()

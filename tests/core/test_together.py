@@ -1,6 +1,8 @@
 """One run of a statement for several who want it at once, against a real server."""
 
 import asyncio
+import contextlib
+import threading
 
 import asyncpg
 import pytest
@@ -128,6 +130,48 @@ async def test_rows_gather_while_another_statement_runs(monkeypatch):
     with pytest.raises(asyncpg.UniqueViolationError):
         await first
     assert len({one["run"] for one in await asyncio.gather(*gathering)}) == 1
+
+
+async def test_the_next_run_is_under_way_while_the_answers_of_one_are_used(database, monkeypatch):
+    monkeypatch.setattr(together, "STALLED_SECONDS", 60)
+    add = Together(ADD)
+    elsewhere = threading.Thread(target=asyncio.run, args=(arrived(database, "next"),), daemon=True)
+
+    async def use_the_first():
+        await add.run(row("first"))
+        elsewhere.start()
+        elsewhere.join(20)  # this process does nothing else meanwhile
+        return not elsewhere.is_alive()
+
+    async with locked_table():
+        using = asyncio.create_task(use_the_first())
+        await somebody_waits()
+        follows = asyncio.create_task(add.run(row("next")))
+        await db.fetchval("SELECT 1")
+    assert await using
+    await follows
+
+
+@contextlib.asynccontextmanager
+async def locked_table():
+    async def hold(tx):
+        await tx.execute("LOCK TABLE thing")
+        locked.set()
+        await let_go.wait()
+
+    locked, let_go = asyncio.Event(), asyncio.Event()
+    holder = asyncio.create_task(db.transaction(hold))
+    await locked.wait()
+    yield
+    let_go.set()
+    await holder
+
+
+async def arrived(database, name):
+    connection = await asyncpg.connect(database)
+    while not await connection.fetchval("SELECT count(*) FROM thing WHERE name = $1", name):
+        await asyncio.sleep(0)
+    await connection.close()
 
 
 async def held(name):
