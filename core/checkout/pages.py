@@ -344,7 +344,7 @@ async def _place(request: AnyRequest, sent: OrderForm) -> tuple[Placed, str | No
         session_hash=token_hash(token) if token else visit.session.id_hash,
         session_is_new=token is not None,
         ip=visit.ip,
-        agent=_agent(request),
+        agent=visit.agent,
         locale=html_lang(visit.locale),
     )
     try:
@@ -469,10 +469,6 @@ async def _start(request: AnyRequest, method: Any, attempt_ref: str, session_has
     error = await payments.start(method, attempt, session_hash)
     if not error and payments.asked_at_once(method):
         await ask_about(attempt)
-
-
-def _agent(request: AnyRequest) -> str:
-    return request.headers.get("user-agent", "")
 
 
 # -- paying -----------------------------------------------------------------------------

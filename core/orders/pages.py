@@ -285,8 +285,7 @@ async def download(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
 async def _reveal(request: AnyRequest, ref: str) -> tuple[OrderView, list[RevealedCode]] | None:
     visit: Visit = request.scope["state"]["visit"]
     session_hash = token_hash(visit.cookie or "")
-    agent = request.headers.get("user-agent", "")
-    shown = await orders.reveal(ref, session_hash, visit.ip, agent, visit.shop.settings.burn_hours)
+    shown = await orders.reveal(ref, session_hash, visit.ip, visit.agent, visit.shop.settings.burn_hours)
     if shown is None:
         return None
     order, revealed = order_view(shown[0]), shown[1]

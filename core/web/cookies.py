@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from litestar.datastructures import Cookie
 
 SESSION = "vs"
+ONLY_DESCRIBED = ("description", "documentation_only")
 
 
 def name_of(name: str, secure: bool) -> str:
     return f"__Host-{name}" if secure else name
 
 
+class _Cookie(Cookie):
+    @property
+    def dict(self) -> dict[str, Any]:
+        # Litestar copies the whole cookie in depth for this, with every answer.
+        return {name: value for name, value in vars(self).items() if name not in ONLY_DESCRIBED}
+
+
 def make(name: str, value: str, *, secure: bool, max_age: int | None = None, readable: bool = False) -> Cookie:
     """A cookie of this host only. ``max_age`` None lives until the browser closes, 0 removes it."""
-    return Cookie(
+    return _Cookie(
         key=name_of(name, secure),
         value=value,
         path="/",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import string
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -13,37 +12,12 @@ from litestar import Request, Response
 VARY = "HX-Request, HX-Request-Type"
 
 
-@dataclass(frozen=True, slots=True)
-class Htmx:
-    """Facts of an htmx request. The client sets them: use them for looks, never for rights."""
-
-    boosted: bool
-    partial: bool
-    source: str
-    target: str
-    current_path: str
-    history_restore: bool
-
-
-def htmx(request: Request[Any, Any, Any]) -> Htmx | None:
-    """None when the browser asked by itself."""
-    headers = request.headers
-    if headers.get("hx-request") != "true":
-        return None
-    return Htmx(
-        boosted=headers.get("hx-boosted") == "true",
-        partial=headers.get("hx-request-type") == "partial",
-        source=_id(headers.get("hx-source", "")),
-        target=_id(headers.get("hx-target", "")),
-        current_path=_own_path(headers.get("hx-current-url", ""), headers.get("host", "")),
-        history_restore=headers.get("hx-history-restore-request") == "true",
-    )
-
-
 def wants_fragment(request: Request[Any, Any, Any]) -> bool:
     """True when only a part of the page is to be swapped; a boosted or restored page wants all of it."""
-    facts = htmx(request)
-    return facts is not None and facts.partial and not facts.boosted and not facts.history_restore
+    said = dict(request.scope["headers"])
+    if said.get(b"hx-request") != b"true" or said.get(b"hx-request-type") != b"partial":
+        return False
+    return b"true" not in (said.get(b"hx-boosted"), said.get(b"hx-history-restore-request"))
 
 
 def hx_response(
@@ -94,13 +68,3 @@ def safe_next(path: str | None, otherwise: str) -> str:
         return own_path(path) if path else otherwise
     except ValueError:
         return otherwise
-
-
-def _id(value: str) -> str:
-    """htmx names elements ``tag#id``."""
-    return value.rpartition("#")[2]
-
-
-def _own_path(url: str, host: str) -> str:
-    parts = urlsplit(url)
-    return parts.path if parts.netloc == host else ""

@@ -208,6 +208,8 @@ class ThemeEnvironment(ImmutableSandboxedEnvironment):
         self.loader_chain = chain
         self.texts: frozenset[FunctionType] = frozenset()
         """Functions that give a text in the language of the visit; they take the context first."""
+        self.plain: frozenset[FunctionType] = frozenset()
+        """Other functions of ours that templates call all the time; they take what the template gives them."""
         self._judged: dict[tuple[type, str], bool] = {}
 
     @property
@@ -225,16 +227,17 @@ class ThemeEnvironment(ImmutableSandboxedEnvironment):
 
     def call(self, context: Context, called: Any, /, *args: Any, **kwargs: Any) -> Any:
         # Jinja looks at whatever is called from all sides, and copies all variables of a loop for a function that
-        # takes the context. Most calls are of macros and for texts, of which everything is known.
+        # takes the context. Most calls are of macros and of functions of which everything is known.
+        first: tuple[Any, ...] = ()
         if type(called) is Macro:
-            first: Any = context.eval_ctx
+            first = (context.eval_ctx,)
         elif type(called) is FunctionType and called in self.texts:
-            first = context
-        else:
+            first = (context,)
+        elif type(called) is not FunctionType or called not in self.plain:
             return super().call(context, called, *args, **kwargs)
         kwargs.pop("_loop_vars", None)
         kwargs.pop("_block_vars", None)
-        return called(first, *args, **kwargs)
+        return called(*first, *args, **kwargs)
 
     def make_globals(self, d: MutableMapping[str, Any] | None) -> MutableMapping[str, Any]:
         """No template of ours has globals of its own: not in a chain of two they are read in half the time."""

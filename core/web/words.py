@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import partial
+from types import FunctionType
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -130,28 +131,26 @@ def query(given: dict[str, Any], **changes: Any) -> str:
     return "?" + urlencode(kept, doseq=True)
 
 
-class Icons:
+def icons(sprite: str) -> Callable[..., Markup]:
     """``ui.icon(name, label)``: a drawing of the theme's sprite. Called so often that a macro would be slow."""
+    silent: dict[str, Markup] = {}
 
-    def __init__(self, sprite: str) -> None:
-        self._sprite = sprite
-        self._silent: dict[str, Markup] = {}
-
-    def __call__(self, name: str, label: object = None) -> Markup:
-        if label:
-            said = f'role="img" aria-label="{escape(str(label))}"'
-            return self._draw(name, said)
-        found = self._silent.get(name)
-        if found is None:
-            found = self._silent[name] = self._draw(name, 'aria-hidden="true"')
-        return found
-
-    def _draw(self, name: str, said: str) -> Markup:
+    def draw(name: str, said: str) -> Markup:
         name = escape(name)
         return Markup(  # noqa: S704  name and label are escaped, the rest is ours
             f'<svg class="icon icon-{name}" width="20" height="20" {said} focusable="false">'
-            f'<use href="{self._sprite}#{name}"></use></svg>'
+            f'<use href="{sprite}#{name}"></use></svg>'
         )
+
+    def icon(name: str, label: object = None) -> Markup:
+        if label:
+            return draw(name, f'role="img" aria-label="{escape(str(label))}"')
+        found = silent.get(name)
+        if found is None:
+            found = silent[name] = draw(name, 'aria-hidden="true"')
+        return found
+
+    return icon
 
 
 def attributes(values: Mapping[str, Any]) -> Markup:
@@ -252,9 +251,10 @@ def prepare(
         size=size,
     )
     static = cast("Callable[[str], str]", environment.globals["static"])
+    draw_icon = icons(static("img/icons.svg"))
     environment.globals.update(
         csrf=render.csrf_token,
-        draw_icon=Icons(static("img/icons.svg")),
+        draw_icon=draw_icon,
         html_attributes=attributes,
         CSRF_FIELD=FIELD,
         once=once.once,
@@ -267,6 +267,8 @@ def prepare(
         LANGUAGES=i18n.NAMES,
         languages_offered=languages.offered,
     )
+    plain = (render.csrf_token, draw_icon, attributes, once.once, query, visits.current, i18n.html_lang)
+    environment.plain = frozenset(cast("FunctionType", each) for each in plain)
 
 
 def _nav(features: Sequence[Feature], more: render.More) -> dict[str, Any]:
