@@ -47,6 +47,12 @@ async def test_an_order_is_placed_from_the_form(buyer: Buyer, stock: Any) -> Non
     assert (await buyer.get(placed.headers["location"])).status_code == 200
 
 
+def altered(token: str, at: int) -> str:
+    signs = list(token)
+    signs[at] = "y" if signs[at] == "x" else "x"
+    return "".join(signs)
+
+
 async def sessions() -> int:
     return await db.fetchval("SELECT count(*) FROM people_session")
 
@@ -77,7 +83,7 @@ async def test_a_cookie_we_did_not_promise_becomes_no_session(new_buyer: NewBuye
     honest = new_buyer()
     await honest.get(f"/checkout?sku={MUSIC}")
     promised = honest.http.cookies["vs"]
-    for planted in ("A" * 43, promised[:-2] + "AA", promised[:20] + "x" + promised[21:], "é" * 43, "a+/" * 14 + "="):
+    for planted in ("A" * 43, altered(promised, -2), altered(promised, 20), "é" * 43, "a+/" * 14 + "="):
         answer = await new_buyer().http.post(
             "/checkout", data=honest.form(), headers={b"cookie": b"vs=" + planted.encode()}
         )
