@@ -327,13 +327,15 @@ def web(
 def _serve(app: Callable[[], Any], listener: socket.socket) -> int:
     import uvicorn
 
+    from core.web.connection import Connection
+
     log_to_stderr()
     server = uvicorn.Server(
         uvicorn.Config(
             lambda: _kept_for_good(app()),
             factory=True,
             loop="uvloop",
-            http="httptools",
+            http=Connection,
             ws="none",
             lifespan="on",
             log_config=None,

@@ -8,6 +8,8 @@ from pathlib import Path
 import uvicorn
 from litestar import Litestar
 
+from core.web.connection import Connection
+
 
 @contextmanager
 def own_port() -> Iterator[tuple[socket.socket, str]]:
@@ -32,6 +34,7 @@ def furnished(home: Path) -> Path:
 async def serving(app: Litestar, listener: socket.socket) -> AsyncIterator[None]:
     settings = uvicorn.Config(
         app,
+        http=Connection,
         lifespan="on",
         proxy_headers=False,
         server_header=False,

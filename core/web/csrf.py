@@ -3,6 +3,7 @@ pages of this session carry."""
 
 from __future__ import annotations
 
+import functools
 import hmac
 from enum import Enum
 
@@ -12,6 +13,7 @@ FIELD = "csrf"
 HEADER = b"x-csrf-token"
 
 
+@functools.lru_cache(maxsize=16)  # a page asks for it with each of its forms
 def token_for(session_cookie: str) -> str:
     return hmac.digest(session_cookie.encode(), b"csrf", "sha256").hex()
 

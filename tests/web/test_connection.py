@@ -1,0 +1,107 @@
+"""A head without an end, and one that never comes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from core.web import connection
+from core.web.connection import MOST_HEAD
+
+from .test_headers import CSP
+
+PIECE = b"a" * 65_536
+GOES_ON = {
+    "one header": (b"GET /sample HTTP/1.1\r\nHost: x\r\nX-A: ", PIECE),
+    "many headers": (b"GET /sample HTTP/1.1\r\nHost: x\r\n", b"X-A: a\r\n" * 8192),
+    "an address": (b"GET /", PIECE),
+    "a trailer": (
+        b"POST /sample/json HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n0\r\nX-A: ",
+        PIECE,
+    ),
+}
+MOST_TAKEN = 8_000_000
+"""What two sockets hold on their own, with much to spare."""
+
+
+@asynccontextmanager
+async def line(site: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    host, port = site.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    yield reader, writer
+    writer.close()
+
+
+async def everything(reader: asyncio.StreamReader) -> bytes:
+    """Until the other side ends the connection."""
+    try:
+        async with asyncio.timeout(20):
+            return await reader.read()
+    except ConnectionError:
+        return b""
+
+
+@pytest.mark.parametrize("begins, goes_on", GOES_ON.values(), ids=GOES_ON.keys())
+async def test_a_head_without_an_end_is_cut_off(site: str, begins: bytes, goes_on: bytes) -> None:
+    sent = 0
+    async with line(site) as (reader, writer):
+        writer.write(begins)
+        while sent < MOST_TAKEN and not reader.at_eof() and not writer.is_closing():
+            writer.write(goes_on)
+            sent += len(goes_on)
+            try:
+                await writer.drain()
+            except ConnectionError:
+                break
+        assert sent < MOST_TAKEN
+        await everything(reader)
+
+
+async def test_who_stops_at_the_limit_is_told_why(site: str) -> None:
+    async with line(site) as (reader, writer):
+        writer.write(b"GET /sample HTTP/1.1\r\nHost: x\r\nX-A: ")
+        writer.write(b"a" * MOST_HEAD)
+        head, _, body = (await everything(reader)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 431 ") and b"connection: close" in head
+    assert f"content-security-policy: {CSP}".encode() in head
+    assert body == b"The headers of this request are too long."
+
+
+async def test_what_is_no_request_is_refused_with_our_headers(site: str) -> None:
+    async with line(site) as (reader, writer):
+        writer.write(b"\x16\x03\x01 is it https?\r\n\r\n")
+        answer = await everything(reader)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert f"content-security-policy: {CSP}".encode() in answer
+
+
+async def test_a_long_head_that_ends_is_a_request_as_any_other(site: str) -> None:
+    async with line(site) as (reader, writer):
+        for _ in range(2):  # the second in the same connection
+            writer.write(b"GET /sample HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * (MOST_HEAD - 100) + b"\r\n\r\n")
+            assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200 ")
+            length = 0
+            while (header := (await reader.readuntil(b"\r\n")).strip()) != b"":
+                if header.startswith(b"content-length: "):
+                    length = int(header.partition(b" ")[2])
+            await reader.readexactly(length)
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /sample HTTP/1.1\r\nHost: x\r\n"], ids=["nothing", "half a head"])
+async def test_a_head_that_does_not_come_is_not_waited_for_but_a_body_is(site: str, begun: bytes, monkeypatch) -> None:
+    async with line(site) as (reader, writer):
+        body = b'{"sku": "A", "quantity": 2}'
+        writer.write(b"POST /sample/json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n")
+        writer.write(b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body))
+        writer.write(body[:3])
+        await writer.drain()
+        monkeypatch.setattr(connection, "HEAD_SECONDS", 0.1)
+        async with line(site) as (late_reader, late_writer):
+            late_writer.write(begun)
+            assert await everything(late_reader) == b""
+        writer.write(body[3:])
+        answer = await everything(reader)
+    assert answer.startswith(b"HTTP/1.1 201 ") and answer.endswith(b'{"sku":"A","quantity":2}')
