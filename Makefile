@@ -6,18 +6,22 @@ BIN := .venv/bin
 # Each process starts in half the time when Python may keep what it compiled.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test suite check bench soak lock chromium messages pictures
+.PHONY: run test suite aside check bench soak lock chromium messages pictures
 
 run: .venv/run.stamp
 	@exec $(BIN)/python server.py run
 
-# Two files at a time. A third would save a tenth of the time and starve what waits for an answer.
 test:
 	@$(MAKE) --no-print-directory -j2 .venv/test.stamp chromium
-	@$(MAKE) --no-print-directory -j2 check suite
+	@$(MAKE) --no-print-directory -j2 suite aside
 
+# Two files at a time. A third would save a tenth of the time and starve what waits for an answer.
 suite: .venv/test.stamp
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/jobs
+
+# What leaves the processors to the others: lint and types are soon done, and tests of jobs mostly wait.
+aside: check
+	$(BIN)/pytest -q tests/jobs
 
 check: .venv/test.stamp
 	$(BIN)/ruff check .
@@ -63,7 +67,7 @@ lock:
 
 # Of all that the tests could use Python compiles what they do use.
 .venv/test.stamp: requirements-test.lock | .venv/bin/python
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-compile --require-hashes -r $<
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-compile --no-deps --require-hashes -r $<
 	@touch $@ .venv/run.stamp
 
 # The catalogues of texts: new ones in, unused ones out; says what still lacks a translation.
