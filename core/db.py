@@ -31,6 +31,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 ACQUIRE_SECONDS = 5
+CLOSE_SECONDS = 20
 RETRIES = 5
 MIGRATION_LOCK = 0x766F7563
 CLOCK_SECONDS = 30.0
@@ -139,6 +140,7 @@ class _Connections:
         self.spare: list[asyncpg.Connection] = []
         self._spare_most = spare_most
         self._waiting = 0
+        self._closing = False
 
     async def acquire(self) -> asyncpg.Connection:
         if self.pool is None:
@@ -156,7 +158,7 @@ class _Connections:
             self._waiting -= 1
 
     async def give_back(self, connection: asyncpg.Connection) -> None:
-        if self._waiting or len(self.spare) >= self._spare_most or not _lives(connection):
+        if self._closing or self._waiting or len(self.spare) >= self._spare_most or not _lives(connection):
             await self.release(connection)
         else:
             self.spare.append(connection)
@@ -167,10 +169,12 @@ class _Connections:
 
     async def close(self) -> None:
         if self.pool is not None:
+            self._closing = True  # the pool waits for each that is still in use
             while self.spare:
                 await self.release(self.spare.pop())
             await self.pool.close()
             self.pool = None
+            self._closing = False
 
 
 def _lives(connection: asyncpg.Connection) -> bool:
@@ -203,8 +207,10 @@ async def open_pool(url: str, size: int = 8) -> None:
 async def close_pool() -> None:
     while _clock_keeper:
         await tasks.end(_clock_keeper.pop())
-    if _running:
-        await asyncio.wait(_running, timeout=20)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            while _running:  # what ends may have begun something
+                await asyncio.wait(_running)
     await _steady.close()
     await _ordinary.close()
     engine.pool = None

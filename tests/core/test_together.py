@@ -152,6 +152,25 @@ async def test_the_next_run_is_under_way_while_the_answers_of_one_are_used(datab
     await follows
 
 
+async def test_closing_waits_for_all_that_was_asked_for(database, monkeypatch):
+    monkeypatch.setattr(together, "STALLED_SECONDS", 60)
+    statements = [Together(ADD), Together(OTHER), Together(f"{ADD} -- said by a third")]
+    async with locked_table():
+        asked = []
+        for name, statement in zip("abc", statements, strict=True):
+            asked.append(asyncio.create_task(statement.run(row(name))))
+            await db.fetchval("SELECT 1")
+        await somebody_waits()
+        for one in asked:
+            one.cancel()
+        closing = asyncio.create_task(db.close_pool())
+        await asyncio.sleep(0)
+    async with asyncio.timeout(20):
+        await closing
+    await db.open_pool(database)
+    assert await names() == {"a", "b", "c"}
+
+
 @contextlib.asynccontextmanager
 async def locked_table():
     async def hold(tx):
