@@ -327,9 +327,10 @@ def web(
 def _serve(app: Callable[[], Any], listener: socket.socket) -> int:
     import uvicorn
 
-    from core.web.connection import Connection
+    from core.web.connection import Connection, make_room
 
     log_to_stderr()
+    make_room()
     server = uvicorn.Server(
         uvicorn.Config(
             lambda: _kept_for_good(app()),

@@ -1,15 +1,20 @@
-"""A head without an end, and one that never comes."""
+"""What one visitor may take of the connections: a head without an end, one that never comes, a body in drops, all."""
 
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import psutil
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
 from core.web import connection
-from core.web.connection import MOST_HEAD
+from core.web.connection import MOST_FILES, MOST_HEAD, Connection, visitor
+from tests.conftest import COLD, Start
 
 from .test_headers import CSP
 
@@ -105,3 +110,87 @@ async def test_a_head_that_does_not_come_is_not_waited_for_but_a_body_is(site: s
         writer.write(body[3:])
         answer = await everything(reader)
     assert answer.startswith(b"HTTP/1.1 201 ") and answer.endswith(b'{"sku":"A","quantity":2}')
+
+
+@pytest.mark.parametrize("begun", [b"", b'{"sku"'], ids=["nothing", "a part"])
+async def test_a_body_in_drops_is_cut_off(site: str, begun: bytes, monkeypatch) -> None:
+    monkeypatch.setattr(connection, "LEAST_BODY", 5)
+    monkeypatch.setattr(connection, "BODY_SECONDS", 0.1)
+    async with line(site) as (reader, writer):
+        writer.write(b"POST /sample/json HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n")
+        writer.write(b"Content-Type: application/json\r\n\r\n" + begun)
+        assert await everything(reader) == b""
+
+
+class Wire(asyncio.Transport):
+    """The server's end of a connection from an address that this machine does not have."""
+
+    def __init__(self, peer: str) -> None:
+        super().__init__({"peername": (peer, 50_000), "sockname": ("203.0.113.1", 80)})
+        self.cut = False
+
+    def abort(self) -> None:
+        self.cut = True
+
+    def close(self) -> None:
+        self.abort()
+
+    def is_closing(self) -> bool:
+        return self.cut
+
+
+async def connected(peer: str) -> tuple[Connection, Wire]:
+    settings = uvicorn.Config(lambda scope, receive, send: None, http=Connection, log_config=None)
+    settings.load()
+    one, wire = Connection(settings, ServerState(), {}), Wire(peer)
+    one.connection_made(wire)
+    return one, wire
+
+
+async def test_one_address_does_not_get_all_connections(monkeypatch, caplog) -> None:
+    monkeypatch.setattr(connection, "MOST_OF_ONE", 2)
+    held = [await connected("198.18.0.1") for _ in range(4)]
+    assert [wire.cut for _, wire in held] == [False] * 4  # not anybody's in the net: a proxy at hand
+    first, second, third = [await connected("9.9.9.9") for _ in range(3)]
+    other = await connected("9.9.9.10")
+    assert [wire.cut for _, wire in (first, second, third, other)] == [False, False, True, False]
+    assert "9.9.9.9 holds 2 connections and gets no more." in caplog.text
+
+    third[0].connection_lost(None)
+    fourth = await connected("9.9.9.9")
+    assert fourth[1].cut
+    for one in (fourth, second):
+        one[0].connection_lost(None)
+    fifth = await connected("9.9.9.9")
+    assert not fifth[1].cut
+    for connection_, _ in (*held, first, other, fifth):
+        connection_.connection_lost(None)
+    assert not connection._open
+
+
+@pytest.mark.parametrize(
+    "peer, counted",
+    [
+        ("9.9.9.9", "9.9.9.9"),
+        ("::ffff:9.9.9.9", "9.9.9.9"),
+        ("2606:4700::6810:84e5", "2606:4700::/64"),
+        ("2606:4700::1", "2606:4700::/64"),
+        ("127.0.0.1", ""),
+        ("172.17.0.1", ""),
+        ("fe80::1%eth0", ""),
+        ("", ""),
+    ],
+)
+def test_who_is_one_visitor(peer: str, counted: str) -> None:
+    assert visitor(peer) == counted
+
+
+def test_a_web_process_takes_the_file_descriptors_it_may_have(start: Start) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
+    try:
+        web = start("web", program=COLD)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    may_have = MOST_FILES if hard == resource.RLIM_INFINITY else min(MOST_FILES, hard)
+    assert psutil.Process(web.process.pid).rlimit(psutil.RLIMIT_NOFILE) == (max(1024, may_have), hard)
