@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -211,9 +212,8 @@ def repeated(query: bytes, allowed: tuple[str, ...] = ()) -> bool:
     """Whether a name stands twice in a query or form body: two readers may then see two different requests."""
     if query.count(b"&") == 0:
         return False
-    names = [name for name, _value in parse_qsl(query.decode("latin-1"), keep_blank_values=True)]
-    seen = set(names)
-    return len(names) != len(seen) and any(names.count(name) > 1 for name in seen if name not in allowed)
+    counts = Counter(name for name, _value in parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+    return any(count > 1 and name not in allowed for name, count in counts.items())
 
 
 def _gathered(values: dict[str, list[Any]], prefix: str) -> dict[str, str]:
