@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -135,8 +135,7 @@ async def _parse_multipart(boundary: str, receive: Receive, max_body: int) -> Fo
 
 
 def _open_upload(form: Form, part: MultipartSegment) -> Upload:
-    memory = os.fdopen(os.memfd_create("upload"), "w+b")
-    upload = Upload(_base_name(part.filename), part.content_type or "", memory)
+    upload = Upload(_base_name(part.filename), part.content_type or "", io.BytesIO())
     form.files.setdefault(part.name, []).append(upload)
     return upload
 

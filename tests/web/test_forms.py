@@ -1,6 +1,7 @@
 """What people and programs send: read strictly, answered clearly, kept nowhere."""
 
 import asyncio
+import os
 import time
 from pathlib import Path
 
@@ -8,8 +9,8 @@ import httpx
 import msgspec
 import pytest
 
-from core.web.errors import FormError
-from core.web.forms import build, repeated
+from core.web.errors import BadRequest, FormError
+from core.web.forms import build, parse, repeated
 
 from .conftest import orders
 from .sample import Order
@@ -153,6 +154,7 @@ async def test_an_upload_never_lies_on_a_disk(client: httpx.AsyncClient, environ
     assert "/" not in told["name"]
     assert "\\" not in told["name"]
     assert "\n" not in told["name"]
+    assert told["in_memory"]
     kept = [path for path in Path(environment["VOUCHSAFE_HOME"]).rglob("*") if path.is_file()]
     assert not any(b"hello" in path.read_bytes() for path in kept)
 
@@ -165,6 +167,25 @@ async def test_no_file_chosen_is_no_file(client: httpx.AsyncClient):
 async def test_a_file_too_large(client: httpx.AsyncClient):
     answer = await client.post("/sample/upload", data={"subject": "s"}, files={"paper": ("a", b"x" * 3_000_000)})
     assert answer.status_code == 413
+
+
+async def test_a_thousand_files_in_a_form_hold_nothing_open():
+    """The server may have about a thousand files open at once: a form that never ends must not take them all."""
+    head = 'Content-Disposition: form-data; name="f{}"; filename="a"'
+    parts = "".join(f"--x\r\n{head.format(number)}\r\n\r\n1\r\n" for number in range(900))
+    opened = []
+
+    async def receive() -> dict[str, object]:
+        if opened:
+            opened.append(len(os.listdir("/proc/self/fd")))
+            return {"type": "http.disconnect"}
+        opened.append(len(os.listdir("/proc/self/fd")))
+        return {"type": "http.request", "body": parts.encode(), "more_body": True}
+
+    with pytest.raises(BadRequest):
+        await parse("multipart/form-data; boundary=x", receive, 1_000_000)
+    before, held = opened
+    assert held < before + 10
 
 
 @pytest.mark.parametrize("body", [b"", b"--x", b"--x\r\n", b"--x\r\nContent-Disposition: form-data\r\n\r\n1\r\n--x--"])
