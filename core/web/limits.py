@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from ipaddress import IPv6Network
 from typing import Literal
 
 import asyncpg
@@ -85,7 +86,15 @@ def one(name: str, who: str) -> Try:
     limit = LIMITS[name]
     now = int(clock.now().timestamp())
     start = now - now % limit.seconds
-    return Try(f"{name}:{who}", datetime.fromtimestamp(start, UTC), limit.hits, start + limit.seconds - now)
+    return Try(f"{name}:{_counted(who)}", datetime.fromtimestamp(start, UTC), limit.hits, start + limit.seconds - now)
+
+
+def _counted(who: str) -> str:
+    """Whoever has an IPv6 address has a whole /64 of them: they count as one."""
+    try:
+        return str(IPv6Network(f"{who}/64", strict=False))
+    except ValueError:
+        return who
 
 
 async def hit(name: str, who: str) -> None:

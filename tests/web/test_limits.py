@@ -26,6 +26,15 @@ async def test_so_many_and_no_more(site: str):
         await limits.hit("sign-in", "203.0.113.1")
 
 
+async def test_whoever_has_a_whole_ipv6_network_counts_as_one(site: str):
+    with at(30):
+        for number in range(10):
+            await limits.hit("sign-in", f"2001:db8::{number:x}:{number:x}")
+        with pytest.raises(TooMany):
+            await limits.hit("sign-in", "2001:db8::ffff:1")
+        await limits.hit("sign-in", "2001:db8:0:1::1")
+
+
 async def test_many_at_once_are_counted_each(site: str):
     with at(0):
         answers = await asyncio.gather(*(_try("203.0.113.9") for _ in range(60)))
