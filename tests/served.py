@@ -12,12 +12,13 @@ from core.web.connection import Connection
 
 
 @contextmanager
-def own_port() -> Iterator[tuple[socket.socket, str]]:
+def own_port(host: str = "127.0.0.1") -> Iterator[tuple[socket.socket, str]]:
     """A listening socket and the address of what will answer there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Named as TCP, because asyncio sends at once only on sockets that say so; others wait 40 ms for each answer.
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        listener.bind(("127.0.0.1", 0))
-        yield listener, "http://{}:{}".format(*listener.getsockname())
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.bind((host, 0))
+        yield listener, f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 def furnished(home: Path) -> Path:

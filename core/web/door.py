@@ -18,7 +18,7 @@ from core.web import headers as security
 from core.web import visit as visits
 from core.web.i18n import accepted, known
 from core.web.page_cache import Headers, Page, PageCache
-from core.web.proxies import Proxies, good_host, last
+from core.web.proxies import Proxies, good_host, last, plain
 from core.web.visit import COLOURS_COOKIE, LANGUAGE_COOKIE, PREVIEW_COOKIE, Shop, Visit
 
 access = logging.getLogger("vouchsafe.access")
@@ -116,7 +116,7 @@ class Door:
     # -- reading the request ------------------------------------------------------------
 
     def _visit(self, scope: Any, headers: dict[bytes, bytes]) -> Visit:
-        peer = scope["client"][0] if scope.get("client") else None
+        peer = plain(scope["client"][0]) if scope.get("client") else None
         host = headers.get(b"host", b"").decode("latin-1")
         https = scope.get("scheme") == "https"
         ip = peer or "127.0.0.1"

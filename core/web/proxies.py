@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 HOST = re.compile(r"^(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?$")
 
@@ -34,10 +34,19 @@ class Proxies:
                 break
             hop = hop.strip().removeprefix("[").removesuffix("]")
             try:
-                address = str(ip_address(hop))
+                address = plain(str(ip_address(hop)))
             except ValueError:
                 break
         return address or "127.0.0.1"
+
+
+@functools.lru_cache(maxsize=1024)
+def plain(address: str) -> str:
+    """An IPv4 address as everybody writes it, though it came in at a socket for IPv6 too (``::ffff:203.0.113.1``)."""
+    if not address.lower().startswith("::ffff:"):
+        return address
+    mapped = IPv6Address(address).ipv4_mapped
+    return str(mapped or address)
 
 
 def last(value: str) -> str:

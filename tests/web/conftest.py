@@ -20,9 +20,9 @@ PROXY = "127.0.0.1"
 
 
 @asynccontextmanager
-async def served(app: Litestar) -> AsyncIterator[str]:
+async def served(app: Litestar, host: str = "127.0.0.1") -> AsyncIterator[str]:
     """The address of ``app`` on a port of its own."""
-    with own_port() as (listener, address):
+    with own_port(host) as (listener, address):
         async with serving(app, listener):
             yield address
 

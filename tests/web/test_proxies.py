@@ -7,7 +7,7 @@ import pytest
 
 from core.app import create_app
 from core.config import Config
-from core.web.proxies import Proxies, good_host
+from core.web.proxies import Proxies, good_host, plain
 
 from .conftest import served
 from .sample import feature as sample
@@ -26,6 +26,7 @@ from .sample import feature as sample
         (("10.0.0.2",), "10.0.0.2", "nonsense", "10.0.0.2"),
         (("10.0.0.2",), "10.0.0.2", "1.1.1.1, <script>", "10.0.0.2"),
         (("10.0.0.2",), "10.0.0.2", "[2001:db8::1]", "2001:db8::1"),
+        (("10.0.0.2",), "10.0.0.2", "::ffff:198.51.100.9", "198.51.100.9"),
         (("unix",), None, "198.51.100.9", "198.51.100.9"),
         ((), None, "198.51.100.9", "127.0.0.1"),
     ],
@@ -39,9 +40,24 @@ def test_strange_hosts_are_not_taken(host: str):
     assert not good_host(host)
 
 
-async def _logged_ip(environment: dict[str, str], caplog: pytest.LogCaptureFixture, headers: dict[str, str]) -> str:
+@pytest.mark.parametrize(
+    ("came", "address"),
+    [
+        ("::ffff:203.0.113.1", "203.0.113.1"),
+        ("::FFFF:203.0.113.1", "203.0.113.1"),
+        ("203.0.113.1", "203.0.113.1"),
+        ("2001:db8::1", "2001:db8::1"),
+    ],
+)
+def test_an_address_has_one_name_at_a_socket_for_both_kinds(came: str, address: str):
+    assert plain(came) == address
+
+
+async def _logged_ip(
+    environment: dict[str, str], caplog: pytest.LogCaptureFixture, headers: dict[str, str], host: str = "127.0.0.1"
+) -> str:
     app = create_app(Config.from_env(environment), names=(), extra_features=[sample])
-    async with served(app) as site, httpx.AsyncClient(base_url=site) as client:
+    async with served(app, host) as site, httpx.AsyncClient(base_url=site) as client:
         with caplog.at_level(logging.INFO, "vouchsafe.access"):
             caplog.clear()
             await client.get("/healthz?k=secret", headers=headers)
@@ -60,3 +76,12 @@ async def test_a_named_proxy_can(environment: dict[str, str], caplog: pytest.Log
     trusting = {**environment, "VOUCHSAFE_TRUSTED_PROXIES": "127.0.0.1"}
     headers = {"x-forwarded-for": "1.1.1.1, 198.51.100.9"}
     assert await _logged_ip(trusting, caplog, headers) == "198.51.100.9"
+
+
+async def test_a_named_proxy_is_known_at_a_socket_for_both_kinds(
+    environment: dict[str, str], caplog: pytest.LogCaptureFixture
+):
+    """With VOUCHSAFE_HOST=:: every IPv4 address comes written as one of IPv6."""
+    trusting = {**environment, "VOUCHSAFE_TRUSTED_PROXIES": "127.0.0.1"}
+    assert await _logged_ip(environment, caplog, {}, "::") == "127.0.0.1"
+    assert await _logged_ip(trusting, caplog, {"x-forwarded-for": "198.51.100.9"}, "::") == "198.51.100.9"
