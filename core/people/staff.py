@@ -16,6 +16,7 @@ from core.people import passwords, recovery, rights, sessions, totp
 from core.people.email import read_email
 from core.refused import Refused
 from core.shops import service as shops
+from core.web import limits
 from core.web.i18n import _
 
 Purpose = Literal["setup", "invite", "reset"]
@@ -60,6 +61,7 @@ async def sign_in(
 
     :raises SignInRefused: address, password or code is wrong; it is written to the audit log.
     :raises CodeNeeded: no code was given, and this person has a second factor.
+    :raises TooMany: whoever knows the password guessed too many codes, from wherever.
     """
     address = email.strip().lower()
     person = await db.fetchrow(
@@ -68,12 +70,16 @@ async def sign_in(
     if not await passwords.fits(person["password_hash"] if person else None, password) or person is None:
         await _write_failure(shop_id, address, caller)
         raise SignInRefused
-    if person["totp_secret"] is not None and not code.strip():
-        raise CodeNeeded
+    if person["totp_secret"] is not None:
+        if not code.strip():
+            raise CodeNeeded
+        await limits.hit("second-factor", f"staff:{person['id']}")
     cookie = await db.transaction(_let_in, person, code, caller, old)
     if cookie is None:
         await _write_failure(shop_id, address, caller)
         raise SignInRefused
+    if person["totp_secret"] is not None:
+        await limits.take_back("second-factor", f"staff:{person['id']}")
     return cookie
 
 

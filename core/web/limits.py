@@ -31,6 +31,7 @@ class Limit:
 LIMITS: dict[str, Limit] = {
     "sign-in": Limit(10, 300, strict=True),
     "confirm": Limit(10, 300, strict=True),
+    "second-factor": Limit(20, 3600, by="key", strict=True),
     "setup": Limit(10, 300, strict=True),
     "strength": Limit(120, 300, strict=True),
     "lookup": Limit(10, 600, strict=True),

@@ -13,6 +13,7 @@ from core.people.email import read_email
 from core.people.staff import Caller, CodeNeeded, SignInRefused
 from core.refused import Refused
 from core.vault import keys
+from core.web.errors import TooMany
 
 PASSWORD = "seven quiet otters 41"
 HERE = Caller("192.0.2.7", "test")
@@ -144,6 +145,27 @@ async def test_the_second_factor_is_asked_and_each_code_works_once():
             *(staff.sign_in(1, "boss@example.com", PASSWORD, fresh, HERE) for _ in range(4)), return_exceptions=True
         )
     assert sum(isinstance(one, str) for one in tries) == 1
+
+
+async def test_codes_are_guessed_a_few_times_only_from_however_many_addresses():
+    staff_id = await owner()
+    secret = totp.offer("boss@example.com", "Shop").secret
+    moment = datetime(2027, 1, 1, 13, 0, 5, tzinfo=UTC)
+    with clock.use(lambda: moment):
+        assert await db.transaction(totp.turn_on, staff_id, secret, pyotp.TOTP(secret).at(moment))
+    later = moment + timedelta(seconds=60)
+    with clock.use(lambda: later):
+        for number in range(20):
+            somewhere = Caller(f"203.0.113.{number}", "")
+            with pytest.raises(SignInRefused):
+                await staff.sign_in(1, "boss@example.com", PASSWORD, f"{number:06}", somewhere)
+        with pytest.raises(TooMany):
+            await staff.sign_in(1, "boss@example.com", PASSWORD, pyotp.TOTP(secret).at(later), HERE)
+        with pytest.raises(SignInRefused):  # whoever does not know the password locks nobody out
+            await staff.sign_in(1, "boss@example.com", PASSWORD + "x", "000000", HERE)
+    next_hour = moment + timedelta(hours=1)
+    with clock.use(lambda: next_hour):
+        assert await staff.sign_in(1, "boss@example.com", PASSWORD, pyotp.TOTP(secret).at(next_hour), HERE)
 
 
 async def test_the_secret_of_the_second_factor_is_sealed():
