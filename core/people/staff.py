@@ -258,7 +258,7 @@ async def change_role(staff_id: int, role: str, by: int) -> None:
 
     async def write(tx: Tx) -> None:
         await tx.execute("UPDATE people_staff SET role = $2 WHERE id = $1", staff_id, role)
-        await _refuse_without_owner(tx)
+        await _refuse_without_owner(tx, staff_id)
         await sessions.end_all(tx, staff_id)
         await audit.record(tx, f"staff:{by}", "staff.role_changed", f"staff:{staff_id}", {"role": role})
 
@@ -283,7 +283,7 @@ async def set_disabled(staff_id: int, disabled: bool, by: int) -> None:
         await tx.execute(
             "UPDATE people_staff SET disabled_at = CASE WHEN $2 THEN now() END WHERE id = $1", staff_id, disabled
         )
-        await _refuse_without_owner(tx)
+        await _refuse_without_owner(tx, staff_id)
         await sessions.end_all(tx, staff_id)
         await audit.record(tx, f"staff:{by}", "staff.disabled" if disabled else "staff.enabled", f"staff:{staff_id}")
 
@@ -302,11 +302,16 @@ async def end_sessions(staff_id: int, by: int, handle: str = "") -> int:
     return await db.transaction(write)
 
 
-async def _refuse_without_owner(tx: Tx) -> None:
+async def _refuse_without_owner(tx: Tx, changed: int) -> None:
+    """The shop of the person who was changed must have an owner left; those of other shops cannot help it.
+
+    :raises Refused: it has none.
+    """
     # Locking the rows lets two admins who remove each other see one another.
     owners = await tx.fetch(
         "SELECT id FROM people_staff WHERE role = 'owner' AND disabled_at IS NULL AND password_hash IS NOT NULL"
-        " ORDER BY id FOR UPDATE"
+        " AND shop_id = (SELECT shop_id FROM people_staff WHERE id = $1) ORDER BY id FOR UPDATE",
+        changed,
     )
     if not owners:
         raise Refused(_("The shop needs at least one owner who can sign in."))

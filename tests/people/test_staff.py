@@ -244,6 +244,21 @@ async def test_the_last_owner_stays():
     assert (row["role"], row["disabled_at"]) == ("owner", None)
 
 
+async def test_the_owner_of_another_shop_does_not_make_the_last_one_spare():
+    by = await owner()
+    branch = await db.fetchval(
+        "INSERT INTO shops_shop (code, name, host) VALUES ('branch', 'Branch', 'branch.test')"
+        " ON CONFLICT (code) DO UPDATE SET name = 'Branch' RETURNING id"
+    )
+    token = await staff.invite(branch, "theirs@example.com", "", "owner", by)
+    theirs = (await sessions.load(await staff.choose_password(token, "invite", PASSWORD + "x", HERE))).staff_id
+    for last in (by, theirs):
+        with pytest.raises(Refused):
+            await staff.change_role(last, "support", last)
+        with pytest.raises(Refused):
+            await staff.set_disabled(last, True, last)
+
+
 async def test_two_owners_who_remove_each_other_leave_one():
     first, second = await owner("a@example.com"), await owner("b@example.com")
     tries = await asyncio.gather(
