@@ -36,7 +36,8 @@ async def by_link(request: AnyRequest) -> Response[Any]:
         return see_other("/")
     await limits.hit("order-link", visit.ip)
     if not await gifts.link_fits(visit.shop.id, token):
-        await db.transaction(_alarm, visit)
+        if await limits.below("wrong-link", visit.ip):
+            await db.transaction(_alarm, visit)
         return _unknown(request)
     fresh = None
     if visit.session is None:

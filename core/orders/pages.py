@@ -153,7 +153,8 @@ async def _by_link(request: AnyRequest, ref: str, token: str) -> Response[Any]:
     visit: Visit = request.scope["state"]["visit"]
     await limits.hit("order-link", visit.ip)
     if not await orders.link_fits(ref, token):
-        await db.transaction(_alarm, "order.wrong_link", ref, visit)
+        if await limits.below("wrong-link", visit.ip):
+            await db.transaction(_alarm, "order.wrong_link", ref, visit)
         return _unknown(request)
     fresh = None
     if visit.session is None:

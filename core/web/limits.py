@@ -39,6 +39,7 @@ LIMITS: dict[str, Limit] = {
     "outside": Limit(10, 600, strict=True),
     "account-code": Limit(20, 86400, strict=True),
     "order-link": Limit(600, 60, strict=True),
+    "wrong-link": Limit(30, 3600),
     "coupon": Limit(20, 600, strict=True),
     "free-gift": Limit(10, 3600, strict=True),
     "cart": Limit(240, 60),

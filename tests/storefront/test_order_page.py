@@ -156,6 +156,15 @@ async def test_nobody_else_sees_it(new_buyer: NewBuyer, stock: Any) -> None:
     assert (await alarms())[seen:] == ["order.wrong_link"] * 2 + ["order.foreign_reveal"]
 
 
+async def test_wrong_links_from_one_address_leave_no_more_alarms_than_anyone_reads(buyer: Buyer) -> None:
+    await db.execute("DELETE FROM web_limit WHERE bucket LIKE 'wrong-link:%'")
+    seen = len(await alarms())
+    for number in range(20):
+        assert (await buyer.get(f"/o/V{number:012}?k=wrong")).status_code == 404
+        assert (await buyer.get("/gift?k=wrong")).status_code == 404
+    assert len(await alarms()) - seen == 30
+
+
 async def test_the_link_of_a_mail_opens_it(new_buyer: NewBuyer, stock: Any) -> None:
     owner, other = new_buyer(), new_buyer()
     order = await owner.bought()
