@@ -78,12 +78,30 @@ class AllowedHosts:
                 self._names.add(name.lower())
 
     def allows(self, host: str, address: str) -> bool:
-        found = ipaddress.ip_address(address.partition("%")[0])
-        if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
-            found = found.ipv4_mapped
-        if found.is_global and not found.is_multicast:
+        found = _at_the_end(ipaddress.ip_address(address.partition("%")[0]))
+        if _is_public(found):
             return True
         return host.lower() in self._names or any(found in network for network in self._networks)
+
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPV4_AT_THE_END = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
+LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
+
+
+def _at_the_end(address: Address) -> Address:
+    """Where it leads: an IPv6 address may stand for one of IPv4, and a translator on the way would take us there."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if any(address in network for network in IPV4_AT_THE_END):
+        return ipaddress.IPv4Address(address.packed[-4:])
+    return address.ipv4_mapped or address.sixtofour or address
+
+
+def _is_public(address: Address) -> bool:
+    if isinstance(address, ipaddress.IPv6Address) and (address.is_site_local or address in LOCAL_NAT64):
+        return False
+    return address.is_global and not address.is_multicast
 
 
 def bounded_client(allowed: AllowedHosts) -> httpx.AsyncClient:

@@ -171,6 +171,13 @@ async def test_private_addresses_are_refused_under_every_name(evil, host):
         ("fd00::1", False),
         ("::ffff:127.0.0.1", False),
         ("::ffff:8.8.8.8", True),
+        ("64:ff9b::10.1.2.3", False),
+        ("64:ff9b::8.8.8.8", True),
+        ("64:ff9b:1::10.1.2.3", False),
+        ("2002:a01:203::1", False),
+        ("2002:808:808::1", True),
+        ("::10.1.2.3", False),
+        ("fec0::1", False),
     ],
 )
 def test_which_addresses_are_private(address, allowed):
