@@ -24,6 +24,9 @@ from core.web.visit import COLOURS_COOKIE, LANGUAGE_COOKIE, PREVIEW_COOKIE, Shop
 access = logging.getLogger("vouchsafe.access")
 
 COMPRESS_ABOVE = 800
+LONGEST_LANGUAGES = 500
+LONGEST_QUERY_KEPT = 500
+"""Pages repeat the query in their links: five hundred of 60 KB would fill the memory of a small machine."""
 YEAR = 365 * 24 * 3600
 SLASHES = re.compile("/{2,}")
 
@@ -162,7 +165,8 @@ class Door:
     def _speak(self, visit: Visit, headers: dict[bytes, bytes]) -> None:
         """Language by address, then by cookie, by browser, by shop."""
         said = headers.get(b"accept-language")
-        usual = visit.language or (accepted(said.decode("latin-1")) if said else None) or known(visit.shop.locale)
+        heard = accepted(said[:LONGEST_LANGUAGES].decode("latin-1")) if said else None
+        usual = visit.language or heard or known(visit.shop.locale)
         asked = _language_asked(visit) if visit.surface == "shop" and visit.query else None
         visit.locale = asked or usual or "en"
         visit.switched = asked is not None and asked != usual
@@ -174,6 +178,8 @@ class Door:
         if visit.method != "GET" or visit.htmx or visit.cookie or visit.flash or visit.surface != "shop":
             return None
         if visit.dress and visit.dress.framed:
+            return None
+        if len(visit.query) > LONGEST_QUERY_KEPT:
             return None
         if visit.path.startswith("/x/"):  # gone in the moment its plugin is switched off
             return None

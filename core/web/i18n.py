@@ -299,7 +299,7 @@ def known(name: str | None) -> str | None:
 def accepted(header: str) -> str | None:
     """The best of our languages for an Accept-Language header."""
     ranked = []
-    for index, item in enumerate(header[:500].split(",")):
+    for index, item in enumerate(header.split(",")):
         match = re.fullmatch(r"\s*([A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*)\s*(?:;\s*q=([01](?:\.\d{0,3})?))?\s*", item)
         if match:
             ranked.append((-float(match[2] or 1), index, match[1]))

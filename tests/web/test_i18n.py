@@ -75,6 +75,14 @@ def test_what_browsers_accept(header: str, locale: str | None):
     assert accepted(header) == locale
 
 
+async def test_only_the_beginning_of_a_long_header_is_read_and_kept(client: httpx.AsyncClient):
+    accepted.cache_clear()
+    for sign in "abc":
+        answer = await client.get("/sample", headers={"accept-language": "zh, " + "x" * 500 + sign * 50_000})
+        assert '<html lang="zh-CN"' in answer.text
+    assert accepted.cache_info().currsize == 1
+
+
 def test_spellings_of_a_locale():
     assert [known(name) for name in ("zh-cn", "zh_Hans_CN", "ZH", "en-US", "de", "", None)] == [
         "zh_CN", "zh_CN", "zh_CN", "en", None, None, None,

@@ -67,6 +67,12 @@ async def test_language_colours_query_and_host_make_another_page(client: httpx.A
     assert "data-theme" not in (await client.get("/sample")).text
 
 
+async def test_long_addresses_fill_no_memory(client: httpx.AsyncClient, app):
+    app.state.pages.clear()
+    assert (await client.get(f"/sample?page={'x' * 600}")).status_code == 200
+    assert len(app.state.pages) == 0
+
+
 async def test_visitors_with_a_session_or_a_message_get_their_own(client: httpx.AsyncClient, app):
     app.state.pages.clear()
     assert (await client.post("/sample/form", data={"sku": "a"})).status_code == 303
