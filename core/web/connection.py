@@ -9,11 +9,12 @@ import logging
 import resource
 from collections import Counter
 from functools import lru_cache
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import ip_address
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from core.web.headers import NO_STORE, security_headers
+from core.web.proxies import plain, visitor
 
 MOST_HEAD = 65_536
 """Bytes. One read of the socket may go beyond it, by 256 KB."""
@@ -39,18 +40,13 @@ def make_room() -> None:
 
 
 @lru_cache(maxsize=4096)
-def visitor(peer: str) -> str:
-    """Whose connections are counted together: with IPv6 whoever has one address has its /64. Nobody's are those of
-    a machine at hand: it is a proxy, for many visitors."""
+def counted(peer: str) -> str:
+    """Whose connections are counted together; nobody's (empty) those of a machine at hand: it is a proxy, for many."""
+    address = plain(peer)
     try:
-        address = ip_address(peer)
+        return visitor(address) if ip_address(address).is_global else ""
     except ValueError:
         return ""
-    if isinstance(address, IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    if not address.is_global:
-        return ""
-    return str(address) if address.version == 4 else str(ip_network((address, 64), strict=False))
 
 
 class Connection(HttpToolsProtocol):
@@ -66,15 +62,15 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._expect_the_rest()
-        self._visitor = visitor(self.client[0] if self.client else "")
+        self._visitor = counted(self.client[0] if self.client else "")
         if self._visitor:
-            self._count(self._visitor)
+            self._count()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._have_it_all()
         self._look_no_more()
         if self._visitor:
-            _open.subtract((self._visitor,))
+            _open[self._visitor] -= 1
             if not _open[self._visitor]:
                 del _open[self._visitor]
         super().connection_lost(exc)
@@ -110,10 +106,10 @@ class Connection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, msg)
 
-    def _count(self, visitor: str) -> None:
-        _open[visitor] += 1
-        if _open[visitor] > MOST_OF_ONE:
-            logger.warning("%s holds %d connections and gets no more.", visitor, MOST_OF_ONE)
+    def _count(self) -> None:
+        _open[self._visitor] += 1
+        if _open[self._visitor] > MOST_OF_ONE:
+            logger.warning("%s holds %d connections and gets no more.", self._visitor, MOST_OF_ONE)
             self.transport.abort()
 
     def _expect_the_rest(self) -> None:

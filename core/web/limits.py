@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from ipaddress import IPv6Network
 from typing import Literal
 
 import asyncpg
 
 from core import clock, db
 from core.web.errors import TooMany, Unavailable
+from core.web.proxies import visitor
 
 log = logging.getLogger("vouchsafe.web.limits")
 
@@ -88,15 +88,7 @@ def one(name: str, who: str) -> Try:
     limit = LIMITS[name]
     now = int(clock.now().timestamp())
     start = now - now % limit.seconds
-    return Try(f"{name}:{_counted(who)}", datetime.fromtimestamp(start, UTC), limit.hits, start + limit.seconds - now)
-
-
-def _counted(who: str) -> str:
-    """Whoever has an IPv6 address has a whole /64 of them: they count as one."""
-    try:
-        return str(IPv6Network(f"{who}/64", strict=False))
-    except ValueError:
-        return who
+    return Try(f"{name}:{visitor(who)}", datetime.fromtimestamp(start, UTC), limit.hits, start + limit.seconds - now)
 
 
 async def hit(name: str, who: str) -> None:

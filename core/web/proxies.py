@@ -49,6 +49,14 @@ def plain(address: str) -> str:
     return str(mapped or address)
 
 
+def visitor(address: str) -> str:
+    """Who is counted as one: whoever has an IPv6 address has a whole /64 of them."""
+    try:
+        return str(IPv6Network(f"{address}/64", strict=False))
+    except ValueError:
+        return address
+
+
 def last(value: str) -> str:
     """The value the nearest proxy wrote."""
     return value.rsplit(",", 1)[-1].strip()

@@ -13,7 +13,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from core.web import connection
-from core.web.connection import MOST_FILES, MOST_HEAD, Connection, visitor
+from core.web.connection import MOST_FILES, MOST_HEAD, Connection, counted
 from tests.conftest import COLD, Start
 
 from .test_headers import CSP
@@ -169,7 +169,7 @@ async def test_one_address_does_not_get_all_connections(monkeypatch, caplog) -> 
 
 
 @pytest.mark.parametrize(
-    "peer, counted",
+    "peer, who",
     [
         ("9.9.9.9", "9.9.9.9"),
         ("::ffff:9.9.9.9", "9.9.9.9"),
@@ -181,8 +181,8 @@ async def test_one_address_does_not_get_all_connections(monkeypatch, caplog) -> 
         ("", ""),
     ],
 )
-def test_who_is_one_visitor(peer: str, counted: str) -> None:
-    assert visitor(peer) == counted
+def test_who_is_one_visitor(peer: str, who: str) -> None:
+    assert counted(peer) == who
 
 
 def test_a_web_process_takes_the_file_descriptors_it_may_have(start: Start) -> None:
