@@ -33,7 +33,10 @@ T = TypeVar("T")
 ACQUIRE_SECONDS = 5
 CLOSE_SECONDS = 20
 RETRIES = 5
+STATEMENT_SECONDS = 60
+"""How long an answer is waited for; PostgreSQL itself gives up earlier, unless a transaction ``may_take`` longer."""
 MIGRATION_LOCK = 0x766F7563
+MIGRATION_SECONDS = 86_400
 CLOCK_SECONDS = 30.0
 CLOCKS_AGREE = timedelta(seconds=1)
 SESSION_SETTINGS = {
@@ -105,6 +108,7 @@ class Tx:
     def __init__(self, connection: asyncpg.Connection, owner: asyncio.Task[Any] | None) -> None:
         self._connection = connection
         self._owner = owner
+        self.seconds: float | None = None  # STATEMENT_SECONDS
 
     @property
     def connection(self) -> asyncpg.Connection:
@@ -112,23 +116,28 @@ class Tx:
             raise NestedTransaction("a task started inside a transaction must not use it")
         return self._connection
 
+    async def may_take(self, seconds: int) -> None:
+        """From here on PostgreSQL may work on a statement for so long, and we wait for it."""
+        await self.connection.execute(f"SET LOCAL statement_timeout = '{seconds:d}s'")
+        self.seconds = seconds
+
     async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
-        return await self.connection.fetch(sql, *args)
+        return await self.connection.fetch(sql, *args, timeout=self.seconds)
 
     async def fetchrow(self, sql: str, *args: Any) -> asyncpg.Record | None:
-        return await self.connection.fetchrow(sql, *args)
+        return await self.connection.fetchrow(sql, *args, timeout=self.seconds)
 
     async def fetchval(self, sql: str, *args: Any) -> Any:
-        return await self.connection.fetchval(sql, *args)
+        return await self.connection.fetchval(sql, *args, timeout=self.seconds)
 
     async def execute(self, sql: str, *args: Any) -> str:
-        return await self.connection.execute(sql, *args)
+        return await self.connection.execute(sql, *args, timeout=self.seconds)
 
     async def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
-        await self.connection.executemany(sql, rows)
+        await self.connection.executemany(sql, rows, timeout=self.seconds)
 
     async def copy(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        await self.connection.copy_records_to_table(table, records=rows, columns=columns)
+        await self.connection.copy_records_to_table(table, records=rows, columns=columns, timeout=self.seconds)
 
 
 class _Connections:
@@ -191,7 +200,11 @@ _steady = _Connections(spare_most=1)
 
 async def open_pool(url: str, size: int = 8) -> None:
     engine.config = {"dsn": url}
-    alike: dict[str, Any] = {"connection_class": _Connection, "init": _prepare_connection, "command_timeout": 60}
+    alike: dict[str, Any] = {
+        "connection_class": _Connection,
+        "init": _prepare_connection,
+        "command_timeout": STATEMENT_SECONDS,
+    }
     await engine.start_connection_pool(
         min_size=2, max_size=size, server_settings=SESSION_SETTINGS, max_inactive_connection_lifetime=60, **alike
     )
@@ -420,7 +433,7 @@ def ddl_migration(app_name: str, migration_id: str, description: str, sql: str) 
             tx = engine.current_transaction.get()
             if tx is None:
                 raise RuntimeError("migrations run through core.db.migrate()")
-            await tx.connection.execute(sql)
+            await tx.execute(sql)
 
         manager.add_raw(run)
         return manager
@@ -443,7 +456,7 @@ async def migrate() -> list[str]:
 async def _migrate_app(tx: Tx, app: str) -> bool:
     from piccolo.apps.migrations.commands.forwards import ForwardsMigrationManager
 
-    await tx.execute("SET LOCAL statement_timeout = 0")
+    await tx.may_take(MIGRATION_SECONDS)
     await tx.execute("SET LOCAL lock_timeout = 0")
     await tx.execute("SELECT pg_advisory_xact_lock($1)", MIGRATION_LOCK)
     before = await tx.fetchval("SELECT count(*) FROM migration")

@@ -91,7 +91,9 @@ def _extra(extra: Extra) -> bytes:
 
 async def copy_in(tx: Tx, rows: list[bytes], *, extras: bool) -> None:
     columns = COLUMNS + EXTRA_COLUMNS * extras
-    await tx.connection.copy_to_table("vault_code", source=_stream(rows), columns=columns, format="binary")
+    await tx.connection.copy_to_table(
+        "vault_code", source=_stream(rows), columns=columns, format="binary", timeout=tx.seconds
+    )
 
 
 async def _stream(rows: list[bytes]) -> AsyncIterator[bytes]:

@@ -82,7 +82,8 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def _free_of_time_limits(tx: db.Tx) -> None:
-    for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+    await tx.may_take(600)
+    for name in ("lock_timeout", "idle_in_transaction_session_timeout"):
         await tx.execute(f"SET LOCAL {name} = '10min'")
 
 

@@ -339,7 +339,7 @@ async def undo(tx: db.Tx, shop_id: int, batch_id: int) -> int:
         raise UploadError("no_such_batch")
     if state == "undone":
         raise UploadError("undone")
-    await tx.execute("SET LOCAL statement_timeout = '10min'")
+    await tx.may_take(600)
     try:
         done = await tx.execute(
             "DELETE FROM vault_code WHERE batch_id = $1 AND state NOT IN ('reserved', 'delivered')", batch_id

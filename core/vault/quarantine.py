@@ -57,7 +57,7 @@ async def hold_batch(tx: Tx, shop_id: int, batch_id: int, reason: str, staff_id:
         "SELECT true FROM vault_batch WHERE id = $1 AND shop_id = $2 AND state = 'ready' FOR SHARE", batch_id, shop_id
     ):
         raise Refused(_("There is no such batch."), "batch")
-    await tx.execute("SET LOCAL statement_timeout = '10min'")
+    await tx.may_take(600)
     if lot:
         ids = await tx.fetchval("SELECT array_agg(id) FROM vault_code WHERE batch_id = $1 AND note = $2", batch_id, lot)
         if not ids:
@@ -128,7 +128,7 @@ WHERE vault_code.batch_id = hold.batch_id AND vault_code.state = 'free'
 
 async def hold_everything(tx: Tx, shop_id: int, reason: str) -> int:
     """Set every free code of a shop aside, a hold for each batch, so that each can go back by itself."""
-    await tx.execute("SET LOCAL statement_timeout = '30min'")
+    await tx.may_take(1800)
     count = _count(await tx.execute(HOLD_ALL, shop_id, reason, clock.now()))
     if count:
         await audit.record(tx, "system", "codes.held", "stock", {"aside": count, "reason": reason}, shop_id=shop_id)

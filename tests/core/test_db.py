@@ -225,6 +225,50 @@ async def test_statement_and_lock_time_outs_are_set():
     }
 
 
+@pytest.fixture
+async def impatient(pool, database, monkeypatch):
+    """An answer is waited for 0.3 s instead of a minute."""
+    await db.close_pool()
+    with monkeypatch.context() as patch:
+        patch.setattr(db, "STATEMENT_SECONDS", 0.3)
+        await db.open_pool(database)
+    yield
+    await db.close_pool()
+    await db.open_pool(database)
+
+
+async def slow(tx, may_take=None):
+    if may_take:
+        await tx.may_take(may_take)
+    return await tx.fetchval("SELECT true FROM pg_sleep(1.5)")
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_transaction_that_may_take_longer_is_waited_for():
+    with pytest.raises(TimeoutError):
+        await db.transaction(slow)
+    assert await db.transaction(slow, 5)
+    with pytest.raises(asyncpg.QueryCanceledError):
+        await db.transaction(slow, 1)
+    with pytest.raises(TimeoutError):
+        await db.transaction(slow)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_migrations_take_the_time_they_need():
+    migration = db.ddl_migration("shops", "2026-01-01T00:00:00:000000", "for many rows", "SELECT pg_sleep(1)")
+
+    async def other_host(tx):
+        await tx.may_take(5)
+        await tx.execute("SELECT pg_advisory_xact_lock($1)", db.MIGRATION_LOCK)
+        await (await migration()).run()
+
+    other = asyncio.create_task(db.transaction(other_host))
+    await asyncio.sleep(0.2)
+    assert await db.migrate() == []
+    await other
+
+
 async def test_locks_are_held_from_the_first_moment_on():
     inside = []
 
