@@ -176,6 +176,9 @@ class _Connections:
         """Back to the pool, which waits until it has ended what it may still be busy with."""
         await self.pool.release(connection)
 
+    def in_use(self) -> int:
+        return 0 if self.pool is None else self.pool.get_size() - self.pool.get_idle_size() - len(self.spare)
+
     async def close(self) -> None:
         if self.pool is not None:
             self._closing = True  # the pool waits for each that is still in use
@@ -215,6 +218,11 @@ async def open_pool(url: str, size: int = 8) -> None:
     )
     await set_clock()
     _clock_keeper.append(asyncio.create_task(_keep_clock()))
+
+
+def in_use() -> int:
+    """How many connections are at work now, those of the statements of a sale aside."""
+    return _ordinary.in_use()
 
 
 async def close_pool() -> None:

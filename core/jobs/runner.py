@@ -27,6 +27,9 @@ FINISH_SECONDS = 6.0
 HAND_BACK_SECONDS = 2.0
 WRITE_DOWN_SECONDS = 1.0
 NOT_NOW_SECONDS = 15.0
+WAITING_SECONDS = 2.0
+MOST_WAITING = 90
+FEW_CONNECTIONS = 2
 
 TAKE = """
 UPDATE jobs_job
@@ -78,10 +81,16 @@ class Ending:
 
 
 class Runner:
-    """Runs jobs side by side in a fixed number of slots, whoever found them."""
+    """Runs jobs side by side in a fixed number of slots, whoever found them.
+
+    One that is still at it after two seconds mostly waits for somebody else's server, and leaves its slot to the
+    next: a mail server that never answers must not keep the goods of suppliers waiting. Not while connections to the
+    database are in use: then it may be at work there, and more of its kind would take them all.
+    """
 
     def __init__(self, slots: int) -> None:
         self._slots = asyncio.Semaphore(slots)
+        self._waiting: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._leases: set[Lease] = set()
         self._stopping = False
@@ -92,11 +101,27 @@ class Runner:
         task = asyncio.create_task(self._run(job_id))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        self._ask_later(task)
         return task
+
+    def _ask_later(self, task: asyncio.Task[None]) -> None:
+        asyncio.get_running_loop().call_later(WAITING_SECONDS, self._leave_slot, task)
+
+    def _leave_slot(self, task: asyncio.Task[None]) -> None:
+        if task not in self._tasks:
+            return
+        if len(self._waiting) < MOST_WAITING and db.in_use() <= FEW_CONNECTIONS:
+            self._waiting.add(task)
+            self._slots.release()
+        else:
+            self._ask_later(task)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._slots.release()
+        if task in self._waiting:
+            self._waiting.discard(task)
+        else:
+            self._slots.release()
 
     async def stop(self) -> None:
         """Let running jobs finish for a while; those still running then go back into the queue."""

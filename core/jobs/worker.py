@@ -22,7 +22,7 @@ from core import db, tasks
 from core.config import Config
 from core.jobs import bell, registry, sweeper
 from core.jobs.queue import ARQ_FUNCTION, DAY_MS, to_json
-from core.jobs.runner import DATABASE_AWAY, Runner
+from core.jobs.runner import DATABASE_AWAY, MOST_WAITING, Runner
 
 log = logging.getLogger("vouchsafe.jobs")
 
@@ -121,7 +121,7 @@ async def _answer_bell(redis_url: str, runner: Runner) -> None:
         [arq.worker.func(run, name=ARQ_FUNCTION, keep_result=0, timeout=DAY_MS / 1000, max_tries=1)],
         redis_pool=redis,
         handle_signals=False,
-        max_jobs=2 * SLOTS,
+        max_jobs=2 * SLOTS + MOST_WAITING,
         poll_delay=POLL_SECONDS,
         retry_jobs=False,
         keep_result=0,

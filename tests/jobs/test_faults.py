@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import tempfile
+from contextvars import Context
 from pathlib import Path
 
 import pytest
@@ -199,3 +200,35 @@ async def _opened():
         return await db.execute("UPDATE test_gate SET open = true")
     except (OSError, db.asyncpg.PostgresError, db.asyncpg.InterfaceError):
         return False
+
+
+async def test_jobs_that_wait_for_others_hold_nobody_up(workers):
+    """Mails, say, while the mail server takes them and never answers."""
+    await workers.start()
+    waiting = await put("test.gated", 25)
+    await until(lambda: db.fetchval("SELECT count(*) >= 10 FROM test_run WHERE job_id = ANY($1)", waiting))
+    quick = await put("test.quick", 3)
+    await all_done(quick, seconds=12)
+    await until(lambda: db.fetchval("SELECT count(*) = 25 FROM test_run WHERE job_id = ANY($1)", waiting), seconds=20)
+    await db.execute("UPDATE test_gate SET open = true")
+    await all_done(waiting)
+
+
+async def test_jobs_at_work_in_the_database_take_no_more_than_their_slots(workers):
+    """Otherwise they would take all connections, and no lease could be renewed."""
+    await workers.start()
+    await db.execute("CREATE TABLE IF NOT EXISTS test_lock (n int)")
+
+    async def hold(tx):
+        await tx.execute("LOCK TABLE test_lock")
+        ids = await put_in("test.locked", 30)
+        await asyncio.sleep(6)
+        return ids, await tx.fetchval("SELECT count(*) FROM jobs_job WHERE id = ANY($1) AND state = 'running'", ids)
+
+    async def put_in(name, count):
+        return await asyncio.create_task(put(name, count), context=Context())
+
+    ids, running = await db.transaction(hold)
+    assert running <= 12
+    await all_done(ids)
+    assert await db.fetchval("SELECT max(fence) = 1 FROM jobs_job WHERE id = ANY($1)", ids)

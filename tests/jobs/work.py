@@ -50,6 +50,16 @@ async def gated(args: dict, lease: Lease) -> None:
     await lease.write(_write, lease)
 
 
+@jobs.job("test.locked", lease_seconds=4)
+async def locked(args: dict, lease: Lease) -> None:
+    await db.transaction(_wait_for_lock)
+
+
+async def _wait_for_lock(tx: db.Tx) -> None:
+    await tx.execute("SET LOCAL lock_timeout = '20s'")
+    await tx.execute("SELECT 1 FROM test_lock")
+
+
 @jobs.job("test.stubborn", lease_seconds=2)
 async def stubborn(args: dict, lease: Lease) -> None:
     """Tries to write whatever happens to it, as code in the middle of a blocking call would."""
