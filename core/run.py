@@ -88,7 +88,7 @@ class Kept:
     def note_death(self) -> None:
         self.down = True
         quick = time.monotonic() - self.started < HEALTHY_SECONDS
-        self.pause = min(max(0.5, self.pause * 2), LONGEST_PAUSE) if quick else 0.0
+        self.pause = self._longer() if quick else 0.0
         self.started = time.monotonic()
         if self.pause:
             pause = f"{self.pause:g}"
@@ -101,10 +101,20 @@ class Kept:
         try:
             self.part.start()
         except SetupProblem as problem:
-            say(str(problem))
+            self._put_off(str(problem))
+            return
+        except OSError as error:  # such as a full disk
+            self._put_off(f"{self.part.name}: {error}")
             return
         self.down = False
         say(_("%(part)s runs again.", part=self.part.name))
+
+    def _put_off(self, why: str) -> None:
+        self.pause = self._longer()
+        say(why)
+
+    def _longer(self) -> float:
+        return min(max(0.5, self.pause * 2), LONGEST_PAUSE)
 
 
 class Supervisor:

@@ -139,6 +139,21 @@ def test_a_killed_part_comes_back(tiny, used_home, part):
     assert run.process.poll() is None
 
 
+def test_an_engine_that_cannot_be_started_for_now_is_tried_again(tiny, used_home):
+    """As while the disk is full: nothing can be written."""
+    run = tiny.start(used_home).ready()
+    settings = used_home / "engines/postgresql.conf"
+    settings.unlink()
+    settings.mkdir()
+    (old,) = run.processes("bin/postgres -D")
+    os.kill(old, signal.SIGKILL)
+    wait_until(lambda: run.output.count("Is a directory") >= 3)
+    assert run.output.count("Is a directory") == 3  # with growing pauses
+    settings.rmdir()
+    run.wait_for("PostgreSQL runs again.")
+    assert run.process.poll() is None
+
+
 def test_committed_rows_survive_a_killed_postgres(tiny, used_home, engines):
     run = tiny.start(used_home).ready()
     url = f"postgresql://vouchsafe@/vouchsafe?host={(used_home / 'engines/sockets').resolve()}"
