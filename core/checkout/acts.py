@@ -88,8 +88,8 @@ async def _deliver_anyway(tx: Tx, shop_id: int, ref: str, staff_id: int, ip: str
     done = await fulfilment.fulfil(tx, order, "out_of_stock")
     if done.standing is Standing.REVIEW:
         raise Refused(_("There is still not enough stock. Import codes first, or pay the money back."))
-    if not order["test"]:
-        await _book_what_really_came(tx, order, accepted)
+    if accepted and not order["test"]:
+        await _book_what_came_beside(tx, order)
     still_open = (*SEPARATE, *fulfilment.ABOUT_GOODS)
     await review.resolve_of_order(tx, order["id"], staff_id, "delivered", but=still_open)
     await audit.record(tx, f"staff:{staff_id}", "order.delivered_anyway", f"order:{ref}", shop_id=shop_id, ip=ip)
@@ -97,23 +97,22 @@ async def _deliver_anyway(tx: Tx, shop_id: int, ref: str, staff_id: int, ip: str
     return told + done.jobs
 
 
-async def _book_what_really_came(tx: Tx, order: Any, accepted: bool) -> None:
-    """The sale was booked at its price: what is missing is the shop's loss, what was accepted beside it a gain."""
+async def _book_what_came_beside(tx: Tx, order: Any) -> None:
+    """Money in another currency was accepted for it: the sale is booked at its price, and that is a gain."""
     came = {payment.amount.currency for payment in await money.payments_of(order["id"], tx)}
-    for currency in sorted(came | {order["currency"]}):
+    for currency in sorted(came - {order["currency"]}):
         more = await money.owed(tx, order["id"], currency)
-        if more > 0 and not accepted:
-            continue
-        await ledger.move(
-            tx,
-            order["shop_id"],
-            "difference",
-            f"difference:{order['ref']}:{currency}",
-            Money(abs(more), currency),
-            debit=ledger.DEPOSITS if more > 0 else ledger.REVENUE,
-            credit=ledger.REVENUE if more > 0 else ledger.DEPOSITS,
-            order_id=order["id"],
-        )
+        if more > 0:
+            await ledger.move(
+                tx,
+                order["shop_id"],
+                "difference",
+                f"difference:{order['ref']}:{currency}",
+                Money(more, currency),
+                debit=ledger.DEPOSITS,
+                credit=ledger.REVENUE,
+                order_id=order["id"],
+            )
 
 
 async def _waiting(tx: Tx, shop_id: int, ref: str) -> Any:

@@ -16,6 +16,7 @@ from core.ledger import service as ledger
 from core.messages import service as messages
 from core.money import Money
 from core.orders import timeline, uses
+from core.payments import money
 from core.review import service as review
 from core.supply import purchases
 from core.vault import stock
@@ -158,6 +159,23 @@ async def _book_sale(tx: Tx, order: Any) -> None:
         credit=ledger.REVENUE,
         order_id=order["id"],
     )
+    await _book_what_is_missing(tx, order)
+
+
+async def _book_what_is_missing(tx: Tx, order: Any) -> None:
+    """The sale was booked at its price; what never came, or went back before the delivery, is the shop's loss."""
+    missing = -await money.owed(tx, order["id"], order["currency"])
+    if missing > 0:
+        await ledger.move(
+            tx,
+            order["shop_id"],
+            "difference",
+            f"difference:{order['ref']}:{order['currency']}",
+            Money(missing, order["currency"]),
+            debit=ledger.REVENUE,
+            credit=ledger.DEPOSITS,
+            order_id=order["id"],
+        )
 
 
 async def _claim_again(tx: Tx, order_id: int) -> list[Any] | None:

@@ -6,8 +6,10 @@ from datetime import timedelta
 import pytest
 
 from core import clock, db
-from core.checkout import acts
+from core.catalog import service as catalog
+from core.checkout import acts, held
 from core.checkout.settle import Outcome, settle
+from core.fulfilment import by_hand
 from core.ids import new_token
 from core.ledger import chart
 from core.ledger import service as ledger
@@ -74,6 +76,17 @@ async def win(placed, payment_id, amount, staff_id):
     await db.transaction(chargebacks.won, 1, placed.ref, payment_id, amount, staff_id, "", None)
 
 
+async def give_back(placed, amount):
+    who = Who(await stocked.staff_member())
+
+    async def some(tx):
+        order = await refunds.locked(tx, 1, placed.ref)
+        payment = (await money.payments_of(order["id"], tx))[0]
+        await refunds.ask(tx, order, [(payment, amount)], Wish("hand"), who)
+
+    await db.transaction(some)
+
+
 async def another_attempt(placed):
     return await db.transaction(payments.begin, placed.order_id, Epay(), "")
 
@@ -138,19 +151,57 @@ async def test_a_part_given_back_before_the_delivery_is_no_debt_afterwards():
     await db.execute("UPDATE vault_code SET state = 'void', line_id = NULL WHERE sku_id = $1", sku.id)
     before = await books()
     assert (await settle("epay", said(placed, 1990, "part"), "callback")).outcome is Outcome.NEEDS_REVIEW
-    who = Who(await stocked.staff_member())
-
-    async def some(tx):
-        order = await refunds.locked(tx, 1, placed.ref)
-        [payment] = await money.payments_of(order["id"], tx)
-        await refunds.ask(tx, order, [(payment, 500)], Wish("hand"), who)
-
-    await db.transaction(some)
+    await give_back(placed, 500)
     assert await stocked.states(placed) == ("paid", "review")
     await stocked.stock_up(sku.id, [new_token()])
-    await acts.deliver_anyway(1, placed.ref, who.staff_id, None)
+    await acts.deliver_anyway(1, placed.ref, await stocked.staff_member(), None)
     assert await moved(before) == {"gateway:epay": 1490, "revenue": -1490}
     assert await stocked.states(placed) == ("paid", "delivered")
+
+
+async def by_hand_sku():
+    sku = await stocked.sku(0)
+    await db.execute("UPDATE catalog_sku SET source = 'hand' WHERE id = $1", sku.id)
+    catalog.forget()
+    return sku
+
+
+async def hand_over(placed):
+    line = await db.fetchval("SELECT id FROM orders_line WHERE order_id = $1", placed.order_id)
+    await by_hand.hand_over(1, placed.ref, line, "", "", await stocked.staff_member())
+
+
+async def test_a_part_given_back_while_goods_are_made_is_no_debt_afterwards():
+    placed = await stocked.order(await by_hand_sku())
+    before = await books()
+    await settle("epay", said(placed, 1990, "made"), "callback")
+    assert await stocked.states(placed) == ("paid", "preparing")
+    await give_back(placed, 500)
+    await hand_over(placed)
+    assert await stocked.states(placed) == ("paid", "delivered")
+    assert await moved(before) == {"gateway:epay": 1490, "revenue": -1490}
+
+
+async def test_too_little_that_is_accepted_for_goods_still_to_be_made_is_earned_once():
+    placed = await stocked.order(await by_hand_sku())
+    before = await books()
+    await settle("epay", said(placed, 500, "little"), "callback")
+    await acts.deliver_anyway(1, placed.ref, await stocked.staff_member(), None)
+    assert await stocked.states(placed) == ("paid", "preparing")
+    assert await moved(before) == {"gateway:epay": 500, "deposits": -500}
+    await hand_over(placed)
+    assert await moved(before) == {"gateway:epay": 500, "revenue": -500}
+
+
+async def test_a_part_given_back_while_an_order_is_held_is_no_debt_afterwards():
+    placed = await stocked.order(await stocked.sku(1))
+    await db.execute("UPDATE orders_order SET held = true WHERE id = $1", placed.order_id)
+    before = await books()
+    await settle("epay", said(placed, 1990, "held"), "callback")
+    await give_back(placed, 500)
+    await held.approve(1, placed.ref, "", Who(await stocked.staff_member()))
+    assert await stocked.states(placed) == ("paid", "delivered")
+    assert await moved(before) == {"gateway:epay": 1490, "revenue": -1490}
 
 
 async def test_staff_confirms_the_rest():
