@@ -338,19 +338,19 @@ async def _correct(tx: Tx, method: str, order: Any, claim: Claim, said: Any, mor
     await tx.execute("UPDATE payments_event SET amount = $2 WHERE id = $1", said["id"], real)
     await tx.execute("UPDATE orders_order SET paid = paid + $2 WHERE id = $1", order["id"], real - said["amount"])
     if not order["test"]:
-        gateway = ledger.GATEWAY.format(method)
-        await ledger.move(
-            tx,
-            order["shop_id"],
-            "difference",
-            f"difference:{method}:{claim.event_key}",
-            Money(abs(more), claim.amount.currency),
-            debit=gateway if more > 0 else ledger.REVENUE,
-            credit=ledger.DEPOSITS if more > 0 else gateway,
-            order_id=order["id"],
-        )
+        await _book_difference(tx, order, Money(more, claim.amount.currency), method, claim.event_key)
     if more > 0:
         await _ask(tx, order, claim, "overpaid", _("more came than was asked for"), said["id"], more)
+
+
+async def _book_difference(tx: Tx, order: Any, more: Money, method: str, event_key: str) -> None:
+    """What never came is no debt any more; where the sale was booked with it, it is the shop's loss."""
+    kind, source, gateway = "difference", f"difference:{method}:{event_key}", ledger.GATEWAY.format(method)
+    if more.amount > 0:
+        await ledger.move(tx, order["shop_id"], kind, source, more, gateway, ledger.DEPOSITS, order_id=order["id"])
+    else:
+        less = Money(-more.amount, more.currency)
+        await money.leaves(tx, order, kind, source, less, gateway, once_earned=ledger.REVENUE)
 
 
 # -- money that the payer's bank took back ----------------------------------------------

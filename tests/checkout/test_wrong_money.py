@@ -297,6 +297,19 @@ async def test_a_confirmed_sum_is_corrected_by_the_gateway(real, booked, asked):
     assert (await alarms())[len(seen) :] == ["payment.wrong_amount"]
 
 
+async def test_what_was_confirmed_and_never_came_is_not_owed_when_the_rest_goes_back():
+    sku = await stocked.sku(1)
+    placed = await stocked.order(sku)
+    await db.execute("UPDATE vault_code SET state = 'void', line_id = NULL WHERE sku_id = $1", sku.id)
+    before = await books()
+    await acts.confirm_paid(1, placed.ref, await stocked.staff_member(), "", None)
+    await settle("epay", said(placed, 1000, "less"), "callback")
+    assert await moved(before) == {"gateway:epay": 1000, "deposits": -1000}
+    await give_back(placed, 1000)
+    assert await stocked.states(placed) == ("refunded", "void")
+    assert await moved(before) == {}
+
+
 async def test_staff_and_gateway_at_once_are_one_payment():
     staff_id = await stocked.staff_member()
     for number in range(8):
