@@ -21,9 +21,6 @@ from core.refused import Refused
 from core.review import service as review
 from core.web.i18n import _
 
-SEPARATE = ("paid_twice", "overpaid", "chargeback", "codes_out", "refund_unknown")
-"""Questions that a delivery does not answer."""
-
 TO_CONFIRM = """
 SELECT o.payment_state, attempt.ref, attempt.method, attempt.amount, attempt.currency
 FROM orders_order o LEFT JOIN LATERAL (
@@ -90,7 +87,7 @@ async def _deliver_anyway(tx: Tx, shop_id: int, ref: str, staff_id: int, ip: str
         raise Refused(_("There is still not enough stock. Import codes first, or pay the money back."))
     if accepted and not order["test"]:
         await _book_what_came_beside(tx, order)
-    still_open = (*SEPARATE, *fulfilment.ABOUT_GOODS)
+    still_open = (*fulfilment.STAYS_OPEN, *fulfilment.ABOUT_GOODS)
     await review.resolve_of_order(tx, order["id"], staff_id, "delivered", but=still_open)
     await audit.record(tx, f"staff:{staff_id}", "order.delivered_anyway", f"order:{ref}", shop_id=shop_id, ip=ip)
     told = await telling.tell(tx, ref, "order_paid") if accepted else []

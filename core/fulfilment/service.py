@@ -27,9 +27,9 @@ PURCHASE_FAILED = "purchase_failed"
 PURCHASE_UNKNOWN = "purchase_unknown"
 PURCHASE_ODD = "purchase_odd"
 BY_HAND = "by_hand"
-ABOUT_GOODS = (PURCHASE_UNKNOWN, PURCHASE_ODD, BY_HAND)
+ABOUT_GOODS = (PURCHASE_UNKNOWN, BY_HAND)
 """Questions that are answered where the goods are brought in."""
-STAYS_OPEN = ("paid_twice", "overpaid", "chargeback", "codes_out", "refund_unknown", PURCHASE_ODD)
+STAYS_OPEN = ("paid_twice", "overpaid")
 """Questions that a delivery does not answer."""
 
 BUY = "fulfilment.buy"

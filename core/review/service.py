@@ -29,6 +29,9 @@ KINDS = (
     "cost_jump",
 )
 
+ELSEWHERE = ("chargeback", "codes_out", "refund_unknown", "purchase_odd")
+"""About what happened at a bank, a gateway or a supplier: nothing that becomes of the order answers them."""
+
 
 async def open_item(
     tx: Tx,
@@ -75,14 +78,15 @@ async def resolve(tx: Tx, item_id: int, staff_id: int, resolution: str, note: st
 async def resolve_of_order(
     tx: Tx, order_id: int, staff_id: int | None, resolution: str, *, but: tuple[str, ...] = ()
 ) -> list[int]:
-    """Close what was asked about an order that has been dealt with; questions of the kinds ``but`` stay open."""
+    """Close what was asked about an order that has been dealt with; questions of the kinds ``but`` stay open, and
+    those about what happened elsewhere."""
     rows = await tx.fetch(
         "UPDATE review_item SET state = 'done', resolution = $3, resolved_by = $2, resolved_at = now()"
         " WHERE order_id = $1 AND state = 'open' AND kind <> ALL($4::text[]) RETURNING id",
         order_id,
         staff_id,
         resolution,
-        list(but),
+        [*ELSEWHERE, *but],
     )
     return [row["id"] for row in rows]
 

@@ -135,6 +135,10 @@ async def rows(sale) -> list[tuple[str, int, str]]:
     return [tuple(row.values()) for row in found]
 
 
+async def first(sale) -> int:
+    return await db.fetchval("SELECT min(id) FROM payments_refund WHERE order_id = $1", sale.placed.order_id)
+
+
 async def newest(sale) -> int:
     return await db.fetchval("SELECT max(id) FROM payments_refund WHERE order_id = $1", sale.placed.order_id)
 
@@ -395,6 +399,33 @@ async def test_a_part_that_nobody_is_sure_of_is_decided_by_a_person(gateway, peo
     assert await questions(sale) == ([] if happened else ["refund_failed"])
     [payment] = await money.payments_of(sale.placed.order_id)
     assert payment.left == Money(1490 if happened else 1990, "CNY")
+
+
+async def the_rest_goes_back(sale, who):
+    await ask(sale, 1490, who, "hand")
+
+
+async def the_rest_is_kept(sale, who):
+    await db.transaction(queue.keep, 1, await item(sale, "out_of_stock"), "", who)
+
+
+async def the_bank_takes_it(sale, who):
+    payment = sale.payment.id
+    await db.transaction(chargebacks.told_by_staff, 1, sale.placed.ref, payment, 1990, who.staff_id, "", None)
+
+
+@pytest.mark.parametrize("then", [the_rest_goes_back, the_rest_is_kept, the_bank_takes_it])
+async def test_a_part_that_nobody_is_sure_of_stays_a_question_whatever_becomes_of_the_rest(gateway, people, then):
+    sale = await sold(gateway, delivered=False)
+    gateway.script(refund="done, garbage")
+    await run(await ask(sale, 500, people.anna))
+    assert await questions(sale) == ["out_of_stock", "refund_unknown"]
+    await then(sale, people.anna)
+    assert (await rows(sale))[0] == ("unknown", 500, "source")
+    assert "out_of_stock" not in await questions(sale)
+    assert "refund_unknown" in await questions(sale)
+    await db.transaction(refunds.arrived, 1, await first(sale), people.ben)
+    assert "refund_unknown" not in await questions(sale)
 
 
 async def test_a_gateway_that_is_not_there_is_tried_again(gateway, people):
