@@ -15,6 +15,7 @@ from core.ledger import service as ledger
 from core.ledger.chart import BALANCE_METHOD
 from core.money import Money
 from core.orders import service as orders
+from core.orders import uses
 from core.payments import money
 from core.payments.method import Claim, ClaimState
 from core.refused import Refused
@@ -82,7 +83,8 @@ async def _deliver_anyway(tx: Tx, shop_id: int, ref: str, staff_id: int, ip: str
     accepted = order["payment_state"] == "mismatch"
     if accepted:
         await tx.execute("UPDATE orders_order SET payment_state = 'paid' WHERE id = $1", order["id"])
-    done = await fulfilment.fulfil(tx, order, "out_of_stock")
+        await uses.take_again(tx, order["id"])
+    done = await fulfilment.fulfil(tx, {**order, "payment_state": "paid"}, "out_of_stock")
     if done.standing is Standing.REVIEW:
         raise Refused(_("There is still not enough stock. Import codes first, or pay the money back."))
     if accepted and not order["test"]:

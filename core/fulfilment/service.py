@@ -22,7 +22,8 @@ from core.supply import purchases
 from core.vault import stock
 from core.web.i18n import Text, _
 
-ENDED = ("expired", "cancelled")
+MAY_HAVE_ENDED = ("expired", "cancelled", "mismatch")
+"""What is paid too little after its end, and then in full, ended too."""
 PURCHASE_FAILED = "purchase_failed"
 PURCHASE_UNKNOWN = "purchase_unknown"
 PURCHASE_ODD = "purchase_odd"
@@ -99,7 +100,7 @@ async def fulfil(tx: Tx, order: Any, reason_if_short: str) -> Fulfilled:
     its job; those that a person makes become questions. The buyer is told how the order stands. ``order`` is its row
     as it was before it was paid.
     """
-    has_its_discount = order["payment_state"] not in ENDED or await uses.take_again(tx, order["id"])
+    has_its_discount = order["payment_state"] not in MAY_HAVE_ENDED or await uses.take_again(tx, order["id"])
     if order["held"]:
         return await _review(tx, order, "risk", _("paid, but risk rules ask for a person"))
     if not has_its_discount:

@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from core import db
+from core.checkout import acts
 from core.checkout.discounts import UsedUp
 from core.checkout.place import Chosen, place
 from core.checkout.settle import Outcome, settle
@@ -257,6 +258,44 @@ async def test_an_order_that_is_held_takes_its_use_again_too(coupon):
     assert await used(key) == 1
     with pytest.raises(Refused):
         await order(sku, "HELD")
+
+
+async def paid_late_in_two_parts(sku, code):
+    late = await order(sku, code)
+    await expire(late)
+    await settle("epay", stocked.paid(late, 1000, event=f"{late.ref}:1"), "callback")
+    return late, settle("epay", stocked.paid(late, 490, event=f"{late.ref}:2"), "callback")
+
+
+async def test_paid_after_its_end_in_two_parts_it_takes_its_use_again_or_waits_for_a_person(coupon):
+    sku = await stocked.sku(9)
+    key = await coupon("PARTS", uses=1)
+    _late, rest = await paid_late_in_two_parts(sku, "PARTS")
+    assert await used(key) == 0
+    assert (await rest).outcome is Outcome.DELIVERED
+    assert await used(key) == 1
+
+    key = await coupon("GONE", uses=1)
+    late, rest = await paid_late_in_two_parts(sku, "GONE")
+    await order(sku, "GONE")
+    assert (await rest).outcome is Outcome.NEEDS_REVIEW
+    assert await stocked.states(late) == ("paid", "review")
+    assert await used(key) == 1
+    await acts.deliver_anyway(1, late.ref, await stocked.staff_member(), None)
+    assert await stocked.states(late) == ("paid", "delivered")
+
+
+async def test_too_little_that_is_accepted_takes_the_use_again_if_it_is_there(coupon):
+    sku = await stocked.sku(9)
+    for number, others in enumerate((0, 1)):
+        key = await coupon(f"LITTLE{number}", uses=1)
+        late, rest = await paid_late_in_two_parts(sku, f"LITTLE{number}")
+        rest.close()
+        if others:
+            await order(sku, f"LITTLE{number}")
+        await acts.deliver_anyway(1, late.ref, await stocked.staff_member(), None)
+        assert await stocked.states(late) == ("paid", "delivered")
+        assert await used(key) == 1
 
 
 async def test_what_costs_nothing_is_paid_and_delivered_at_once(coupon):
