@@ -91,7 +91,7 @@ async def _row(item: Any) -> Row:
         amounts=_sums(parts),
         goods_missing=_goods_missing(item),
         to_source=bool(parts) and all(refunds.way_back(payment.method) for payment, _amount in parts),
-        to_balance=not item["test"] and item["contact_kind"] != "phone",
+        to_balance=refunds.to_balance(item),
     )
 
 

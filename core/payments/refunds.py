@@ -100,8 +100,12 @@ def way_back(method_key: str) -> bool:
 def ways(order: Any, payments: list[Payment]) -> list[str]:
     """How all that is left of an order's money can go back."""
     back = all(way_back(one.method) for one in payments if one.left.amount)
-    to_balance = order["contact_kind"] != "phone" and not order["test"]
-    return [*(["source"] if back else []), *(["balance"] if to_balance else []), "hand"]
+    return [*(["source"] if back else []), *(["balance"] if to_balance(order) else []), "hand"]
+
+
+def to_balance(order: Any) -> bool:
+    """Whether money can go into the balance of its buyer: they are known, and can show that it is theirs."""
+    return order["contact_kind"] in ("email", "partner") and not order["test"]
 
 
 # -- asking -----------------------------------------------------------------------------
@@ -143,10 +147,10 @@ def _check(order: Any, payment: Payment, amount: int, wish: Wish) -> None:
         raise Refused(_("Choose how the money goes back."), "way")
     if wish.way == "source" and not way_back(payment.method):
         raise Refused(_("This way to pay cannot give money back by itself. Pay it back by hand, then say so."), "way")
-    if wish.way == "balance" and order["contact_kind"] == "phone":
-        raise Refused(_("A balance belongs to an e-mail address, and the buyer left none."), "way")
     if wish.way == "balance" and order["test"]:
         raise Refused(_("A test order has no real money: nothing can go into a balance."), "way")
+    if wish.way == "balance" and not to_balance(order):
+        raise Refused(_("A balance belongs to an e-mail address, and the buyer left none."), "way")
 
 
 async def _is_whole(tx: Tx, order_id: int, parts: list[tuple[Payment, int]]) -> bool:

@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from core import db
+from core.account import erase
 from core.checkout import acts
 from core.checkout.settle import settle
 from core.hooks import runtime
@@ -213,6 +214,18 @@ async def test_into_the_balance_of_the_buyer(gateway, people):
     assert await moved(sale) == {"refunds": 1990}
     assert await stocked.states(sale.placed) == ("refunded", "delivered")
     assert given_back(gateway, sale) == []
+
+
+async def test_nothing_goes_into_the_balance_of_a_buyer_who_is_forgotten(gateway, people):
+    """Nobody could open it any more."""
+    sale = await sold(gateway)
+    contact = await db.fetchval("SELECT contact FROM orders_order WHERE id = $1", sale.placed.order_id)
+    await db.transaction(erase._erase, 1, contact)
+    with pytest.raises(Refused, match="belongs to an e-mail address"):
+        await ask(sale, 1990, people.anna, "balance")
+    order = await db.fetchrow("SELECT * FROM orders_order WHERE id = $1", sale.placed.order_id)
+    assert refunds.ways(order, [sale.payment]) == ["source", "hand"]
+    assert await moved(sale) == {}
 
 
 async def test_money_without_goods_goes_back_out_of_what_is_owed(gateway, people):
