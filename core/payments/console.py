@@ -63,6 +63,8 @@ class Asked(msgspec.Struct):
     way: Line = "source"
     take_codes: bool = False
     note: Line = ""
+    stand: Line = ""
+    """Of the payment as it was shown, so that a second click, or a second person, does not give back twice."""
 
 
 class Decision(msgspec.Struct):
@@ -150,6 +152,8 @@ async def _payment(tx: db.Tx, order_id: int, form: Asked) -> tuple[money.Payment
     found = next((one for one in await money.payments_of(order_id, tx) if one.id == form.payment), None)
     if found is None:
         raise Refused(_("There is no such payment."))
+    if form.stand not in ("", found.stand):
+        raise Refused(_("Something was given back or taken back meanwhile. See what is left, then decide again."))
     try:
         return found, Money.parse(form.amount, found.amount.currency).amount
     except ValueError:

@@ -49,6 +49,11 @@ class Payment:
         """What of it can still be given back."""
         return Money(max(0, self.amount.amount - self.refunds.amount - self.charged_back.amount), self.amount.currency)
 
+    @property
+    def stand(self) -> str:
+        """What a form carries along: it changes with all that is given back or taken back."""
+        return f"{self.refunds.amount}-{self.charged_back.amount}"
+
 
 async def payments_of(order_id: int, tx: Tx | None = None) -> list[Payment]:
     rows = await tx.fetch(PAYMENTS, order_id) if tx else await db.fetch(PAYMENTS, order_id)

@@ -1,6 +1,7 @@
 """The refund queue over HTTP: who may do what, the second person, and refusals that write nothing."""
 
 import asyncio
+import re
 from datetime import timedelta
 
 import pytest
@@ -37,6 +38,12 @@ async def refund_of(placed):
     return await db.fetchrow("SELECT * FROM payments_refund WHERE order_id = $1", placed.order_id)
 
 
+async def taken(placed):
+    return await db.fetchval(
+        "SELECT sum(refunds + charged_back)::int FROM payments_event WHERE order_id = $1", placed.order_id
+    )
+
+
 async def limit(boss, amount):
     form = {
         "reservation_minutes": "15",
@@ -60,6 +67,25 @@ async def test_a_refund_from_the_orders_page_shows_everywhere(boss):
     assert f"{placed.ref}-R1" in queue
     page = words(await boss.post("/admin/refunds/ask", amount="14.90", **form))
     assert "Refunded" in page and "Part refunded" not in page
+
+
+@pytest.mark.parametrize("door", ["ask", "chargeback", "won"])
+async def test_a_second_click_moves_no_money_twice(boss, door):
+    placed, form = await sold()
+    if door == "won":
+        await boss.post("/admin/refunds/chargeback", amount="19.90", **form)
+    page = await boss.get(f"/admin/orders/{placed.ref}")
+    [stand] = re.findall(rf'/admin/refunds/{door}".*?name="stand" value="([0-9-]+)"', page, re.DOTALL)
+    before = await taken(placed)
+    clicks = [
+        boss.http.post(f"/admin/refunds/{door}", data={**form, "csrf": boss.csrf, "amount": "5", "stand": stand})
+        for _ in range(3)
+    ]
+    answers = await asyncio.gather(*clicks)
+    assert sorted(answer.status_code for answer in answers) == [303, 409, 409]
+    assert abs(await taken(placed) - before) == 500
+    again = words(await boss.post(f"/admin/refunds/{door}", status=409, **form, amount="5", stand=stand))
+    assert "given back or taken back meanwhile" in again
 
 
 @pytest.mark.parametrize(
