@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 import asyncpg
@@ -11,7 +10,7 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath
 from msgspec import Meta
 
-from core import clock, db
+from core import db
 from core.audit import service as audit
 from core.balances.lists import BALANCES
 from core.ledger import chart, customers
@@ -28,10 +27,6 @@ from core.web.render import page, see_other
 AnyRequest = Request[Any, Any, Any]
 
 PAGE = 50
-PUT_IN_TODAY = """
-SELECT coalesce(sum(greatest(0, (detail ->> 'amount')::bigint)), 0)::bigint FROM audit_entry
-WHERE actor = $1 AND act = 'balance.changed' AND shop_id = $2 AND at > $3
-"""
 
 
 def shop_of(request: AnyRequest) -> Any:
@@ -104,8 +99,6 @@ async def _change(request: AnyRequest, form: ChangeForm) -> int:
     signed = money if form.way == "in" else Money(-money.amount, money.currency)
 
     async def write(tx: db.Tx) -> None:
-        if signed.amount > 0 and not request.state.session.may("limits.set"):
-            await _check_limit(tx, shop, staff_id, signed)
         await customers.change_by_staff(
             tx,
             shop.id,
@@ -115,6 +108,7 @@ async def _change(request: AnyRequest, form: ChangeForm) -> int:
             staff_id=staff_id,
             reason=form.reason,
             key=form.key,
+            limited=not request.state.session.may("limits.set"),
         )
         await audit.record(
             tx,
@@ -133,22 +127,6 @@ async def _change(request: AnyRequest, form: ChangeForm) -> int:
             raise
     [balance] = [one for one in await customers.of_contact(shop.id, contact) if one.money.currency == money.currency]
     return balance.id
-
-
-async def _check_limit(tx: db.Tx, shop: Any, staff_id: int, money: Money) -> None:
-    """Money in a balance is as good as a refund: what takes two people there is not put in by one alone here.
-
-    :raises Refused: with this, a day of that member of staff is above the limit, or it is another currency.
-    """
-    limit = await tx.fetchval("SELECT (settings ->> 'refund_limit')::bigint FROM shops_shop WHERE id = $1", shop.id)
-    if limit is None:
-        return
-    await tx.execute("SELECT 1 FROM people_staff WHERE id = $1 FOR UPDATE", staff_id)
-    before = await tx.fetchval(PUT_IN_TODAY, f"staff:{staff_id}", shop.id, clock.now() - timedelta(days=1))
-    if money.currency != shop.currency or before + money.amount > limit:
-        raise Refused(
-            _("More than %(limit)s in a day is put in by an owner alone.", limit=Money(limit, shop.currency)), "amount"
-        )
 
 
 def _amount(text: str, currency: str) -> Money:

@@ -7,7 +7,7 @@ payments come at once. Sales paid another way touch none of this.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import asyncpg
 
@@ -137,13 +137,24 @@ async def _write(
 
 
 async def change_by_staff(
-    tx: Tx, shop_id: int, contact: str, money: Money, *, cash: bool, staff_id: int, reason: str, key: str
+    tx: Tx,
+    shop_id: int,
+    contact: str,
+    money: Money,
+    *,
+    cash: bool,
+    staff_id: int,
+    reason: str,
+    key: str,
+    limited: bool = False,
 ) -> None:
     """Staff puts money in, or takes it out where ``money`` is negative, and says why. The caller audits it.
 
     ``cash``: real money changed hands outside the shop. ``key`` is the form's: a second click does nothing.
+    ``limited``: no more is put in within a day than one person may give back.
 
     :raises NotEnough: more was to be taken out than there is.
+    :raises Refused: more was to be put in than that.
     """
     against = "cash" if cash else "goodwill"
     change, kind = (put_in, "balance_in") if money.amount > 0 else (take_out, "balance_out")
@@ -159,6 +170,32 @@ async def change_by_staff(
     await tx.execute(
         "INSERT INTO ledger_note (entry_id, staff_id, reason) VALUES ($1, $2, $3)", entry_id, staff_id, reason
     )
+    if limited and money.amount > 0:
+        await _check_limit(tx, shop_id, staff_id, money)
+
+
+PUT_IN_TODAY = """
+SELECT coalesce(sum(entry.amount), 0)::bigint FROM ledger_note note JOIN ledger_entry entry ON entry.id = note.entry_id
+JOIN ledger_account account ON account.id = entry.credit_id
+WHERE note.staff_id = $1 AND account.shop_id = $2 AND entry.kind = 'balance_in' AND entry.at > $3
+"""
+
+
+async def _check_limit(tx: Tx, shop_id: int, staff_id: int, money: Money) -> None:
+    """Money in a balance is as good as a refund: what takes two people there is not put in by one alone here.
+
+    :raises Refused: with this, a day of that member of staff is above the limit, or it is another currency.
+    """
+    shop = await tx.fetchrow(
+        "SELECT currency, (settings ->> 'refund_limit')::bigint AS most FROM shops_shop WHERE id = $1", shop_id
+    )
+    if shop["most"] is None:
+        return
+    await tx.execute("SELECT 1 FROM people_staff WHERE id = $1 FOR NO KEY UPDATE", staff_id)
+    sum_of_day = await tx.fetchval(PUT_IN_TODAY, staff_id, shop_id, clock.now() - timedelta(days=1))
+    if money.currency != shop["currency"] or sum_of_day > shop["most"]:
+        most = Money(shop["most"], shop["currency"])
+        raise Refused(_("More than %(limit)s in a day is put in by an owner alone.", limit=most), "amount")
 
 
 # -- rows -------------------------------------------------------------------------------

@@ -211,16 +211,32 @@ async def _set(tx: Tx, shop_id: int, partner_id: int, **columns: Any) -> None:
 
 
 async def put_in(
-    partner: Partner, money: Money, *, cash: bool, staff_id: int, reason: str, key: str, ip: str | None
+    partner: Partner,
+    money: Money,
+    *,
+    cash: bool,
+    staff_id: int,
+    reason: str,
+    key: str,
+    ip: str | None,
+    limited: bool = False,
 ) -> None:
     """Put money into its balance, or take it out where ``money`` is negative. A second click does nothing.
 
-    :raises Refused: more was to be taken out than there is.
+    :raises Refused: more was to be taken out than there is, or put in than ``limited`` lets.
     """
 
     async def write(tx: Tx) -> None:
         await customers.change_by_staff(
-            tx, partner.shop_id, partner.contact, money, cash=cash, staff_id=staff_id, reason=reason, key=key
+            tx,
+            partner.shop_id,
+            partner.contact,
+            money,
+            cash=cash,
+            staff_id=staff_id,
+            reason=reason,
+            key=key,
+            limited=limited,
         )
         detail = {
             "amount": money.amount,

@@ -207,6 +207,7 @@ async def change_balance(request: AnyRequest, partner_id: FromPath[int]) -> Resp
             reason=form.reason,
             key=form.key,
             ip=visit.ip or None,
+            limited=not request.state.session.may("limits.set"),
         )
     except FormError as error:
         return await _one(request, partner_id, error.kept, dict(error.fields), 422)

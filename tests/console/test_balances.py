@@ -11,6 +11,7 @@ from core.balances import MAIL_LINK
 from core.balances.jobs import _write
 from core.ledger import customers
 from core.messages import compose
+from core.partners import accounts
 from core.people import contact_proof, sessions
 from core.shops import service as shops
 from core.web import csrf
@@ -28,6 +29,11 @@ async def nobody_counted(address):
 def form(contact: str, **changes: str) -> dict[str, str]:
     filled = {"contact": contact, "amount": "50", "way": "in", "why": "cash", "reason": "paid at the desk"}
     return {**filled, "key": secrets.token_hex(8), **changes}
+
+
+def money_form(**changes: str) -> dict[str, str]:
+    """The same on the page of a partner."""
+    return {name: value for name, value in form("", **changes).items() if name != "contact"}
 
 
 async def held(contact: str) -> list[int]:
@@ -100,6 +106,27 @@ async def test_more_than_the_limit_in_a_day_takes_an_owner(sign_in, staff):
         await finance.post("/admin/balances", 422, **form(contact, amount="10"))
         await staff.post("/admin/balances", **form(contact, amount="100"))
         assert await held(contact) == [14000]
+    finally:
+        await limit(None)
+
+
+async def test_the_balances_of_partners_count_towards_that_limit(sign_in, staff):
+    manager, name = await sign_in("manager"), f"partner-{secrets.token_hex(4)}"
+    keys = await accounts.make(1, name, 0, "", await stocked.staff_member())
+    door = f"/admin/partners/{keys.partner_id}/balance"
+    await limit(5000)
+    try:
+        sent = money_form(amount="30")
+        await manager.post(door, **sent)
+        await manager.post(door, **sent)
+        assert await held(f"partner:{name}") == [3000]
+        before = await everything()
+        page = await manager.post(door, 422, **money_form(amount="20.01"))
+        assert "is put in by an owner alone" in words(page)
+        await manager.post("/admin/balances", 422, **form("too-much@example.com", amount="20.01"))
+        assert await everything() == before
+        await staff.post(door, **money_form(amount="100"))
+        assert await held(f"partner:{name}") == [13000]
     finally:
         await limit(None)
 
