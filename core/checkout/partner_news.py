@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from core import db
 from core.catalog.browse import FREE
 from core.checkout.channel import Channel, PartnerUnavailable, SaleState
-from core.checkout.selling import TELL_SALE, Counter, state_of, tell
+from core.checkout.selling import GOING_BACK, TELL_SALE, Counter, state_of, tell
 from core.config import Config
 from core.db import Tx
 from core.hooks import runtime
@@ -21,14 +21,15 @@ TELL_STAND = "checkout.tell_stand"
 ENOUGH = 21
 """Above so many in stock, partners are not told of each sale."""
 
-OVER = """
-SELECT bought.order_id, o.payment_state, o.fulfilment_state
+OVER = f"""
+SELECT bought.order_id, o.payment_state, o.fulfilment_state, false AS going_back
 FROM partners_order bought JOIN orders_order o ON o.id = bought.order_id
 WHERE bought.callback_url <> '' AND bought.told = 'waiting'
-  AND (o.fulfilment_state IN ('delivered', 'void') OR o.payment_state = 'refunded')
+  AND (o.fulfilment_state = 'delivered'
+       OR ((o.fulfilment_state = 'void' OR o.payment_state = 'refunded') AND NOT {GOING_BACK}))
   AND NOT EXISTS (SELECT 1 FROM jobs_job
                   WHERE key IN ($1 || bought.order_id || ':delivered', $1 || bought.order_id || ':cancelled')) LIMIT 200
-"""
+"""  # noqa: S608 - put together from constants
 
 # Only for shops with a partner that wants to hear of it.
 MOVED = f"""
@@ -58,10 +59,7 @@ FROM partners_order bought JOIN orders_order o ON o.id = bought.order_id WHERE b
 
 async def orders_to_tell(tx: Tx) -> list[int]:
     """Orders that ended some time after they were sold: delivered by a person, or paid back."""
-    return [
-        await tell(tx, row["order_id"], state_of(row["payment_state"], row["fulfilment_state"]))
-        for row in await tx.fetch(OVER, f"{TELL_SALE}:")
-    ]
+    return [await tell(tx, row["order_id"], state_of(row)) for row in await tx.fetch(OVER, f"{TELL_SALE}:")]
 
 
 async def stands_to_tell(tx: Tx) -> list[int]:

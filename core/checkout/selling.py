@@ -60,12 +60,16 @@ LABEL = {"en": "Partner's balance", "zh-CN": "合作方余额"}
 MOST_PLACES = 32_767
 """Any of these numbers will do for an order that nobody ever sees unpaid."""
 
-SALE = """
+GOING_BACK = "EXISTS (SELECT 1 FROM payments_refund WHERE order_id = o.id AND ended_at IS NULL)"
+"""Somebody asked for its money to go back, and another person has yet to agree."""
+
+SALE = f"""
 SELECT o.id, o.ref, o.total, o.refunded, o.currency, o.created_at, o.delivered_at, o.payment_state, o.fulfilment_state,
-       bought.reference, bought.partner_id, line.product_id, line.sku_id, line.product_title, line.quantity,
-       line.unit_price, line.fields <> '{}' AS by_hand
+       {GOING_BACK} AS going_back, bought.reference, bought.partner_id,
+       line.product_id, line.sku_id, line.product_title, line.quantity,
+       line.unit_price, line.fields <> '{{}}' AS by_hand
 FROM partners_order bought JOIN orders_order o ON o.id = bought.order_id JOIN orders_line line ON line.order_id = o.id
-"""
+"""  # noqa: S608 - put together from constants
 
 RECORD = """
 INSERT INTO partners_order (order_id, partner_id, reference, channel, callback_url) VALUES ($1, $2, $3, $4, $5)
@@ -275,7 +279,7 @@ def _sale(row: Any) -> Sale:
         id=row["id"],
         ref=row["ref"],
         reference=row["reference"],
-        state=state_of(row["payment_state"], row["fulfilment_state"]),
+        state=state_of(row),
         total=Money(row["total"], currency),
         refunded=Money(row["refunded"], currency),
         product_id=row["product_id"],
@@ -289,9 +293,8 @@ def _sale(row: Any) -> Sale:
     )
 
 
-def state_of(payment_state: str, fulfilment_state: str) -> SaleState:
-    if fulfilment_state == "delivered":
+def state_of(row: Any) -> SaleState:
+    if row["fulfilment_state"] == "delivered":
         return SaleState.DELIVERED
-    if payment_state == "refunded" or fulfilment_state == "void":
-        return SaleState.CANCELLED
-    return SaleState.WAITING
+    given_up = row["payment_state"] == "refunded" or row["fulfilment_state"] == "void"
+    return SaleState.CANCELLED if given_up and not row["going_back"] else SaleState.WAITING

@@ -154,6 +154,35 @@ async def test_money_given_back_goes_into_the_balance_and_the_partner_is_told(ti
     assert (await till.sale(buyer, sold.id)).state is SaleState.CANCELLED
 
 
+async def test_it_is_cancelled_for_the_partner_when_the_second_person_has_agreed(till):
+    sku, buyer = await stocked.sku(0), await partner("cautious")
+    await db.execute("UPDATE catalog_sku SET source = 'hand', available = 2 WHERE id = $1", sku.id)
+    catalog.forget()
+    first, second = [await till.sell(buyer, wish(sku, ref, url="http://partner.test/callback")) for ref in "AB"]
+    await db.execute("""UPDATE shops_shop SET settings = settings || '{"refund_limit": 100}'""")
+    try:
+        for sold in (first, second):
+            await db.transaction(_give_back, sold.ref, await stocked.staff_member())
+            assert (await till.sale(buyer, sold.id)).state is SaleState.WAITING
+        assert await db.transaction(partner_news.orders_to_tell) == []
+        another = refunds.Who(
+            await db.fetchval(
+                "INSERT INTO people_staff (shop_id, email, role) VALUES (1, 'b@b.cd', 'owner') RETURNING id"
+            )
+        )
+        for sold, decide in ((first, refunds.approve), (second, refunds.decline)):
+            refund = await db.fetchval("SELECT id FROM payments_refund WHERE order_id = $1", sold.id)
+            await db.transaction(decide, 1, refund, another)
+    finally:
+        await db.execute("UPDATE shops_shop SET settings = settings - 'refund_limit'")
+    assert (await till.sale(buyer, first.id)).state is SaleState.CANCELLED
+    assert (await till.sale(buyer, second.id)).state is SaleState.WAITING
+    await db.transaction(partner_news.orders_to_tell)
+    assert await jobs_of(first) == [f"checkout.tell_sale:{first.id}:cancelled"]
+    assert await jobs_of(second) == []
+    assert await left(buyer) == 100_000 - 1990
+
+
 async def _give_back(tx: db.Tx, ref: str, staff_id: int) -> None:
     order = await refunds.locked(tx, 1, ref)
     parts = [(payment, payment.left.amount) for payment in await payments_of(order["id"], tx)]
