@@ -219,16 +219,23 @@ async def test_jobs_at_work_in_the_database_take_no_more_than_their_slots(worker
     await workers.start()
     await db.execute("CREATE TABLE IF NOT EXISTS test_lock (n int)")
 
+    running = "FROM jobs_job WHERE id = ANY($1) AND state = 'running'"
+
     async def hold(tx):
         await tx.execute("LOCK TABLE test_lock")
-        ids = await put_in("test.locked", 30)
-        await asyncio.sleep(6)
-        return ids, await tx.fetchval("SELECT count(*) FROM jobs_job WHERE id = ANY($1) AND state = 'running'", ids)
+        ids = await apart(put("test.locked", 30))
+        await apart(until(lambda: db.fetchval(f"SELECT count(*) = 10 {running}", ids)))
+        began = await apart(db.fetchval(f"SELECT max(lease_until) {running}", ids))
+        renewed = f"SELECT min(lease_until) > $2::timestamptz + interval '4 seconds' {running}"
+        await apart(until(lambda: db.fetchval(renewed, ids, began)))
+        return ids, await tx.fetchval(f"SELECT count(*) {running}", ids)
 
-    async def put_in(name, count):
-        return await asyncio.create_task(put(name, count), context=Context())
-
-    ids, running = await db.transaction(hold)
-    assert running <= 12
+    ids, most = await db.transaction(hold)
+    assert most <= 12
     await all_done(ids)
     assert await db.fetchval("SELECT max(fence) = 1 FROM jobs_job WHERE id = ANY($1)", ids)
+
+
+async def apart(work):
+    """Outside the transaction of the test."""
+    return await asyncio.create_task(work, context=Context())
