@@ -324,6 +324,13 @@ async def _drop(tx: db.Tx, shop_id: int, import_id: int) -> None:
 
 # -- undo -------------------------------------------------------------------------------
 
+UNDO = """
+WITH gone AS (
+    DELETE FROM vault_code WHERE batch_id = $1 AND state NOT IN ('reserved', 'delivered') RETURNING state
+)
+SELECT count(*) AS codes, count(*) FILTER (WHERE state = 'void') AS void FROM gone
+"""
+
 
 async def undo(tx: db.Tx, shop_id: int, batch_id: int) -> int:
     """Take a batch out of stock again, of which nothing is reserved or delivered. Gives the number of codes.
@@ -332,18 +339,19 @@ async def undo(tx: db.Tx, shop_id: int, batch_id: int) -> int:
 
     :raises UndoRefused: with the numbers that stand in the way; then nothing changes.
     """
-    state = await tx.fetchval(
-        "SELECT state FROM vault_batch WHERE id = $1 AND shop_id = $2 FOR UPDATE", batch_id, shop_id
+    batch = await tx.fetchrow(
+        "SELECT state, unit_cost > 0 AND NOT demo AS in_books FROM vault_batch WHERE id = $1 AND shop_id = $2"
+        " FOR UPDATE",
+        batch_id,
+        shop_id,
     )
-    if state is None:
+    if batch is None:
         raise UploadError("no_such_batch")
-    if state == "undone":
+    if batch["state"] == "undone":
         raise UploadError("undone")
     await tx.may_take(600)
     try:
-        done = await tx.execute(
-            "DELETE FROM vault_code WHERE batch_id = $1 AND state NOT IN ('reserved', 'delivered')", batch_id
-        )
+        gone = await tx.fetchrow(UNDO, batch_id)
     except asyncpg.ForeignKeyViolationError:
         raise UploadError("in_use") from None
     left = await tx.fetchrow(
@@ -353,5 +361,7 @@ async def undo(tx: db.Tx, shop_id: int, batch_id: int) -> int:
     )
     if left["reserved"] or left["delivered"]:
         raise UndoRefused(left["reserved"], left["delivered"])
+    if batch["in_books"] and gone["void"]:  # the books took their cost out of the stock before
+        raise UploadError("written_off")
     await tx.execute("UPDATE vault_batch SET state = 'undone', undone_at = now() WHERE id = $1", batch_id)
-    return int(done.split()[-1])
+    return int(gone["codes"])

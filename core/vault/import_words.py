@@ -37,6 +37,7 @@ REFUSALS: dict[str, Text] = {
     "no_such_batch": _("There is no such batch in this shop."),
     "undone": _("This batch was undone already."),
     "in_use": _("This batch cannot be undone: some of its codes were redeemed."),
+    "written_off": _("This batch cannot be undone: some of its codes were written off, and the books have their cost."),
 }
 
 

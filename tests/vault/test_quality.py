@@ -13,11 +13,14 @@ from core import clock, db
 from core.checkout.place import SoldOut
 from core.checkout.settle import Outcome, settle
 from core.fulfilment import jobs
+from core.ledger import bookkeeping
+from core.ledger import service as ledger
 from core.messages import compose
 from core.orders import service as orders
 from core.refused import Refused
 from core.shops import service as shops
 from core.vault import import_service, low_stock, quarantine, reusable, stock
+from core.vault.import_service import UploadError
 from core.vault.piccolo_migrations import vault_2026_11_23_holds
 from core.vault.quarantine import Held
 from core.vault.reusable import NewCode
@@ -77,6 +80,22 @@ async def test_what_was_written_off_is_booked_at_its_cost() -> None:
         " JOIN ledger_account credit ON credit.id = entry.credit_id WHERE entry.kind = 'written_off'"
     )
     assert [tuple(row) for row in rows] == [(1400, "cost", "stock")]
+
+
+async def test_a_batch_whose_codes_were_written_off_stays_in_the_books() -> None:
+    sku = await stocked.sku(3)
+    await db.execute("UPDATE vault_batch SET unit_cost = 700, demo = false WHERE sku_id = $1", sku.id)
+    await bookkeeping.keep()
+    held = await db.fetchval("SELECT code.id FROM vault_code code WHERE sku_id = $1 LIMIT 1", sku.id)
+    before = await ledger.balance(1, "stock", "CNY")
+    await hold(sku)
+    await db.transaction(quarantine.write_off, 1, [held], await stocked.staff_member())
+    with pytest.raises(UploadError) as refusal:
+        await db.transaction(import_service.undo, 1, await batch_of(sku))
+    assert refusal.value.reason == "written_off"
+    await bookkeeping.keep()
+    assert await ledger.balance(1, "stock", "CNY") == before - 700
+    assert await stocked.codes_by_state(sku) == {"quarantined": 2, "void": 1}
 
 
 async def test_single_codes_are_found_by_their_text() -> None:
