@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from typing import Annotated
 
@@ -29,7 +30,15 @@ EXPIRY_WORDS = {
     "有效期", "到期", "到期时间", "过期时间", "失效日期",
 }  # fmt: skip
 NOTE_WORDS = {"note", "notes", "remark", "remarks", "comment", "备注", "说明"}
+# Printed on the card for everybody to see: without the secret beside it, it is worth nothing.
+NUMBER_WORDS = {"卡号", "card", "card number", "serial", "serial number", "序列号"}
 ALL_WORDS = CODE_WORDS | ACCOUNT_WORDS | PASSWORD_WORDS | EXPIRY_WORDS | NOTE_WORDS
+
+HAN = re.compile("[\u4e00-\u9fff]")
+HAN_NAME = re.compile(f"[^a-z0-9ａ-ｚ０-９]*{HAN.pattern}[^a-z0-9ａ-ｚ０-９]*")
+ASIDE = re.compile(r"\(.*?\)|（.*?）|[*:：]")
+# How programs keep the zeros of a number in a CSV: ="00123".
+GUARDED = re.compile(r'\A="([^"]*)"\Z')
 
 Column = Annotated[int, msgspec.Meta(ge=0, lt=MAX_COLUMNS)]
 
@@ -55,7 +64,7 @@ def split(line: str, separator: str) -> list[str]:
     if not separator:
         return [line]
     if separator in QUOTED and '"' in line:
-        return next(csv.reader([line], delimiter=separator))
+        return [GUARDED.sub(r"\1", cell) for cell in next(csv.reader([line], delimiter=separator))]
     return line.split(separator)
 
 
@@ -76,7 +85,7 @@ def guess(rows: list[list[str]], encoding: str, separator: str) -> Mapping:
     if not filled:
         return Mapping(encoding=encoding, separator=separator)
     names = [_plain(cell) for cell in filled[0]]
-    header = any(name in ALL_WORDS for name in names)
+    header = any(name in ALL_WORDS for name in names) or _is_in_words(names, filled[1:])
     body = filled[1:] if header else filled
     width = len(filled[0]) if header else Counter(map(len, filled)).most_common(1)[0][0]
     width = min(width, MAX_COLUMNS)
@@ -94,8 +103,21 @@ def guess(rows: list[list[str]], encoding: str, separator: str) -> Mapping:
     )
 
 
+def _is_in_words(names: list[str], body: list[list[str]]) -> bool:
+    """Names we do not know: nothing but Chinese in the first row, and below one of them none."""
+    named = [at for at, name in enumerate(names) if name]
+    return all(map(HAN_NAME.fullmatch, filter(None, names))) and any(
+        not any(HAN.search(row[at]) for row in body if at < len(row)) for at in named if body
+    )
+
+
+def names_code(names: list[str]) -> bool:
+    """Whether a header says which columns make the code."""
+    return bool(_named([_plain(name) for name in names]))
+
+
 def _plain(cell: str) -> str:
-    return " ".join(cell.replace("_", " ").strip("\ufeff \t").lower().split())
+    return " ".join(ASIDE.sub("", cell).replace("_", " ").strip("\ufeff \t").lower().split())
 
 
 def _first(names: list[str], words: set[str]) -> int | None:
@@ -103,12 +125,12 @@ def _first(names: list[str], words: set[str]) -> int | None:
 
 
 def _named(names: list[str]) -> tuple[int, ...]:
-    """Account and password belong together, so do 卡号 and 卡密; else the one column that is named a code."""
+    """Account and password belong together, so do a number and its secret; else the one column that is named a code."""
     found = [_first(names, words) for words in (ACCOUNT_WORDS, PASSWORD_WORDS)]
     if None not in found:
         return tuple(at for at in found if at is not None)
-    number = _first(names, {"卡号", "card", "card number", "serial", "serial number"})
-    secret = _first(names, {"卡密", "密码", "pin"})
+    number = _first(names, NUMBER_WORDS)
+    secret = _first(names, (CODE_WORDS | PASSWORD_WORDS) - NUMBER_WORDS)
     if number is not None and secret is not None:
         return (number, secret)
     code = _first(names, CODE_WORDS)

@@ -210,6 +210,11 @@ def test_a_code_with_the_separator_in_it_is_not_cut_silently() -> None:
     assert refused(rows) == [(2, "too_many_columns")]
 
 
+def test_numbers_that_a_csv_keeps_as_formulas() -> None:
+    rows = read(b'="0012345678901234",5\n"=""00987""",5\n=1+1,5\n="7"x,5\n', Mapping(separator=",", width=2))
+    assert rows.codes == ["0012345678901234", "00987", "=1+1", '="7"x']
+
+
 def test_dates() -> None:
     mapping = Mapping(separator=",", width=2, expiry_column=1)
     data = "A,2027-1-5\nB,2027/12/31 10:00\nC,2027年3月4日\nD,2027-02-30\nE,soon\nF,2026-11-21\nG,2026-11-22\nH,\n"
@@ -245,6 +250,15 @@ def guessed(text: str, filename: str = "codes.txt") -> Mapping:
         ("卡号,卡密\n1,2", ",", True, (0, 1)),
         ("100,LONG-CODE-1\n100,LONG-CODE-2\n100,LONG-CODE-3", ",", False, (1,)),
         ("", "", False, (0,)),
+        ("序号,兑换码(CDK),状态\n1,AAAA,x\n2,BBBB,x", ",", True, (1,)),
+        ("Code*:\nAAAA", "", True, (0,)),
+        ("七月到货\nAAAA\nBBBB", "", True, (0,)),
+        ("面额,提货密钥\n100,AAAA\n100,BBBB", ",", True, (1,)),
+        ("京东卡,AAAA\n京东卡,BBBB", ",", False, (1,)),
+        ("微软,AAAA\nOffice,BBBB", ",", False, (0,)),
+        ("账号：a 密码：b\n账号：c 密码：d", "", False, (0,)),
+        ("卡号,兑换码\n1,AAAA\n2,BBBB", ",", True, (0, 1)),
+        ("Serial number;Code\n1;AAAA\n2;BBBB", ";", True, (0, 1)),
     ],
 )
 def test_what_is_proposed(text: str, separator: str, header: bool, columns: tuple[int, ...]) -> None:
