@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     add("--sku", required=True, metavar="SKU_CODE")
     add("--batch", metavar="NAME", help=_("how the batch is called in the admin"))
     add("--cost", metavar="AMOUNT", help=_("what one code cost, such as 19.90; for the profit in the books"))
+    add("--columns", metavar="N,N", help=_("which columns make the code, where no header names them"))
     flag(add, "--dry-run", _("say what would happen and change nothing"))
     flag(add, "--json", _("print the facts as JSON"))
     help = _("Bring codes and secrets under a new key while the shop sells.")

@@ -6,14 +6,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from core import db
 from core.money import Money
 from core.refused import Refused
 from core.shops import service as shops
 from core.terminal import _
-from core.vault import import_run, import_service
+from core.vault import import_layout, import_run, import_service
 from core.vault.import_run import BatchFacts, Meter
-from core.vault.import_service import Mapping, Report
+from core.vault.import_service import Mapping, Preview, Report
 from core.vault.import_staging import UploadError
 from core.vault.import_words import PROBLEMS
 
@@ -24,11 +26,18 @@ Facts = dict[str, Any]
 
 
 async def run(
-    file: Path, *, sku: str, batch: str | None = None, cost: str | None = None, dry_run: bool = False
+    file: Path,
+    *,
+    sku: str,
+    batch: str | None = None,
+    cost: str | None = None,
+    columns: str | None = None,
+    dry_run: bool = False,
 ) -> Facts:
     """Import ``file`` for the SKU of that code in the main shop; with ``dry_run`` only say what would happen.
 
-    ``cost`` is what one code cost, in the shop's currency, such as ``19.90``.
+    ``cost`` is what one code cost, in the shop's currency, such as ``19.90``; ``columns`` those that make the code,
+    counted from one, such as ``1,2``.
     """
     shop = await shops.main_shop()
     unit_cost = _unit_cost(cost, shop.currency)
@@ -37,7 +46,7 @@ async def run(
         raise UploadError("no_such_sku")
     import_id = await import_service.stage(shop.id, _pieces(file), file.name, sku_id)
     try:
-        mapping = (await import_service.preview(shop.id, import_id)).mapping
+        mapping = _mapping(await import_service.preview(shop.id, import_id), columns)
         if dry_run:
             await db.transaction(_check, shop.id, import_id, mapping)
         else:
@@ -60,6 +69,24 @@ def _unit_cost(text: str | None, currency: str) -> int | None:
     if amount < 0:
         raise Refused(_("Write an amount in digits, such as 19.90."))
     return amount
+
+
+def _mapping(preview: Preview, columns: str | None) -> Mapping:
+    """As proposed, except where that is a guess among several columns: nobody looks it over here."""
+    proposed = preview.mapping
+    if columns is not None:
+        return structs.replace(proposed, code_columns=_numbers(columns))
+    is_certain = proposed.width == len(proposed.code_columns) or import_layout.names_code(preview.names)
+    if not is_certain:
+        raise UploadError("which_columns")
+    return proposed
+
+
+def _numbers(columns: str) -> tuple[int, ...]:
+    numbers = [int(text) if text.strip().isdecimal() else 0 for text in columns.split(",")]
+    if min(numbers) < 1:
+        raise UploadError("bad_mapping")
+    return tuple(number - 1 for number in numbers)
 
 
 async def _pieces(file: Path) -> AsyncIterator[bytes]:

@@ -17,13 +17,14 @@ from core.vault.cipher import OneKey, new_key, open_secret, seal_secret
 from core.vault.code_text import Problem
 from core.vault.import_layout import Mapping
 from core.vault.import_rows import Reject
-from core.vault.import_text import OTHER_FILES, SHEETS, UTF8, Sniffer
+from core.vault.import_text import OTHER_FILES, SHEETS, UTF8, Sniffer, is_page
 from core.vault.import_words import REFUSALS
 
 PIECE = 1 << 19
 MAX_TEXT = 1 << 28
 MAX_SHEET = 1 << 26
 REJECTS_IN_PIECE = 4000
+HEAD = 64
 
 FetchVal = Callable[..., Awaitable[Any]]
 
@@ -118,12 +119,14 @@ async def _store(writer: _Writer, stream: AsyncIterator[bytes], sheet: str | Non
     head = b""
     async for chunk in stream:
         head += chunk
-        if len(head) >= 8:
+        if len(head) >= HEAD:
             break
     if head[:4] in SHEETS:
         return await _store_sheet(writer, await _whole(head, stream), sheet)
     if head.startswith(OTHER_FILES):
         raise UploadError("not_text")
+    if is_page(head):
+        raise UploadError("page")
     return await _store_text(writer, head, stream)
 
 

@@ -18,6 +18,13 @@ OTHER_FILES = (
     b"%PDF", b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"\x1f\x8b", b"Rar!", b"7z\xbc\xaf", b"\x7fELF", b"SQLite f",
 )  # fmt: skip
 
+# What many shop systems export as .xls is a page.
+PAGES = (b"<html", b"<table", b"<!doctype", b"<?xml")
+
+
+def is_page(head: bytes) -> bool:
+    return head.removeprefix(codecs.BOM_UTF8).lstrip().lower().startswith(PAGES)
+
 
 class Sniffer:
     """Looks at a whole file, piece by piece, and says how its text is written."""

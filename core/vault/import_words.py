@@ -24,6 +24,7 @@ PROBLEMS: dict[str, Text] = {
 
 REFUSALS: dict[str, Text] = {
     "not_text": _("This is neither a text file nor a spreadsheet. Use TXT, CSV, XLSX, XLS or ODS."),
+    "page": _("This is a web page under the name of a spreadsheet. Open it in one and save it as XLSX or CSV."),
     "too_big": _("This file is too big, or asks for more memory than it may. Split it, or save it as CSV."),
     "broken": _("This spreadsheet is damaged and cannot be opened. Save it anew, or as CSV."),
     "locked": _("This spreadsheet is protected by a password. Save it without one."),
@@ -31,6 +32,7 @@ REFUSALS: dict[str, Text] = {
     "no_such_sheet": _("The file has no sheet of that name."),
     "incomplete": _("Parts of the upload are missing. Upload the file again."),
     "bad_mapping": _("These columns do not fit together. Check separator, columns and width."),
+    "which_columns": _("No header says which columns make the code. Name them (--columns 1,2) or use the admin."),
     "no_such_import": _("This import does not exist, or its file was already removed."),
     "no_such_sku": _("There is no such SKU in this shop."),
     "busy": _("This import is being worked on. Wait until it is done."),

@@ -440,6 +440,8 @@ async def test_a_batch_with_codes_cannot_be_deleted(sku_id: int) -> None:
         (b"\x89PNG\r\n\x1a\n" + bytes(100), "not_text"),
         (b"%PDF-1.7\n" + b"text" * 100, "not_text"),
         (random.Random(3).randbytes(400_000), "not_text"),
+        (b'\xef\xbb\xbf\n<HTML xmlns:x="urn:schemas-microsoft-com:office:excel"><table><tr><td>AAAA', "page"),
+        (b'<?xml version="1.0"?><Workbook><Worksheet/></Workbook>', "page"),
         (b"PK\x03\x04" + bytes(1000), "broken"),
         (b"PK\x03\x04" + bytes((1 << 26) + 1), "too_big"),
     ],
@@ -583,3 +585,19 @@ async def test_import_codes_from_the_command_line(sku_id: int, tmp_path: Any) ->
     assert await db.fetchval("SELECT name FROM vault_batch WHERE id = $1", facts["batch_id"]) == "June"
     with pytest.raises(UploadError, match="no such SKU"):
         await import_command.run(file, sku="NONE")
+
+
+async def test_the_command_line_guesses_no_columns(sku_id: int, tmp_path: Any) -> None:
+    sku = await db.fetchval("SELECT code FROM catalog_sku WHERE id = $1", sku_id)
+    file = tmp_path / "accounts.txt"
+    file.write_text("one@example.com|secret-1\ntwo@example.com|secret-2\n")
+    with pytest.raises(UploadError) as refusal:
+        await import_command.run(file, sku=sku)
+    assert refusal.value.reason == "which_columns"
+    for wrong in ("0", "x", "1,1", "1,3", ""):
+        with pytest.raises(UploadError) as refusal:
+            await import_command.run(file, sku=sku, columns=wrong)
+        assert refusal.value.reason == "bad_mapping"
+    assert await opened(sku_id) == []
+    await import_command.run(file, sku=sku, columns="1,2")
+    assert await opened(sku_id) == ["one@example.com----secret-1", "two@example.com----secret-2"]
