@@ -12,13 +12,14 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from itertools import chain, islice
 from operator import eq
 
 import asyncpg
 import msgspec
 
-from core import clock, db
+from core import db
 from core.audit import service as audit
 from core.crash_point import crash_point
 from core.vault import cipher
@@ -27,7 +28,7 @@ from core.vault.import_copy import SealedCodes, at_slot, copy_in, packed
 from core.vault.import_layout import Mapping
 from core.vault.import_rows import Reject, RowReader, Rows
 from core.vault.import_staging import REJECTS_IN_PIECE, Staged, UploadError
-from core.vault.stock import SLOTS, slot
+from core.vault.stock import SLOTS, slot, today
 
 IMPORT_LOCK = 0x696D70
 SAMPLES = 10
@@ -88,9 +89,13 @@ async def _free_of_time_limits(tx: db.Tx) -> None:
 
 
 async def _readings(tx: db.Tx, staged: Staged, mapping: Mapping) -> AsyncIterator[Rows]:
-    reader = RowReader(mapping, staged.upload.kind, clock.now().date())
+    reader = RowReader(mapping, staged.upload.kind, await _today(tx, staged.shop_id))
     async for piece in staged.pieces(tx.fetchval):
         yield await asyncio.to_thread(_read, reader, staged, [piece])
+
+
+async def _today(tx: db.Tx, shop_id: int) -> date:
+    return today(await tx.fetchval("SELECT timezone FROM shops_shop WHERE id = $1", shop_id))
 
 
 def _read(reader: RowReader, staged: Staged, pieces: list[tuple[int, bytes]]) -> Rows:
@@ -177,10 +182,10 @@ class Sealer:
     """
 
     def __init__(
-        self, staged: Staged, mapping: Mapping, batch_id: int, batch: cipher.BatchCipher, ids: Iterator[int]
+        self, staged: Staged, reader: RowReader, batch_id: int, batch: cipher.BatchCipher, ids: Iterator[int]
     ) -> None:
         self._staged = staged
-        self._reader = RowReader(mapping, staged.upload.kind, clock.now().date())
+        self._reader = reader
         self._batch_id = batch_id
         self._batch = batch
         self._ids = ids
@@ -295,7 +300,8 @@ async def store(
     await tx.execute(REJECTS)
     batch_id, batch = await open_new_batch(tx, staged.shop_id, staged.sku_id, facts, staff_id)
     ids = await _new_ids(tx, staged.upload.lines)
-    sealer = Sealer(staged, mapping, batch_id, batch, ids)
+    reader = RowReader(mapping, staged.upload.kind, await _today(tx, staged.shop_id))
+    sealer = Sealer(staged, reader, batch_id, batch, ids)
     stock = Store(tx, staged.shop_id, batch_id)
     with _quick_turns():
         async for chunk in _chunks(tx, staged, sealer):

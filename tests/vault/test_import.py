@@ -8,7 +8,7 @@ import itertools
 import random
 import secrets
 import subprocess
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 import pytest
 
-from core import db
+from core import clock, db
 from core.jobs import Cancelled, LeaseLost
 from core.jobs.runner import Runner
 from core.vault import cipher, import_command, import_run, import_service, jobs, stock
@@ -190,6 +190,22 @@ async def test_a_hundred_thousand_lines_with_every_kind_of_trouble(sku_id: int) 
     assert await db.fetchval("SELECT count(*) FROM vault_code WHERE batch_id = $1", report.batch_id) == len(new)
     assert report.findings is not None
     assert all(len(some) <= 10 for some in report.findings.samples.values())
+
+
+async def test_a_code_is_good_until_its_day_is_over_at_the_shop(sku_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # 21:30 in New York, and the next day in Greenwich
+    monkeypatch.setattr(clock, "now", lambda: datetime(2026, 11, 23, 2, 30, tzinfo=UTC))
+    before = await db.fetchval("SELECT timezone FROM shops_shop WHERE id = 1")
+    await db.execute("UPDATE shops_shop SET timezone = 'America/New_York' WHERE id = 1")
+    try:
+        import_id = await staged(sku_id, "code,expires\nENDS-TODAY-1,2026-11-22\nENDED-BEFORE,2026-11-21\n", "x.csv")
+        mapping = (await import_service.preview(1, import_id)).mapping
+        wanted = Counts(new=1, malformed=1)
+        assert counts(await checked(import_id, mapping)) == wanted
+        assert counts(await imported(import_id)) == wanted
+    finally:
+        await db.execute("UPDATE shops_shop SET timezone = $1 WHERE id = 1", before)
+    assert await opened(sku_id) == ["ENDS-TODAY-1"]
 
 
 async def test_a_spreadsheet_with_accounts_expiry_and_notes(sku_id: int) -> None:
