@@ -135,9 +135,10 @@ def import_codes(config: Config, args: argparse.Namespace) -> int:
     async def act(config: Config) -> Facts:
         await db.migrate()
         await _load_key(config)
-        return await import_command.run(
-            file, sku=args.sku, batch=args.batch, cost=args.cost, columns=args.columns, dry_run=args.dry_run
-        )
+        async with keyring.following(config):
+            return await import_command.run(
+                file, sku=args.sku, batch=args.batch, cost=args.cost, columns=args.columns, dry_run=args.dry_run
+            )
 
     facts = _on_database(config, act)
     return _tell(args, facts, import_command.summary(facts))

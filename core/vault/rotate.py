@@ -238,13 +238,17 @@ async def _store(
     fresh: list[tuple[Any, bytes, bytes]],
     closed: int,
 ) -> int:
-    """The new blobs, each only where the old one still stands, and how far we are, together."""
+    """The new blobs, each only where the old one still stands, and how far we are, together.
+
+    What somebody works on at this moment, such as the upload of a long import, is left to the next sweep.
+    """
     table, key, key_type, column = (one.table, one.key, one.key_type, one.column) if one else _BATCH
     extra = "" if one else f", key_version = {version:d}"
     done = await tx.execute(
         f"UPDATE {table} SET {column} = fresh.new{extra}"  # noqa: S608 - names of our own tables
         f" FROM unnest($1::{key_type}[], $2::bytea[], $3::bytea[]) AS fresh (key, old, new)"
-        f" WHERE {table}.{key} = fresh.key AND {table}.{column} = fresh.old",
+        f" WHERE {table}.{key} = fresh.key AND {table}.{column} = fresh.old AND {table}.{key} = ANY(ARRAY("
+        f"SELECT {key} FROM {table} WHERE {key} = ANY($1) FOR NO KEY UPDATE SKIP LOCKED))",
         [row[0] for row in fresh], [row[1] for row in fresh], [row[2] for row in fresh],
     )  # fmt: skip
     changed = int(done.split()[-1])

@@ -1,10 +1,12 @@
 """Keys are rotated while the real shop sells, killed at every step, and go on where they stopped."""
 
+import asyncio
 import json
 import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +17,7 @@ import pytest
 from core import db
 from core.config import Config
 from core.vault import cipher, keyring, keys, rotate
+from core.vault.import_run import IMPORT_LOCK
 from tests import warm
 from tests.conftest import Start, TestEngines
 from tests.payments.real_shop import ROOT, RealShop
@@ -212,3 +215,26 @@ async def test_only_one_key_is_active_and_only_one_rotation_runs(ring: None) -> 
     ):
         with pytest.raises(asyncpg.IntegrityConstraintViolationError):
             await db.execute(statement)
+
+
+async def test_a_long_import_and_a_rotation_do_not_stop_each_other(shop: RealShop, pool: None, tmp_path: Path) -> None:
+    file = tmp_path / "long.txt"
+    file.write_text("ROTATE-LONG-CODE-1\n")
+    import_codes = partial(warm.run, "import-codes", str(file), "--sku", SKUS[0], env=shop.environ)
+    holding = asyncio.Event()
+
+    async def hold(tx: db.Tx) -> Any:
+        await tx.execute("SELECT pg_advisory_xact_lock($1, 1)", IMPORT_LOCK)
+        holding.set()
+        while not await tx.fetchval("SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)"):
+            await asyncio.sleep(0.05)
+        return await asyncio.to_thread(rotate_keys, shop)
+
+    held = asyncio.create_task(db.transaction(hold))
+    await holding.wait()
+    imported = await asyncio.to_thread(import_codes)
+    rotated = await held
+    assert rotated.returncode == 0, rotated.stderr
+    assert imported.returncode == 0, imported.stderr
+    assert shop.sql("SELECT key_version FROM vault_batch ORDER BY id DESC LIMIT 1") == shop.sql(rotate.ACTIVE)
+    assert rotate_keys(shop).returncode == 0
