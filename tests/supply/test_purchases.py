@@ -1,15 +1,19 @@
 """Buying from a supplier: one sale per reference in its own log, whatever goes wrong; no code lost, none sold twice."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
-from core import db
+from core import clock, db
 from core.api.testing import Fault
+from core.checkout.place import Placed
 from core.checkout.settle import Outcome
 from core.fulfilment import buying
 from core.hooks import runtime
+from core.orders import service as orders
 from core.supply import answers, purchases
+from core.vault import burn
 from tests import stocked
 from tests.supply.conftest import World
 
@@ -51,6 +55,26 @@ async def test_a_paid_order_is_bought_sealed_booked_and_delivered(world: World):
     assert b"BOUGHT" not in kept[0]["blob"]
     mails = await db.fetch("SELECT event FROM messages_message WHERE order_id = $1", placed.order_id)
     assert [row["event"] for row in mails] == ["order_delivered"]
+
+
+@pytest.mark.parametrize("by", ["buyer", "timer"])
+async def test_a_code_that_is_erased_stands_in_no_answer_of_its_supplier(world: World, by: str):
+    world.warehouse.offer("steam", cost=1000)
+    sku = await world.sku("steam")
+    placed, other = await world.paid(sku, 2, 1990), await world.paid(sku)
+    await world.work()
+    ref, session_hash = placed.ref, await access_of(placed)
+    await orders.reveal(ref, session_hash, None, "", 24)
+    if by == "buyer":
+        await burn.burn_shown(ref, session_hash)
+    else:
+        assert await db.transaction(burn.burn_due, clock.now() + timedelta(hours=25)) == 2
+    assert await answers.of_purchase(await world.newest(placed)) == []
+    assert len(await answers.of_purchase(await world.newest(other))) == 1
+
+
+async def access_of(placed: Placed) -> bytes:
+    return await db.fetchval("SELECT session_hash FROM orders_access WHERE order_id = $1", placed.order_id)
 
 
 @pytest.mark.parametrize("fault", list(Fault))
