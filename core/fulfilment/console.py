@@ -19,6 +19,8 @@ from core.money import Money
 from core.orders import words
 from core.refused import Refused
 from core.supply import answers, purchases
+from core.vault import staff_reveal
+from core.vault.staff_reveal import Onlooker
 from core.web.errors import NotFound
 from core.web.flash import flash
 from core.web.forms import Line, read_form
@@ -253,7 +255,12 @@ async def open_answer(
     if answer_id not in kept:
         raise NotFound()
 
-    async def write(tx: db.Tx) -> None:
+    most = request.scope["state"]["visit"].shop.settings.staff_codes_per_day
+    onlooker = Onlooker(who.shop_id, request.state.session.staff_id, most, who.ip)
+
+    async def write(tx: db.Tx) -> bool:
+        if not await staff_reveal.counted(tx, onlooker, row["order_ref"], row["quantity"]):
+            return False
         await audit.record(
             tx,
             who.actor,
@@ -263,8 +270,10 @@ async def open_answer(
             shop_id=who.shop_id,
             ip=who.ip,
         )
+        return True
 
-    await db.transaction(write)
+    if not await db.transaction(write):
+        return flash(see_other(f"/admin/purchases/{purchase_id}"), staff_reveal.enough(onlooker).text, "error")
     return await _purchase_page(request, purchase_id, (answer_id, answers.opened(kept[answer_id])))
 
 

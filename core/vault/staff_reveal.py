@@ -62,15 +62,18 @@ async def look(who: Onlooker, ref: str, reason: str, code_id: int | None = None)
     keys.current().check_opens_codes()
     codes = await db.transaction(_look, who, ref, reason, code_id)
     if codes is None:
-        # Said after the alarm was committed.
-        raise Refused(
-            ngettext(
-                "You may look at %(num)s code in a day. Ask a colleague, or an owner to raise the number.",
-                "You may look at %(num)s codes in a day. Ask a colleague, or an owner to raise the number.",
-                who.most_per_day,
-            )
-        )
+        raise enough(who)  # said after the alarm was committed
     return codes
+
+
+def enough(who: Onlooker) -> Refused:
+    return Refused(
+        ngettext(
+            "You may look at %(num)s code in a day. Ask a colleague, or an owner to raise the number.",
+            "You may look at %(num)s codes in a day. Ask a colleague, or an owner to raise the number.",
+            who.most_per_day,
+        )
+    )
 
 
 async def _look(tx: Tx, who: Onlooker, ref: str, reason: str, code_id: int | None) -> list[RevealedCode] | None:
@@ -79,8 +82,7 @@ async def _look(tx: Tx, who: Onlooker, ref: str, reason: str, code_id: int | Non
     kept = [row for row in rows if not burned(row, now)]
     if not kept:
         raise Refused(_("Erased for good: nobody can show it any more.") if rows else _("There is no code to show."))
-    if not await _within_the_day(tx, who, len(kept)):
-        await _alarm(tx, who, ref, len(kept))
+    if not await counted(tx, who, ref, len(kept)):
         return None
     await tx.execute(
         WRITE_DOWN,
@@ -101,6 +103,14 @@ async def _look(tx: Tx, who: Onlooker, ref: str, reason: str, code_id: int | Non
         ip=who.ip,
     )
     return opened(kept)
+
+
+async def counted(tx: Tx, who: Onlooker, ref: str, codes: int) -> bool:
+    """Count codes that this person is about to see; False, with an alarm, when those are more than a day's."""
+    if await _within_the_day(tx, who, codes):
+        return True
+    await _alarm(tx, who, ref, codes)
+    return False
 
 
 async def _within_the_day(tx: Tx, who: Onlooker, codes: int) -> bool:

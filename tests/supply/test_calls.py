@@ -9,7 +9,8 @@ import pytest
 from core import db
 from core.api.testing import Fault
 from core.hooks import runtime, store
-from core.supply import sync
+from core.shops import service as shops
+from core.supply import answers, sync
 from tests import console, stocked
 from tests.console import Staff, signed_in, words
 from tests.supply.conftest import STANDS, World
@@ -221,3 +222,21 @@ async def test_the_pages_of_suppliers(shop: World, staff: Staff):
     await staff.post(f"{path}/accept")
     await staff.post(f"{path}/unlink", offer=str(offer))
     assert words(await staff.get(path)).count("Card plain") >= 1
+
+
+async def test_codes_in_answers_count_among_those_of_the_day(shop: World, staff: Staff):
+    shop.warehouse.offer("steam")
+    sku = await shop.sku("steam")
+    placed = await shop.paid(sku, 2)
+    await shop.work()
+    number = await shop.newest(placed)
+    kept = (await answers.of_purchase(number))[0]["id"]
+    code, before = shop.warehouse.told[f"{placed.ref}-1-1"]["codes"][0]["code"], await alarms("staff.too_many_codes")
+    await db.execute("UPDATE shops_shop SET settings = settings || $1", {"staff_codes_per_day": 3})
+    shops.forget()
+    page = f"/admin/purchases/{number}"
+    assert code in await staff.post(f"{page}/answers/{kept}", 200)
+    refused = await staff.post(f"{page}/answers/{kept}")
+    assert code not in refused
+    assert "You may look at 3 codes in a day." in words(refused)
+    assert await alarms("staff.too_many_codes") == before + 1
