@@ -16,11 +16,14 @@ LONGEST_PATTERN = 200
 MOST_CHOICES = 500
 
 # A pattern comes from outside and is tried on what buyers type. One that repeats a repetition may take years, so only
-# single signs and classes may be repeated, and not more than three times.
-ONE_SIGN = r"(?:\\[dDwWsS.+*?^$|()\[\]{}/@-]|\[\^?(?:\\.|[^\]\\])+\]|[^\\()\[\]{}*+?|^$])"
+# single signs and classes may be repeated or left out, and not more than a few times. There is one way to read each
+# pattern, so that looking at it takes no years either: a class that begins with two ^ is not read.
+ONE_SIGN = r"(?:\\[dDwWsS.+*?^$|()\[\]{}/@-]|\[\^?(?:\\.|[^\]\\^])(?:\\.|[^\]\\])*\]|[^\\()\[\]{}*+?|^$])"
 PLAIN = re.compile(rf"\^?(?:{ONE_SIGN}(?:[*+?]|\{{\d{{1,3}}(?:,\d{{0,3}})?\}})?)*\$?")
+CLASS_OR_ESCAPED = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]")
 ENDLESS = re.compile(r"[*+]|,\d*\}")
 MOST_ENDLESS = 3
+MOST_OPTIONAL = 5
 
 
 def is_harmless(pattern: str) -> bool:
@@ -31,7 +34,8 @@ def is_harmless(pattern: str) -> bool:
         re.compile(pattern)
     except re.error:
         return False
-    return len(ENDLESS.findall(re.sub(r"\\.|\[[^\]]*\]", "x", pattern))) <= MOST_ENDLESS
+    bare = CLASS_OR_ESCAPED.sub("x", pattern)
+    return len(ENDLESS.findall(bare)) <= MOST_ENDLESS and bare.count("?") <= MOST_OPTIONAL
 
 
 def stored(fields: Iterable[AccountField]) -> list[dict[str, Any]]:
