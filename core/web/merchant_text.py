@@ -30,7 +30,7 @@ INSIDE = {
     "{#": re.compile(r"\{#()[^#]*(?:#(?!\})[^#]*)*#\}"),
 }
 """Braces end where the engine sees their end: not within a quoted text, and no braces stand within braces."""
-CALL = re.compile(r"(\|?)\s*([\w.]*\w)\s*\(")
+NAME_BACKWARDS = re.compile(r"\w[\w.]*")
 BEFORE_BRACKETS = frozenset("if elif else and or not in is".split())
 QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 NAMED = re.compile(r"`([^`]*)`|filter (\S+)")
@@ -84,10 +84,18 @@ def _check(source: str) -> None:
         if "*" in bare:
             raise BadTemplate(_("The sign * cannot be used inside braces."), _line(source, place))
         # the engine would also call what Python's own lists and texts can do
-        called = {name for pipe, name in CALL.findall(bare) if not pipe and not name.startswith("loop.")}
-        if called - BEFORE_BRACKETS:
+        if any(not name.startswith("loop.") for name in set(_called(bare)) - BEFORE_BRACKETS):
             why = _("Nothing can be called inside braces; filters stand behind a bar: | upper.")
             raise BadTemplate(why, _line(source, place))
+
+
+def _called(bare: str) -> Iterator[str]:
+    """The names before brackets, but filters; read from the bracket back, so that each sign is looked at once."""
+    for before in bare.split("(")[:-1]:
+        before = before.rstrip()
+        found = NAME_BACKWARDS.match(before[::-1])
+        if found and not before[: -len(found[0])].rstrip().endswith("|"):
+            yield found[0][::-1]
 
 
 def _line(source: str, place: int) -> int:

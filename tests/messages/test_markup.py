@@ -1,5 +1,6 @@
 """What is put into a text comes out of it as it was, and a text cannot use up the server."""
 
+import time
 from html import unescape
 
 import pytest
@@ -93,6 +94,21 @@ def test_a_subject_is_one_line():
 def test_a_text_that_cannot_be(source):
     with pytest.raises(BadTemplate):
         markup.body(source, {"many": [1] * 1000})
+
+
+@pytest.mark.parametrize("source", ["{{ " + "a" * 50_000 + " }}", "{{ a" + " " * 50_000 + "b }}", "{{ (" * 12_000])
+def test_a_long_text_is_looked_over_in_no_time(source: str):
+    began = time.process_time()
+    with pytest.raises(BadTemplate):
+        markup.body(source, {"a": 1})
+    assert time.process_time() - began < 1
+
+
+def test_nothing_is_called_but_filters():
+    assert markup.line("{{ name | trim | default ('x') }}{{ name|upper() }}", {"name": "n"}) == "nN"
+    for source in ("{{ many.index (1) }}", "{{ (many).index(1) }}", "{{ name.upper(\n) }}", "{{ 1|upper|x.upper() }}"):
+        with pytest.raises(BadTemplate):
+            markup.line(source, {"name": "n", "many": [1]})
 
 
 def test_braces_within_quotes_and_comments_are_text():
