@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import io
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any
 
 from core.db import Tx
@@ -17,13 +18,16 @@ MOST_PIXELS = 40_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "AVIF")
 QUALITY = 82
 
+_one_by_one = ThreadPoolExecutor(1, "pictures")
+"""A picture of a few kilobytes may unpack to 350 MB: several at once would fill the memory of a small machine."""
+
 
 async def read(file: IO[bytes]) -> tuple[bytes, int, int]:
     """``(body, width, height)`` of the picture as it is kept.
 
     :raises Refused: it is no picture we read, or it is far too large.
     """
-    return await asyncio.to_thread(_encode, file, LONGEST_SIDE)
+    return await _encoded(file, LONGEST_SIDE)
 
 
 async def clean_picture(file: IO[bytes], longest_side: int = 1600) -> bytes:
@@ -31,7 +35,11 @@ async def clean_picture(file: IO[bytes], longest_side: int = 1600) -> bytes:
 
     :raises Refused: it is no picture we read (PNG, JPEG, WebP, AVIF, GIF), or it has far too many pixels.
     """
-    return (await asyncio.to_thread(_encode, file, longest_side))[0]
+    return (await _encoded(file, longest_side))[0]
+
+
+async def _encoded(file: IO[bytes], longest_side: int) -> tuple[bytes, int, int]:
+    return await asyncio.get_running_loop().run_in_executor(_one_by_one, _encode, file, longest_side)
 
 
 def _encode(file: IO[bytes], longest_side: int) -> tuple[bytes, int, int]:

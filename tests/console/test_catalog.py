@@ -3,12 +3,14 @@
 import asyncio
 import io
 import re
+import time
 from html import unescape
 
 import pytest
 from PIL import Image
 
 from core import db
+from core.catalog.images import clean_picture
 from core.shops import service as shops
 from core.web import i18n
 from tests import stocked
@@ -290,6 +292,26 @@ async def test_a_picture_is_made_clean_and_small(staff):
     await staff.post(f"/admin/products/{product_id}/image/remove")
     assert (await product(product_id))["image_id"] is None
     await staff.post("/admin/products/999999/image/remove", 404)
+
+
+class Read(io.BytesIO):
+    """A picture that knows how many are being read."""
+
+    now = most = 0
+
+    def read(self, size=-1):
+        if self.tell() == 0:
+            Read.now += 1
+            Read.most = max(Read.most, Read.now)
+            time.sleep(0.02)
+            Read.now -= 1
+        return super().read(size)
+
+
+async def test_pictures_are_unpacked_one_by_one():
+    """One of a few kilobytes takes 350 MB for a moment; buyers of a ticket may send many at once."""
+    await asyncio.gather(*(clean_picture(Read(picture("PNG"))) for _ in range(4)))
+    assert Read.most == 1
 
 
 async def test_what_is_no_picture_is_refused(staff):
