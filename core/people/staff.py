@@ -318,7 +318,7 @@ async def _refuse_without_owner(tx: Tx, changed: int) -> None:
 
 
 async def change_password(session: sessions.Session, old: str, new: str) -> None:
-    """Choose a new password; all other sessions of this person end."""
+    """Choose a new password; all other sessions of this person end, and links with which to choose one are over."""
     person = await db.fetchrow("SELECT * FROM people_staff WHERE id = $1", session.staff_id)
     if person is None or not await passwords.fits(person["password_hash"], old):
         raise Refused(_("The present password is wrong."), "old_password")
@@ -326,6 +326,7 @@ async def change_password(session: sessions.Session, old: str, new: str) -> None
 
     async def write(tx: Tx) -> None:
         await tx.execute("UPDATE people_staff SET password_hash = $2 WHERE id = $1", person["id"], stored)
+        await tx.execute("DELETE FROM people_link WHERE staff_id = $1 AND used_at IS NULL", person["id"])
         await sessions.end_all(tx, person["id"], but=session.id_hash)
         await audit.record(tx, f"staff:{person['id']}", "staff.password_changed", f"staff:{person['id']}")
 

@@ -190,6 +190,17 @@ async def test_a_new_password_ends_all_other_sessions():
 # -- the staff list ---------------------------------------------------------------------
 
 
+async def test_a_new_password_ends_the_link_that_was_made_for_the_old_one():
+    by = await owner()
+    session = await sessions.load(await staff.sign_in(1, "boss@example.com", PASSWORD, "", HERE))
+    token = await staff.reset_link(by, by)
+    await staff.change_password(session, PASSWORD, PASSWORD + "x")
+    assert not await staff.link_is_good(token, "reset")
+    with pytest.raises(Refused):
+        await staff.choose_password(token, "reset", PASSWORD + "y", HERE)
+    assert await staff.sign_in(1, "boss@example.com", PASSWORD + "x", "", HERE)
+
+
 async def test_an_invited_person_chooses_a_password_once():
     by = await owner()
     token = await staff.invite(1, "help@example.com", "Help", "support", by)
