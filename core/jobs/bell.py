@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator
 
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
-from redis.exceptions import RedisError
 
 from core import tasks
 from core.jobs import line
@@ -32,14 +31,11 @@ class _Subscriber:
         self._pubsub: PubSub | None = None
         self._reader = line.kept(self._read_for_ever())
 
-    async def join(self, channel: str) -> asyncio.Queue[str]:
-        queue: asyncio.Queue[str] = asyncio.Queue(MOST_UNREAD)
-        queues = self._listeners.setdefault(channel, set())
-        queues.add(queue)
-        if len(queues) == 1 and self._pubsub is not None:
-            with contextlib.suppress(RedisError, OSError):
+    async def join(self, channel: str, queue: asyncio.Queue[str]) -> None:
+        self._listeners.setdefault(channel, set()).add(queue)
+        if self._pubsub is not None:
+            with contextlib.suppress(*line.AWAY):
                 await self._pubsub.subscribe(PREFIX + channel)
-        return queue
 
     async def leave(self, channel: str, queue: asyncio.Queue[str]) -> None:
         queues = self._listeners[channel]
@@ -47,7 +43,7 @@ class _Subscriber:
         if not queues:
             del self._listeners[channel]
             if self._pubsub is not None:
-                with contextlib.suppress(RedisError, OSError):
+                with contextlib.suppress(*line.AWAY):
                     await self._pubsub.unsubscribe(PREFIX + channel)
 
     async def close(self) -> None:
@@ -63,7 +59,7 @@ class _Subscriber:
                     await pubsub.subscribe(PREFIX, *(PREFIX + channel for channel in self._listeners))
                     self._pubsub, wait = pubsub, 0.1
                     await self._read(pubsub)
-            except (RedisError, OSError):
+            except line.AWAY:
                 self._pubsub = None
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, LONGEST_WAIT)
@@ -111,8 +107,9 @@ async def listen(channel: str) -> AsyncIterator[str]:
     if subscriber is None:
         await asyncio.Event().wait()
         return
-    queue = await subscriber.join(channel)
+    queue: asyncio.Queue[str] = asyncio.Queue(MOST_UNREAD)
     try:
+        await subscriber.join(channel, queue)
         while True:
             yield await queue.get()
     finally:

@@ -23,6 +23,9 @@ Command = tuple[Any, ...]
 ANSWER_SECONDS = 1.0
 REST_SECONDS = 0.5
 MOST_WAITING = 10_000
+AWAY = (RedisError, OSError, RuntimeError, AttributeError)
+"""What is raised while Valkey is away. The last two come from uvloop and redis-py about a connection that broke in the
+same moment: "the handler is closed", "another coroutine is already waiting", an attribute of None."""
 
 
 def kept(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -61,7 +64,7 @@ class Line:
                 for command in commands:
                     pipe.execute_command(*command)
                 await pipe.execute()
-        except (RedisError, OSError) as error:
+        except AWAY as error:
             self._down_until = time.monotonic() + REST_SECONDS
             log.info("Valkey does not answer (%s); jobs go on from PostgreSQL", type(error).__name__)
             return False

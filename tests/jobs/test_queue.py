@@ -6,6 +6,7 @@ import time
 
 import pytest
 import redis.asyncio
+import uvloop
 
 from core import clock, db, jobs
 from core.jobs import bell
@@ -129,3 +130,27 @@ async def test_listening_without_valkey_is_silence(tmp_path):
                     raise AssertionError("nobody can have rung")
     finally:
         await bell.close()
+
+
+def test_a_listener_that_comes_as_the_connection_breaks_hears_later(redis_url):
+    """On the event loop of the web process, which has errors of its own for that."""
+
+    async def hear():
+        bell.open(redis_url)
+        first = asyncio.create_task(anext(bell.listen("order:1")))
+        while bell._subscriber is None or bell._subscriber._pubsub is None:
+            await asyncio.sleep(0.01)
+        bell._subscriber._pubsub.connection._writer.transport.abort()
+        second = asyncio.create_task(anext(bell.listen("order:2")))
+        try:
+            async with asyncio.timeout(5):
+                while not (first.done() and second.done()):
+                    await bell.ring("order:1", "paid")
+                    await bell.ring("order:2", "paid")
+                    await asyncio.sleep(0.02)
+            return first.result(), second.result()
+        finally:
+            await bell.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(hear()) == ("paid", "paid")
