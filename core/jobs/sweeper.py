@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 import asyncpg
 
@@ -17,6 +18,7 @@ log = logging.getLogger("vouchsafe.jobs")
 SWEEP_SECONDS = 0.5
 BEAT_SECONDS = 5.0
 AT_ONCE = 500
+ARM_SECONDS = 30.0
 # Rung for and still waiting: whatever keeps the bell from working, the job is run without it.
 UNHEARD_SECONDS = 5.0
 
@@ -38,6 +40,8 @@ SET state = 'queued', cancel = false, finished_at = NULL, lease_until = NULL,
     run_at = least(jobs_job.run_at, now() + make_interval(secs =>
         (SELECT seconds FROM unnest($1::text[], $2::float8[]) AS p (name, seconds) WHERE p.name = jobs_job.name)))
 WHERE jobs_job.state <> 'running'
+  AND (jobs_job.state <> 'queued' OR jobs_job.run_at > now() + make_interval(secs =>
+        (SELECT seconds FROM unnest($1::text[], $2::float8[]) AS p (name, seconds) WHERE p.name = jobs_job.name)))
 """
 
 ALIVE = """
@@ -53,12 +57,14 @@ async def arm_periodic() -> None:
 
 async def sweep_for_ever(runner: Runner) -> None:
     armed: set[str] = set()
+    again = 0.0
     while True:
         try:
             periodic = {job.name for job in registry.periodic()}
-            if periodic != armed:  # plugins come and go
+            # plugins come and go; and a clock that was ahead for a while has put turns off until then
+            if periodic != armed or time.monotonic() > again:
                 await arm_periodic()
-                armed = periodic
+                armed, again = periodic, time.monotonic() + ARM_SECONDS
             found = await sweep(runner)
         except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
             log.warning("the queue cannot be read now: %s", type(error).__name__)

@@ -174,6 +174,18 @@ async def test_two_workers_run_a_periodic_job_one_at_a_time(workers):
     assert await asyncio.to_thread(second.wait, 10) == 0
 
 
+async def test_a_turn_that_a_wrong_clock_put_off_comes_soon():
+    """PostgreSQL's clock was a year ahead when the job ended, and was then set right."""
+    off = "UPDATE jobs_job SET run_at = now() + interval '1 year' WHERE name = 'test.tick' AND state = 'queued'"
+    await until(lambda: _changed(off))
+    await db.execute("DELETE FROM test_run WHERE name = 'test.tick'")
+    await until(lambda: db.fetchval("SELECT count(*) >= 2 FROM test_run WHERE name = 'test.tick'"), 40)
+
+
+async def _changed(sql):
+    return await db.execute(sql) == "UPDATE 1"
+
+
 async def test_a_stopped_worker_finishes_what_it_has(workers):
     await db.execute("UPDATE test_gate SET open = false")
     job_id = await put("test.gated")
