@@ -86,6 +86,10 @@ class AlreadyRunning(EngineError):
     """Another living process owns the engines of this data folder."""
 
 
+class StopAsked(Exception):
+    """Ctrl-C, or SIGTERM or SIGHUP from the system."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Where the engines of one data folder live and who runs them."""
@@ -344,6 +348,8 @@ def _copy_programs(wheel: Path, valkey: Path, target: Path) -> None:
 
 class Postgres:
     name = "PostgreSQL"
+    # After a crash it first goes over what was written last, which takes a slow disk minutes and must not begin anew.
+    start_seconds = 1800.0
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -482,6 +488,7 @@ def _quoted(path: Path) -> str:
 
 class Valkey:
     name = "Valkey"
+    start_seconds = 60.0
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -522,13 +529,20 @@ def _answers_ping(path: Path) -> bool:
 
 
 def _wait_for(engine: Postgres | Valkey, ready: Callable[[], bool], log: Path) -> None:
-    processes.wait_until(lambda: ready() or not engine.alive(), 60, every=0.01)
+    processes.wait_until(lambda: ready() or not engine.alive() or _stop_asked(), engine.start_seconds, every=0.01)
+    if _stop_asked():
+        raise StopAsked
     if not ready() or not engine.alive():
         engine.stop()
         last = "".join(log.read_text(errors="replace").splitlines(keepends=True)[-3:]).strip()
         raise EngineError(
             _("%(name)s did not start. %(log)s ends with: %(last)s", name=engine.name, log=log, last=last)
         )
+
+
+def _stop_asked() -> bool:
+    """Whether a signal waits that is blocked, as the supervisor blocks them."""
+    return bool(signal.sigpending() & STOP_SIGNALS)
 
 
 # ── both ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -628,6 +642,8 @@ def main() -> None:
         owned.start()
     except EngineError as error:
         sys.exit(str(error))
+    except StopAsked:
+        return
     print(f"export DATABASE_URL='{owned.place.database_url}'\nexport REDIS_URL='{owned.place.redis_url}'", flush=True)
     signal.sigwait(STOP_SIGNALS)
     owned.stop()

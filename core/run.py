@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from core import embedded, processes
 from core.config import Config, SetupProblem, own_address
+from core.embedded import StopAsked
 from core.terminal import _
 
 PROGRAM_STOP = ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0))
@@ -28,10 +29,6 @@ READY_SECONDS = 60.0
 # a part that lived this long has recovered: its next death is restarted at once
 HEALTHY_SECONDS = 30.0
 LONGEST_PAUSE = 30.0
-
-
-class StopAsked(Exception):
-    """Ctrl-C, or SIGTERM or SIGHUP from the system."""
 
 
 def say(text: str) -> None:

@@ -139,6 +139,33 @@ def test_a_killed_part_comes_back(tiny, used_home, part):
     assert run.process.poll() is None
 
 
+STARTING_FOR_LONG = """
+import os, signal
+from pathlib import Path
+from core import embedded
+
+class Recovering(embedded.Postgres):
+    def __init__(self): pass
+    def alive(self): return True
+    def stop(self): pass
+
+signal.pthread_sigmask(signal.SIG_BLOCK, embedded.STOP_SIGNALS)
+os.kill(os.getpid(), signal.SIGTERM)
+try:
+    embedded._wait_for(Recovering(), lambda: False, Path(os.devnull))
+except embedded.StopAsked:
+    print("stops")
+"""
+
+
+def test_a_stop_is_heard_while_an_engine_still_starts():
+    """PostgreSQL may take long after a crash."""
+    ran = subprocess.run(
+        [sys.executable, "-c", STARTING_FOR_LONG], cwd=ROOT, capture_output=True, text=True, timeout=20
+    )
+    assert ran.stdout == "stops\n", ran.stderr
+
+
 def test_an_engine_that_cannot_be_started_for_now_is_tried_again(tiny, used_home):
     """As while the disk is full: nothing can be written."""
     run = tiny.start(used_home).ready()
