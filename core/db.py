@@ -88,6 +88,7 @@ AWAY = (
     OSError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # asked on a connection that PostgreSQL ended just then
     asyncpg.OperatorInterventionError,
     asyncpg.TooManyConnectionsError,
     asyncpg.LockNotAvailableError,
@@ -117,9 +118,9 @@ class Tx:
         return self._connection
 
     async def may_take(self, seconds: int) -> None:
-        """From here on PostgreSQL may work on a statement for so long, and we wait for it."""
+        """From here on PostgreSQL may work on a statement for so long, and we wait a little longer."""
         await self.connection.execute(f"SET LOCAL statement_timeout = '{seconds:d}s'")
-        self.seconds = seconds
+        self.seconds = seconds + 10
 
     async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
         return await self.connection.fetch(sql, *args, timeout=self.seconds)

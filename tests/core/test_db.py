@@ -203,6 +203,25 @@ async def test_a_spare_connection_that_died_is_replaced():
     assert free == size
 
 
+async def test_whatever_a_connection_that_just_died_raises_is_known_as_such(database):
+    """asyncpg tells of it in several ways, by how much of the farewell has arrived."""
+    others = await asyncpg.connect(database)
+    raised = set()
+    for steps in range(60):
+        await db.fetchval("SELECT 1")
+        pids = [connection.get_server_pid() for connection in db._ordinary.spare]
+        await others.execute("SELECT pg_terminate_backend(pid) FROM unnest($1::int[]) AS pid", pids)
+        for _ in range(steps % 6):
+            await asyncio.sleep(0)
+        try:
+            await db.fetchval("SELECT 1")
+        except Exception as error:
+            raised.add(type(error))
+    await others.close()
+    assert raised
+    assert all(issubclass(error, db.AWAY) for error in raised), raised
+
+
 async def test_nobody_waits_while_a_connection_is_spare():
     """More callers than the pool has connections: those that wait get what is given back."""
     size = DB.pool.get_max_size()
