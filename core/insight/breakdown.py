@@ -42,7 +42,10 @@ KEYS = {
 # a float is exact far beyond what a shop sells.
 SQL = """
 WITH sold AS MATERIALIZED (
-    SELECT id, paid_at AT TIME ZONE $4::text AS local, currency, total, refunded FROM orders_order
+    SELECT id, paid_at AT TIME ZONE $4::text AS local, currency, total,
+           -- what came too much and went back took nothing from the sale
+           least(refunded, greatest(0, total - (paid - refunded))) AS refunded
+    FROM orders_order
     WHERE shop_id = $1 AND NOT test AND payment_state = ANY($5) AND paid_at >= $2 AND paid_at < $3
 ), account AS (
     SELECT array_agg(id) FILTER (WHERE code = 'cost') AS cost, array_agg(id) FILTER (WHERE code = 'fees') AS fees,

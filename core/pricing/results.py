@@ -21,7 +21,7 @@ SELECT used.key, max(o.currency) AS currency,
        count(*) FILTER (WHERE o.paid_at IS NOT NULL) AS orders,
        count(*) FILTER (WHERE o.payment_state = 'unpaid' AND o.fulfilment_state = 'reserved') AS waiting,
        coalesce(sum(used.discount) FILTER (WHERE o.paid_at IS NOT NULL), 0)::bigint AS discount,
-       coalesce(sum(greatest(0, least(o.paid, o.total) - o.refunded))
+       coalesce(sum(least(o.paid - o.refunded, o.total))
                 FILTER (WHERE o.paid_at IS NOT NULL), 0)::bigint AS revenue,
        coalesce(sum((SELECT sum(amount) FROM ledger_entry WHERE order_id = o.id AND kind = 'cost')), 0)::bigint AS cost
 FROM used JOIN orders_order o ON o.id = used.order_id GROUP BY used.key

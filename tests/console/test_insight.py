@@ -218,6 +218,15 @@ async def test_sales_by_everything_sum_up_to_the_same(what, staff):
         assert total.profit.amount == 9303 - 3333 - 1500
 
 
+async def test_what_came_twice_and_went_back_takes_nothing_from_the_sale(what):
+    await sold(what, NOON - timedelta(days=1), paid=3980, refunded=1990)
+    await sold(what, NOON - timedelta(days=1), paid=3980, refunded=2490)
+    with clock.use(lambda: NOON):
+        shop, days = await asked()
+        [table] = await breakdown.of(shop, days, "sku")
+    assert (table.total.sales.amount, table.total.refunded.amount) == (3980, 500)
+
+
 async def test_an_order_of_two_products_is_divided_by_its_lines(what):
     other = await stocked.sku(3, price=1000)
     placed = await sold(what, clock.now() - timedelta(minutes=1), total=2000)

@@ -76,11 +76,11 @@ async def keep_books():
     await bookkeeping.keep(await db.fetchval("SELECT clock_timestamp()"))
 
 
-async def give_back(placed, amount):
+async def give_back(placed, amount, payment=0):
     async def work(tx):
         row = await refunds.locked(tx, 1, placed.ref)
-        [payment] = await money.payments_of(row["id"], tx)
-        return await refunds.ask(tx, row, [(payment, amount)], Wish("hand"), who)
+        came = await money.payments_of(row["id"], tx)
+        return await refunds.ask(tx, row, [(came[payment], amount)], Wish("hand"), who)
 
     who = Who(await stocked.staff_member())
     await db.transaction(work)
@@ -129,6 +129,10 @@ async def test_the_order_carries_what_was_taken_off_and_is_paid_at_its_total(cou
     [result] = (await promotion_results("main", "coupon")).values()
     assert result.revenue.amount == 2500
     assert (await entries(placed))[-1] == ("refund", "refunds", "gateway:epay", 1000)
+    await settle("epay", stocked.paid(placed, 3500, event="again"), "callback")
+    await give_back(placed, 3500, payment=1)
+    [result] = (await promotion_results("main", "coupon")).values()
+    assert result.revenue.amount == 2500
 
 
 async def test_an_order_without_discounts_writes_nothing_of_them():
