@@ -117,10 +117,14 @@ async def _order_page(request: Request[Any, Any, Any], ref: str, problem: Any = 
     order = await orders.for_staff(visit_of(request).shop.id, ref)
     if order is None:
         raise NotFound()
+    payments = await money.payments_of(order["id"])
+    given_back = await db.fetch("SELECT * FROM payments_refund WHERE order_id = $1 ORDER BY id", order["id"])
+    done = (Money(row["amount"], row["currency"]) for row in given_back if row["state"] == "done")
     context = {
         "order": order,
         "money": Money(order["total"], order["currency"]),
-        "paid": Money(order["paid"], order["currency"]),
+        "came": money.by_currency(one.amount for one in payments) or [Money(0, order["currency"])],
+        "given_back": money.by_currency(done),
         "subtotal": Money(sum(line["total"] for line in order["lines"] or []), order["currency"]),
         "lines": order["lines"] or [],
         "attempts": order["attempts"] or [],
@@ -131,11 +135,13 @@ async def _order_page(request: Request[Any, Any, Any], ref: str, problem: Any = 
             "SELECT * FROM review_item WHERE order_id = $1 AND state = 'open' ORDER BY id", order["id"]
         ),
         "queue": await queue.of_order(visit_of(request).shop.id, order["id"]),
-        "payments": [(one, refunds.way_back(one.method)) for one in await money.payments_of(order["id"])],
-        "refunds": await db.fetch("SELECT * FROM payments_refund WHERE order_id = $1 ORDER BY id", order["id"]),
+        "payments": [(one, refunds.way_back(one.method)) for one in payments],
+        "refunds": given_back,
         "evidence": (await evidence_of([order["id"]])).get(order["id"], []),
         "held": await held.seen_by_staff(order) if held.waits(order) else None,
-        "part_refunded": order["payment_state"] == "paid" and order["paid"] - order["refunded"] < order["total"],
+        "part_refunded": order["payment_state"] == "paid"
+        and order["refunded"] > 0
+        and order["paid"] - order["refunded"] < order["total"],
         **_to_confirm(order),
         "kept_codes": _kept_codes(order["lines"] or []),
         "message_events": EVENTS,

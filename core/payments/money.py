@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +74,14 @@ def _payment(row: Any) -> Payment:
         charged_back=Money(row["charged_back"], currency),
         outcome=row["outcome"],
     )
+
+
+def by_currency(sums: Iterable[Money]) -> list[Money]:
+    """One sum for each currency, in the order in which they first came."""
+    found: dict[str, Money] = {}
+    for one in sums:
+        found[one.currency] = found.get(one.currency, Money(0, one.currency)) + one
+    return list(found.values())
 
 
 async def here(tx: Tx, order_id: int, currency: str) -> int:

@@ -87,8 +87,8 @@ async def _row(item: Any) -> Row:
         test=item["test"],
         since=item["created_at"],
         total=Money(item["total"], item["currency"]),
-        came=_sums([(payment, payment.amount.amount) for payment in payments]),
-        amounts=_sums(parts),
+        came=money.by_currency(payment.amount for payment in payments),
+        amounts=money.by_currency(Money(amount, payment.amount.currency) for payment, amount in parts),
         goods_missing=_goods_missing(item),
         to_source=bool(parts) and all(refunds.way_back(payment.method) for payment, _amount in parts),
         to_balance=refunds.to_balance(item),
@@ -108,13 +108,6 @@ def _parts(item: Any, payments: list[Payment]) -> list[tuple[Payment, int]]:
         return []
     amount = min(item["data"]["amount"], found.left.amount)
     return [(found, amount)] if amount else []
-
-
-def _sums(parts: list[tuple[Payment, int]]) -> list[Money]:
-    sums: dict[str, int] = {}
-    for payment, amount in parts:
-        sums[payment.amount.currency] = sums.get(payment.amount.currency, 0) + amount
-    return [Money(amount, currency) for currency, amount in sums.items()]
 
 
 # -- emptying it ------------------------------------------------------------------------

@@ -69,6 +69,25 @@ async def test_a_refund_from_the_orders_page_shows_everywhere(boss):
     assert "Refunded" in page and "Part refunded" not in page
 
 
+async def test_each_currency_that_came_stands_apart(boss):
+    placed = await stocked.order(await stocked.sku(1))
+    await settle("epay", stocked.paid(placed, 1000, "USD", "dollars"), "callback")
+    assert "Money that came $10.00 Placed" in words(await boss.get(f"/admin/orders/{placed.ref}"))
+    await settle("epay", stocked.paid(placed, 1990, "CNY", "yuan"), "callback")
+    [dollars, _yuan] = await db.fetch("SELECT id FROM payments_event WHERE order_id = $1 ORDER BY id", placed.order_id)
+    form = {"order": placed.ref, "payment": str(dollars["id"]), "way": "hand", "amount": "10"}
+    page = words(await boss.post("/admin/refunds/ask", **form))
+    assert "Money that came $10.00 + CN¥19.90 Given back $10.00 Placed" in page
+    assert "Part refunded" not in page
+
+
+async def test_too_little_that_was_accepted_is_not_part_refunded(boss):
+    placed = await stocked.order(await stocked.sku(1))
+    await settle("epay", stocked.paid(placed, 500), "callback")
+    page = words(await boss.post(f"/admin/orders/{placed.ref}/deliver"))
+    assert "Delivered" in page and "Part refunded" not in page
+
+
 @pytest.mark.parametrize("door", ["ask", "chargeback", "won"])
 async def test_a_second_click_moves_no_money_twice(boss, door):
     placed, form = await sold()
