@@ -341,6 +341,9 @@ async def test_the_rest_is_paid_on_the_same_page(buyer: Buyer, stock: Any) -> No
     order = await buyer.place()
     await buyer.pay(order, "wrong_amount")
     assert (await buyer.post(f"{order}/pay", {"method": "sandbox"})).status_code == 303
+    page = (await buyer.get(order)).text
+    assert "Go and pay CN¥7.50" in page
+    assert "Go and pay CN¥15.00" not in page
     await buyer.pay(order, "paid")
     page = (await buyer.get(order)).text
     assert heading(page) == "Here it is. Enjoy!"
