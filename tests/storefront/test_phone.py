@@ -140,6 +140,18 @@ async def test_the_page_hears_of_a_payment_by_itself(
     await page.context.close()
 
 
+async def test_what_could_be_copied_still_can_when_the_page_has_changed(
+    browser: Browser, shop: str, stock: Any, screenshots: Path
+) -> None:
+    mine = await phone(browser, shop, screenshots, "copy-live")
+    page = await order_on(mine, "copy-live@example.com")
+    ref = page.url.rpartition("/")[2]
+    await db.execute("UPDATE orders_order SET expires_at = now() - interval '1 second' WHERE ref = $1", ref)
+    await page.locator(".order-expired").wait_for()
+    await expect(page.locator(".facts vs-copy button")).to_be_visible()
+    await page.context.close()
+
+
 async def test_without_a_stream_it_asks_every_few_seconds(
     browser: Browser, shop: str, stock: Any, screenshots: Path
 ) -> None:

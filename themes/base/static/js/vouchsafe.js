@@ -17,6 +17,8 @@ class Copy extends HTMLElement {
     const button = this.querySelector("button");
     if (!button) return;
     button.hidden = false;
+    /* A page that changes by itself brings the button as the server sent it. */
+    new MutationObserver(() => { if (button.hidden) button.hidden = false; }).observe(button, { attributeFilter: ["hidden"] });
     button.addEventListener("click", () => this.copy(button));
   }
 
