@@ -1,14 +1,19 @@
 """Buying in Chromium on a 390 px phone: with and without JavaScript, in both languages, light and dark."""
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from core import db
+from core import clock, db
+from core.checkout.correcting import extend
+from core.payments.refunds import Who
+from tests import stocked
 from tests.browsers import chromium
 from tests.storefront.buyer import CODE, MUSIC, Buyer
 
@@ -149,6 +154,21 @@ async def test_what_could_be_copied_still_can_when_the_page_has_changed(
     await db.execute("UPDATE orders_order SET expires_at = now() - interval '1 second' WHERE ref = $1", ref)
     await page.locator(".order-expired").wait_for()
     await expect(page.locator(".facts vs-copy button")).to_be_visible()
+    await page.context.close()
+
+
+async def test_the_time_that_is_left_is_the_shops_and_follows_it(
+    browser: Browser, shop: str, stock: Any, screenshots: Path
+) -> None:
+    mine = await phone(browser, shop, screenshots, "wrong-clock")
+    await mine.page.clock.install(time=clock.now() + timedelta(minutes=20))
+    page = await order_on(mine, "wrong-clock@example.com")
+    left = page.locator("vs-countdown")
+    await expect(left).to_have_text(re.compile(r"^1[45]:"))
+    order = await db.fetchrow("SELECT shop_id, ref FROM orders_order WHERE ref = $1", page.url.rpartition("/")[2])
+    assert order is not None
+    await extend(order["shop_id"], order["ref"], 60, Who(await stocked.staff_member()))
+    await expect(left).to_have_text(re.compile(r"^1:1[45]:"))
     await page.context.close()
 
 

@@ -3,7 +3,8 @@
    <vs-copy text="…" done="Copied"><button hidden>…</button></vs-copy>   copies; the button says so
    <vs-copy of="#id" done="Copied">…                                     copies what that element shows
    <vs-remask seconds="60" href="/o/V1">…</vs-remask>                    goes to href when time is up or the tab is hidden
-   <vs-countdown until="2026-11-22T16:00:00Z" over="Expired">15:00</vs-countdown>
+   <vs-countdown until="2026-11-22T16:00:00Z" now="2026-11-22T15:45:00Z" over="Expired">15:00</vs-countdown>
+                                                                         counts from the server's now: phones go wrong
    <vs-dialog><a href="/page">…</a><dialog>…</dialog></vs-dialog>        opens the dialog instead of the page
    <vs-fold><details open>…</details></vs-fold>                          starts closed on a small screen
    <vs-price>…</vs-price>                                                shows the price of what its form has chosen
@@ -91,10 +92,20 @@ class Remask extends HTMLElement {
 }
 
 class Countdown extends HTMLElement {
+  static observedAttributes = ["until", "now"];
+
   connectedCallback() {
-    this.until = Date.parse(this.getAttribute("until"));
+    clearInterval(this.timer);
+    const now = this.getAttribute("now");
+    const ahead = now ? Date.now() - Date.parse(now) : 0;
+    this.until = Date.parse(this.getAttribute("until")) + ahead;
     this.timer = setInterval(() => this.show(), 1000);
     this.show();
+  }
+
+  /* The page was drawn anew, perhaps with more time. */
+  attributeChangedCallback(_name, before) {
+    if (before !== null && this.isConnected) this.connectedCallback();
   }
 
   disconnectedCallback() {
