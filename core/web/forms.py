@@ -27,7 +27,8 @@ Line = Annotated[str, msgspec.Meta(max_length=300, extra={"strip": True})]
 
 MAX_FIELDS = 1000
 MAX_FIELD_BYTES = 4_000_000
-NOT_KEPT = ("password", "totp", "otp", "secret", "codes")
+NOT_KEPT = re.compile(r"password|otp|secret|^codes$")
+"""The names of fields that are never shown again: ``mail_codes`` is a switch, ``codes`` are codes."""
 WHOLE = re.compile(r"-?[0-9]{1,30}")
 CONTROL = {chr(code) for code in range(32)} - {"\t", "\n", "\r"}
 
@@ -327,7 +328,7 @@ def _kept(values: dict[str, list[Any]]) -> dict[str, Any]:
     """What the form is shown with again. Pages look things up by it, so signs no text can hold are taken out."""
     kept: dict[str, Any] = {}
     for name, items in values.items():
-        if any(part in name for part in NOT_KEPT) or not items or isinstance(items[0], Upload):
+        if NOT_KEPT.search(name) or not items or isinstance(items[0], Upload):
             continue
         clean = [_without_control(item) for item in items]
         kept[name] = clean[0] if len(clean) == 1 else clean

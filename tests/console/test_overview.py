@@ -1,6 +1,7 @@
 """Numbers, lists, settings and the small pages: exact values for a seeded set of orders."""
 
 import asyncio
+import re
 
 import pytest
 
@@ -152,6 +153,13 @@ async def test_settings_are_saved_and_written_down(what, staff):
     assert [act for act, _object in await audited(mark)] == ["shop.saved", "shop.selling_saved"]
     await staff.post("/admin/settings/selling", **SELLING)
     assert (await shops.main_shop()).settings.mail_codes is False
+
+
+async def test_a_mistake_in_the_settings_changes_nothing_else_on_the_page(staff):
+    wrong = {**SELLING, "burn_hours": "9000", "staff_codes_per_day": "7", "mail_codes": "on"}
+    page = await staff.post("/admin/settings/selling", 422, **wrong)
+    assert re.search(r'<input[^>]* name="mail_codes"[^>]* checked', page)
+    assert re.search(r'name="staff_codes_per_day"[^>]* value="7"', page)
 
 
 async def test_an_owner_alone_says_above_what_it_takes_two(sign_in, staff):
