@@ -188,7 +188,11 @@ async def one_import(request: Request[Any, Any, Any], import_id: FromPath[int]) 
 
 
 async def _one_import(
-    request: Request[Any, Any, Any], import_id: int, errors: dict[str, Any] | None = None, status: int = 200
+    request: Request[Any, Any, Any],
+    import_id: int,
+    errors: dict[str, Any] | None = None,
+    status: int = 200,
+    kept: dict[str, Any] | None = None,
 ) -> Response[str]:
     shop = shop_of(request)
     report = await _report(shop.id, import_id)
@@ -211,6 +215,7 @@ async def _one_import(
         "counts": COUNTS,
         "problems": import_words.PROBLEMS,
         "errors": errors or {},
+        "kept": kept or {"name": report.filename[:100]},
         **await _at_work(report),
     }
     return page(request, "vault/import_one.html", context, status=status)
@@ -296,9 +301,10 @@ async def commit(request: Request[Any, Any, Any], import_id: FromPath[int]) -> R
         facts = imports.BatchFacts(name=form.name, note=form.note, unit_cost=_amount(form.unit_cost, shop.currency))
         await imports.commit(shop.id, import_id, facts, staff_id)
     except FormError as error:
-        return await _one_import(request, import_id, dict(error.fields), 422)
+        return await _one_import(request, import_id, dict(error.fields), 422, error.kept)
     except Refused as refused:
-        return await _one_import(request, import_id, {refused.field or "form": refused.text}, 422)
+        kept = msgspec.to_builtins(form)
+        return await _one_import(request, import_id, {refused.field or "form": refused.text}, 422, kept)
     return see_other(f"/admin/stock/imports/{import_id}")
 
 

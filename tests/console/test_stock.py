@@ -199,7 +199,8 @@ async def test_columns_are_chosen_and_what_is_not_taken_is_listed(staff):
     assert "pw-2" not in rejects.text
     await staff.post(f"{path}/commit", 422, name="")
     await staff.post(f"{path}/commit", 422, name="B", unit_cost="-1")
-    await staff.post(f"{path}/commit", 422, name="B", unit_cost="cheap")
+    page = await staff.post(f"{path}/commit", 422, name="Batch of May", unit_cost="cheap", note="from Li")
+    assert all(f'value="{typed}"' in page for typed in ("Batch of May", "cheap", "from Li"))
     await commit(staff, path)
     assert (await codes(what))["free"] >= 2
 
