@@ -314,6 +314,12 @@ async def test_pictures_are_unpacked_one_by_one():
     assert Read.most == 1
 
 
+async def test_each_form_beside_the_picture_asks_before_it_is_left(staff):
+    page = await staff.get(f"/admin/products/{await add(staff)}")
+    forms = re.findall(r'<form action="(/admin/products/[0-9]+(?:/skus)?)" [^>]*data-typed', page)
+    assert sorted(path.rpartition("/")[2] == "skus" for path in forms) == [False, True]
+
+
 async def test_what_is_no_picture_is_refused(staff):
     product_id = await add(staff)
     bomb = picture("PNG", (9000, 9000))

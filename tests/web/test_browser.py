@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import Browser, Page
+from playwright.async_api import Browser, Dialog, Page
 
 from core import db
 from tests.browsers import chromium
@@ -89,6 +89,32 @@ async def test_a_form_with_a_mistake_and_then_without(browser: Browser, site: st
     await page.get_by_role("button", name="Save").click()
     await page.get_by_text("Saved").wait_for()
     assert await db.fetchval("SELECT count(*) FROM sample_order") == before + 1
+    await page.context.close()
+
+
+async def test_what_was_typed_is_not_left_without_a_question(browser: Browser, site: str):
+    page, _complaints = await open_page(browser, site, staff=True)
+    asked: list[str] = []
+
+    async def stay(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        await dialog.dismiss()
+
+    page.on("dialog", stay)
+    before = await db.fetchval("SELECT count(*) FROM sample_order")
+    await page.goto("/admin/sample")
+    await page.get_by_role("button", name="Send").click()
+    await page.get_by_text("Saved").wait_for()
+    assert asked == []
+    await page.get_by_label("Name").fill("half a text")
+    await page.get_by_role("button", name="Send").click()
+    await page.wait_for_function("document.readyState === 'complete'")
+    assert asked == ["beforeunload"] and await page.get_by_label("Name").input_value() == "half a text"
+    assert await db.fetchval("SELECT count(*) FROM sample_order") == before + 1
+    async with page.expect_navigation():
+        await page.get_by_role("button", name="Save").click()
+    assert asked == ["beforeunload"]
+    assert await db.fetchval("SELECT count(*) FROM sample_order") == before + 2
     await page.context.close()
 
 
