@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -43,6 +44,15 @@ FROM payments_attempt attempt JOIN orders_order o ON o.id = attempt.order_id
 WHERE o.shop_id = $1 AND NOT o.test AND attempt.created_at >= $2 AND attempt.state = 'failed'
 GROUP BY 1 ORDER BY 2 DESC
 """
+
+NEEDED = {
+    "reviews": "review.read",
+    "alarms": "audit.read",
+    "failed_jobs": "jobs.read",
+    "failed_messages": "messages.read",
+    "held_messages": "messages.read",
+}
+"""The right to see what is counted."""
 
 BALANCES = """
 SELECT key, title, balance, currency, balance_at FROM supply_supplier
@@ -91,6 +101,21 @@ class Alerts:
     def any(self) -> bool:
         lists = self.stock or self.late or self.methods or self.suppliers
         return bool(lists or self.queue_since or any(v for k, v in self.counts.items() if k != "review_since"))
+
+    def seen_with(self, may: Callable[[str], bool]) -> Alerts:
+        """What of it somebody with these rights may see."""
+        return replace(
+            self,
+            stock=self.stock if may("stock.read") else [],
+            stock_more=self.stock_more if may("stock.read") else 0,
+            late=self.late if may("orders.read") else [],
+            methods=self.methods if may("payments.read") else [],
+            suppliers=self.suppliers if may("supply.read") else [],
+            queue_since=self.queue_since if may("jobs.read") else None,
+            counts={
+                name: value if may(NEEDED.get(name, "review.read")) else None for name, value in self.counts.items()
+            },
+        )
 
 
 async def of(shop: Shop, *, whole_server: bool) -> Alerts:

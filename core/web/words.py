@@ -23,6 +23,7 @@ from core.web.csrf import FIELD
 from core.web.feature import Feature, nav_for
 from core.web.i18n import in_words as in_words
 from core.web.themes import ThemeEnvironment
+from core.web.ways import Ways
 
 
 def zone() -> Any:
@@ -261,6 +262,7 @@ def prepare(
         slot=partial(slots.fill, environment),
         slot_columns=partial(slots.columns, environment),
         nav=partial(_nav, features, more),
+        opens=Ways(features).opens,
         query=query,
         here=visits.current,
         html_lang=i18n.html_lang,

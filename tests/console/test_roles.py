@@ -1,5 +1,6 @@
 """Who may open what: every route of the console against every role, strangers and buyers."""
 
+import html
 import re
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import pytest
 
 from core import db
 from core.app import create_app, handlers
+from core.checkout.settle import settle
 from core.config import Config
 from core.people import rights, sessions
+from core.shops import service as shops
 from core.web import csrf
 from server import with_plugins
-from tests import console, plugged
+from tests import console, plugged, stocked
 from tests.console import everything, signed_in
 
 OWNERS_ALONE = {
@@ -123,6 +126,47 @@ async def test_the_menu_shows_only_what_opens(address):
             page = await staff.get("/admin")
             for link in set(re.findall(r'class="side-link" href="([^"]+)"', page)):
                 await staff.get(link)
+
+
+async def test_no_page_leads_to_a_refusal(address):
+    """Every link of every page, from the dashboard on, one of each kind."""
+    await plugged.all_on()
+    await db.execute('UPDATE shops_shop SET settings = settings || \'{"coming_soon": true, "setup_step": 3}\'')
+    shops.forget()
+    placed = await stocked.order(await stocked.sku(1), quantity=1)
+    await settle("epay", stocked.paid(placed), "callback")
+    for role in rights.ROLES[1:]:  # the owner may everything
+        async with signed_in(address, role) as staff:
+            seen, left = set(), ["/admin"]
+            while left:
+                path = left.pop()
+                kind = re.sub(r"[0-9]+|=[^&]*", "", path)
+                if kind in seen:
+                    continue
+                seen.add(kind)
+                answer = await staff.http.get(path)
+                assert answer.status_code != 403, (role, path)
+                if "</html>" in answer.text:
+                    left += [html.unescape(link) for link in re.findall(r'href="(/admin[^"#]*)', answer.text)]
+            assert len(seen) > 10
+
+
+async def test_who_may_not_see_sales_or_orders_sees_none_on_the_dashboard(address):
+    placed = await stocked.order(await stocked.sku(1), quantity=1)
+    await settle("epay", stocked.paid(placed), "callback")
+    for role, sales, orders in (("stock", False, False), ("support", False, True), ("finance", True, True)):
+        async with signed_in(address, role) as staff:
+            page = await staff.get("/admin")
+            assert ("Best-selling products" in page, placed.ref in page) == (sales, orders), role
+
+
+async def test_who_may_only_look_at_products_is_offered_no_change(address):
+    sku = await stocked.sku(1)
+    path = await db.fetchval("SELECT '/admin/products/' || product_id FROM catalog_sku WHERE id = $1", sku.id)
+    for role, disabled in (("readonly", True), ("stock", False)):
+        async with signed_in(address, role) as staff:
+            for page in (path, "/admin/categories"):
+                assert ('<fieldset class="plain" disabled>' in await staff.get(page)) is disabled, (role, page)
 
 
 async def test_huge_numbers_in_an_address_are_not_found(address):
