@@ -53,6 +53,10 @@ SELECT NOT EXISTS (SELECT 1 FROM payments_event WHERE order_id = $1 AND state = 
    AND NOT EXISTS (SELECT 1 FROM payments_refund WHERE order_id = $1 AND ended_at IS NULL)
 """
 
+NOBODY_ASKED = """
+SELECT NOT EXISTS (SELECT 1 FROM review_item WHERE order_id = $1 AND state = 'open' AND kind <> ALL($2))
+"""
+
 END = """
 UPDATE payments_refund SET state = $2, ended_at = clock_timestamp(), error = $3,
                            gateway_ref = coalesce(nullif($4, ''), gateway_ref)
@@ -320,18 +324,18 @@ async def failed(tx: Tx, refund_id: int, text: str) -> None:
     detail = {"refund": refund["ref"], "reason": text[:300]}
     await timeline.add(tx, order["id"], "refund_failed", "system", detail)
     await _close_doubt(tx, ended)
+    facts = {"amount": refund["amount"], "currency": refund["currency"], "payment": refund["payment_id"]}
+    if not ended["questions"]:
+        await review.open_item(
+            tx,
+            order["shop_id"],
+            "refund_failed",
+            f"refund_failed:{refund['ref']}",
+            _("the money could not be given back"),
+            order_id=order["id"],
+            data={**detail, **facts},
+        )
     await _came_to_nothing(tx, order, ended)
-    if ended["questions"]:
-        return
-    await review.open_item(
-        tx,
-        order["shop_id"],
-        "refund_failed",
-        f"refund_failed:{refund['ref']}",
-        _("the money could not be given back"),
-        order_id=order["id"],
-        data={**detail, "amount": refund["amount"], "currency": refund["currency"], "payment": refund["payment_id"]},
-    )
 
 
 async def unknown(tx: Tx, refund_id: int, text: str) -> None:
@@ -370,11 +374,27 @@ async def _close_doubt(tx: Tx, refund: Any) -> None:
 
 async def _came_to_nothing(tx: Tx, order: Any, refund: Any) -> None:
     """The money is still here: the order waits again as it did before somebody asked."""
-    given_up = order["fulfilment_state"] == "void" and order["delivered_at"] is None
-    if given_up and order["payment_state"] in ("paid", "mismatch"):
-        await tx.execute("UPDATE orders_order SET fulfilment_state = 'review' WHERE id = $1", order["id"])
-        await tx.execute("UPDATE orders_line SET state = 'review' WHERE order_id = $1", order["id"])
     await review.reopen(tx, refund["questions"])
+    given_up = order["fulfilment_state"] == "void" and order["delivered_at"] is None
+    if not given_up or order["payment_state"] not in ("paid", "mismatch"):
+        return
+    await tx.execute("UPDATE orders_order SET fulfilment_state = 'review' WHERE id = $1", order["id"])
+    await tx.execute("UPDATE orders_line SET state = 'review' WHERE order_id = $1", order["id"])
+    if await tx.fetchval(NOBODY_ASKED, order["id"], [*review.ELSEWHERE, "paid_twice", "overpaid"]):
+        await _ask_for_goods(tx, order, refund)
+
+
+async def _ask_for_goods(tx: Tx, order: Any, refund: Any) -> None:
+    """It was being bought when it was given up, and is bought no more."""
+    await review.open_item(
+        tx,
+        order["shop_id"],
+        "purchase_failed",
+        f"purchase_failed:{refund['ref']}",
+        _("no money went back, and the goods are still missing"),
+        order_id=order["id"],
+        data={"refund": refund["ref"]},
+    )
 
 
 async def arrived(tx: Tx, shop_id: int, refund_id: int, who: Who) -> list[int]:

@@ -25,8 +25,9 @@ CALL_SECONDS = 45
 """How long a supplier may take to answer."""
 ASKS_AT_ONCE = 50
 KEEPS_ASKING = timedelta(days=7)
-TRIED_AGAIN = ("absent",)
-"""Failures after which the same offer may be tried once more: nobody said no, and the supplier answers."""
+TRIED_AGAIN = ("absent", "given_up")
+"""Failures after which the same offer may be tried once more: nobody said no, and the supplier answers, or it was
+never asked."""
 
 LINE = """
 SELECT line.*, coalesce(line.list_price, line.unit_price) AS sold_for,

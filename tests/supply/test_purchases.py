@@ -7,11 +7,14 @@ import pytest
 
 from core import clock, db
 from core.api.testing import Fault
+from core.checkout import acts
 from core.checkout.place import Placed
 from core.checkout.settle import Outcome
 from core.fulfilment import buying
 from core.hooks import runtime
 from core.orders import service as orders
+from core.payments import money, refunds
+from core.payments.refunds import Who, Wish
 from core.supply import answers, purchases
 from core.vault import burn
 from tests import stocked
@@ -200,6 +203,36 @@ async def test_a_purchase_for_an_order_given_up_meanwhile_is_not_sent_and_goods_
     assert await world.purchases(unsure) == [("-1-1", "done")]
     assert await stocked.codes_by_state(sku) == {"quarantined": 1}
     assert await world.questions(unsure) == ["purchase_odd"]
+
+
+async def test_an_order_whose_refund_is_declined_waits_for_a_person_and_can_be_bought_again(world: World):
+    """What was being bought raised no question, so there is none to ask again."""
+    world.warehouse.offer("steam")
+    placed = await world.paid(await world.sku("steam"))
+    anna = await stocked.staff_member()
+    ben = await db.fetchval(
+        "INSERT INTO people_staff (shop_id, email, role) VALUES (1, 'ben@b.cd', 'owner') RETURNING id"
+    )
+    await db.execute("UPDATE shops_shop SET settings = settings || '{\"refund_limit\": 100}'")
+
+    async def ask(tx: db.Tx) -> None:
+        order = await refunds.locked(tx, 1, placed.ref)
+        [payment] = await money.payments_of(order["id"], tx)
+        await refunds.ask(tx, order, [(payment, 1990)], Wish("hand"), Who(anna))
+
+    await db.transaction(ask)
+    await db.execute("UPDATE shops_shop SET settings = settings - 'refund_limit'")
+    await world.work()
+    assert await world.purchases(placed) == [("-1-1", "failed")]
+    assert await stocked.states(placed) == ("paid", "void")
+    refund = await db.fetchval("SELECT id FROM payments_refund WHERE order_id = $1", placed.order_id)
+    await db.transaction(refunds.decline, 1, refund, Who(ben))
+    assert await stocked.states(placed) == ("paid", "review")
+    assert await world.questions(placed) == ["purchase_failed"]
+    await acts.deliver_anyway(1, placed.ref, anna, None)
+    await world.work()
+    assert await stocked.states(placed) == ("paid", "delivered")
+    assert await world.questions(placed) == []
 
 
 async def test_big_lines_are_bought_in_parts_and_own_codes_go_first(world: World):
