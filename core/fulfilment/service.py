@@ -232,11 +232,14 @@ async def _prepare(tx: Tx, order: Any, lines: list[Any]) -> Fulfilled:
 
 
 async def _ask_a_person(tx: Tx, order: Any, line: Any) -> None:
+    key = f"{BY_HAND}:{order['ref']}:{line['id']}"
+    # what was made for an order that was given up meanwhile is asked for again
+    await review.reopen(tx, [row["id"] for row in await tx.fetch("SELECT id FROM review_item WHERE key = $1", key)])
     await review.open_item(
         tx,
         order["shop_id"],
         BY_HAND,
-        f"{BY_HAND}:{order['ref']}:{line['id']}",
+        key,
         _("paid; a person makes and hands over the goods"),
         order_id=order["id"],
         data={"line": line["id"]},

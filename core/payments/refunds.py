@@ -53,6 +53,7 @@ SELECT NOT EXISTS (SELECT 1 FROM payments_event WHERE order_id = $1 AND state = 
    AND NOT EXISTS (SELECT 1 FROM payments_refund WHERE order_id = $1 AND ended_at IS NULL)
 """
 
+# Goods to be made are asked about one by one; what else the order held went back on sale when it was given up.
 NOBODY_ASKED = """
 SELECT NOT EXISTS (SELECT 1 FROM review_item WHERE order_id = $1 AND state = 'open' AND kind <> ALL($2))
 """
@@ -380,12 +381,12 @@ async def _came_to_nothing(tx: Tx, order: Any, refund: Any) -> None:
         return
     await tx.execute("UPDATE orders_order SET fulfilment_state = 'review' WHERE id = $1", order["id"])
     await tx.execute("UPDATE orders_line SET state = 'review' WHERE order_id = $1", order["id"])
-    if await tx.fetchval(NOBODY_ASKED, order["id"], [*review.ELSEWHERE, "paid_twice", "overpaid"]):
+    if await tx.fetchval(NOBODY_ASKED, order["id"], [*review.ELSEWHERE, "paid_twice", "overpaid", "by_hand"]):
         await _ask_for_goods(tx, order, refund)
 
 
 async def _ask_for_goods(tx: Tx, order: Any, refund: Any) -> None:
-    """It was being bought when it was given up, and is bought no more."""
+    """Giving it up ended its purchases and put its codes back on sale: nothing brings them by itself any more."""
     await review.open_item(
         tx,
         order["shop_id"],

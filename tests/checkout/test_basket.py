@@ -8,7 +8,7 @@ import pytest
 
 from core import clock, db
 from core.catalog.service import forget
-from core.checkout import cart
+from core.checkout import acts, cart
 from core.checkout.cart import CartFull, Visitor
 from core.checkout.place import SoldOut, _draft, place
 from core.checkout.settle import settle
@@ -19,6 +19,8 @@ from core.orders import gifts
 from core.orders import service as orders
 from core.orders.gifts import Gift, read_gift
 from core.orders.view import order_view
+from core.payments import money, refunds
+from core.payments.refunds import Who, Wish
 from core.pricing.quote import Item, quote
 from core.refused import Refused
 from core.shops import service as shops
@@ -112,6 +114,69 @@ async def test_own_codes_and_goods_made_by_hand_go_into_one_order():
     await by_hand.hand_over(1, placed.ref, line, f"MADE-{new_token()}", "", await stocked.staff_member())
     assert await stocked.states(placed) == ("paid", "delivered")
     assert await stocked.codes_by_state(own) == {"free": 1, "delivered": 1}
+
+
+async def refund_declined(placed):
+    """A whole refund was asked for, the order given up, and a second person said no."""
+    anna = await stocked.staff_member()
+    ben = await db.fetchval(
+        "INSERT INTO people_staff (shop_id, email, role) VALUES (1, $1, 'owner') RETURNING id",
+        f"{placed.ref.lower()}@b.cd",
+    )
+    await db.execute("""UPDATE shops_shop SET settings = settings || '{"refund_limit": 100}'""")
+
+    async def ask(tx):
+        row = await refunds.locked(tx, 1, placed.ref)
+        [payment] = await money.payments_of(row["id"], tx)
+        await refunds.ask(tx, row, [(payment, payment.left.amount)], Wish("hand"), Who(anna))
+
+    await db.transaction(ask)
+    await db.execute("UPDATE shops_shop SET settings = settings - 'refund_limit'")
+    refund = await db.fetchval("SELECT id FROM payments_refund WHERE order_id = $1", placed.order_id)
+    await db.transaction(refunds.decline, 1, refund, Who(ben))
+    assert await stocked.states(placed) == ("paid", "review")
+
+
+async def questions(placed):
+    rows = await db.fetch(
+        "SELECT kind FROM review_item WHERE order_id = $1 AND state = 'open' ORDER BY kind", placed.order_id
+    )
+    return [row["kind"] for row in rows]
+
+
+async def hand_over(placed, line):
+    await by_hand.hand_over(1, placed.ref, line, "", "", await stocked.staff_member())
+
+
+async def test_codes_that_went_back_on_sale_are_asked_about_when_the_money_stays():
+    own, made = await stocked.sku(2, price=1000), await stocked.sku(0, price=500)
+    await from_elsewhere(made, "hand")
+    placed = await order([(own, 1), (made, 1)])
+    await settle("epay", stocked.paid(placed, 1500), "callback")
+    await refund_declined(placed)
+    assert await questions(placed) == ["by_hand", "purchase_failed"]
+    await hand_over(placed, await db.fetchval("SELECT max(id) FROM orders_line WHERE order_id = $1", placed.order_id))
+    assert await questions(placed) == ["purchase_failed"]
+    await acts.deliver_anyway(1, placed.ref, await stocked.staff_member(), None)
+    assert await stocked.states(placed) == ("paid", "delivered")
+    assert await questions(placed) == []
+
+
+async def test_what_was_made_before_is_asked_about_again_when_the_money_stays():
+    one, two = await stocked.sku(0, price=1000), await stocked.sku(0, price=500)
+    for sku in (one, two):
+        await from_elsewhere(sku, "hand")
+    placed = await order([(one, 1), (two, 1)])
+    await settle("epay", stocked.paid(placed, 1500), "callback")
+    lines = [row["id"] for row in await db.fetch(LINES.format("id"), placed.order_id)]
+    await hand_over(placed, lines[0])
+    await refund_declined(placed)
+    await acts.deliver_anyway(1, placed.ref, await stocked.staff_member(), None)
+    assert await questions(placed) == ["by_hand", "by_hand"]
+    for line in lines:
+        await hand_over(placed, line)
+    assert await stocked.states(placed) == ("paid", "delivered")
+    assert await questions(placed) == []
 
 
 # -- many at once -----------------------------------------------------------------------
