@@ -27,7 +27,7 @@ from core.shops import service as shops
 from core.shops.service import Shop
 from core.web.errors import FormError, NotFound
 from core.web.flash import flash
-from core.web.forms import Line, read_form
+from core.web.forms import ONE_LINE, Line, read_form
 from core.web.hx import wants_fragment
 from core.web.i18n import LOCALES, NAMES, _, html_lang
 from core.web.render import fragment, page, see_other
@@ -37,7 +37,7 @@ AnyRequest = Request[Any, Any, Any]
 
 
 class ShopForm(msgspec.Struct):
-    name: Annotated[str, Meta(min_length=1, max_length=120, extra={"strip": True})]
+    name: Annotated[str, Meta(min_length=1, max_length=120, pattern=ONE_LINE, extra={"strip": True})]
     currency: Annotated[str, Meta(pattern="^[A-Z]{3}$")]
     locale: Line
     timezone: Line

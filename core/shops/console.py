@@ -18,7 +18,7 @@ from core.shops.service import Shop, ShopSettings
 from core.web import languages
 from core.web.errors import FormError
 from core.web.flash import flash
-from core.web.forms import Line, read_form
+from core.web.forms import ONE_LINE, Line, read_form
 from core.web.i18n import LOCALES, NAMES, _, html_lang
 from core.web.render import page, see_other
 
@@ -28,7 +28,7 @@ Cap = Annotated[int, Meta(ge=1, le=1000)]
 
 
 class ShopForm(msgspec.Struct):
-    name: Annotated[str, Meta(min_length=1, max_length=120, extra={"strip": True})]
+    name: Annotated[str, Meta(min_length=1, max_length=120, pattern=ONE_LINE, extra={"strip": True})]
     currency: Currency
     locale: Line
     timezone: Line

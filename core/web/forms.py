@@ -22,7 +22,8 @@ from core.web.i18n import Text, _
 
 S = TypeVar("S", bound=msgspec.Struct)
 
-Line = Annotated[str, msgspec.Meta(max_length=300, extra={"strip": True})]
+ONE_LINE = r"^[^\r\n]*$"
+Line = Annotated[str, msgspec.Meta(max_length=300, pattern=ONE_LINE, extra={"strip": True})]
 """One line of text; blanks around it are dropped."""
 
 MAX_FIELDS = 1000

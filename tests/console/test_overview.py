@@ -162,6 +162,13 @@ async def test_a_mistake_in_the_settings_changes_nothing_else_on_the_page(staff)
     assert re.search(r'name="staff_codes_per_day"[^>]* value="7"', page)
 
 
+async def test_the_name_of_a_shop_is_one_line(what, staff):
+    """It goes into the head of each mail, where a second line could be anything; mails would not go out at all."""
+    before = await everything()
+    await staff.post("/admin/settings/shop", 422, **{**SHOP, "name": "Shop\r\nBcc: all@example.com"})
+    assert await everything() == before
+
+
 async def test_an_owner_alone_says_above_what_it_takes_two(sign_in, staff):
     manager = await sign_in("manager")
     await staff.post("/admin/settings/selling", **SELLING, refund_limit="200")

@@ -23,6 +23,7 @@ from .sample import Order
         ({"sku": ["a", "b"]}, {"sku": "This was sent more than once."}),
         ({"sku": ["a\0b"]}, {"sku": "This contains signs that cannot be used."}),
         ({"sku": ["a" * 301]}, {"sku": "At most 300 signs, please."}),
+        ({"sku": ["a\r\nBcc: b@shop.test"]}, {"sku": "This does not look right."}),
         ({"sku": ["a"], "quantity": ["0"]}, {"quantity": "This must be 1 or more."}),
         ({"sku": ["a"], "quantity": ["-1"]}, {"quantity": "This must be 1 or more."}),
         ({"sku": ["a"], "quantity": ["99999999999999999999"]}, {"quantity": "This must be 10 or less."}),
