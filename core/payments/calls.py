@@ -138,7 +138,7 @@ def read(call: CallbackRequest) -> dict[str, Any]:
     said: dict[str, Any] = dict(_pairs(call.query))
     try:
         body = json.loads(call.body) if call.body else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         body = dict(_pairs(call.body))
     if isinstance(body, dict):
         said.update(body)

@@ -317,7 +317,7 @@ async def _our_challenge(given: dict[str, Any], purpose: str) -> bytes:
     try:
         said = json.loads(base64url_to_bytes(given["response"]["clientDataJSON"]))
         challenge = base64url_to_bytes(said["challenge"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise PasskeyRefused from None
     if not await signed.is_ours(purpose, challenge):
         raise PasskeyRefused

@@ -37,7 +37,7 @@ def read(value: str | None) -> Flash | None:
         return None
     try:
         text, kind = json.loads(base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)))
-    except (ValueError, binascii.Error, TypeError):
+    except (ValueError, binascii.Error, TypeError, RecursionError):
         return None
     if not isinstance(text, str) or kind not in KINDS:
         return None

@@ -190,6 +190,7 @@ def test_nothing_secret_is_kept_of_a_call():
         "list": [{"api_key": "••••", "n": 1}],
     }
     assert calls.read(replace(call, query=b"", body=b"\xff<xml>")) == {}
+    assert calls.read(replace(call, query=b"", body=b"[" * 60_000)) == {}
 
 
 # -- the page ---------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from core import clock, db
 from core.people import signed
 from core.web import csrf
 
-from .authenticator import PRESENT, Authenticator
+from .authenticator import PRESENT, Authenticator, text
 from .conftest import PASSWORD, Browser, browser_at, options_in
 
 ADD, SIGN_IN = "/admin/account/passkeys", "/admin/sign-in/passkey"
@@ -122,9 +122,22 @@ async def test_the_key_of_another_device_does_not_fit(device, other):
     assert not await other.signed_in()
 
 
+DEEP = json.dumps({"id": "a", "rawId": "a", "response": {"clientDataJSON": text(b"[" * 9000)}})
+
+
 @pytest.mark.parametrize(
     "answer",
-    ["", "{", "[]", "7", "null", '{"response": 1}', '{"id": "a", "rawId": "abcde", "response": {}}', "[" * 15_000],
+    [
+        DEEP,
+        "",
+        "{",
+        "[]",
+        "7",
+        "null",
+        '{"response": 1}',
+        '{"id": "a", "rawId": "abcde", "response": {}}',
+        "[" * 15_000,
+    ],
 )
 async def test_nonsense_is_refused(device, other, answer):
     await other.post(SIGN_IN, 422, passkey=answer)

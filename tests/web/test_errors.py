@@ -1,5 +1,6 @@
 """What went wrong, for browsers, for htmx, for programs and for the log."""
 
+import base64
 import logging
 
 import asyncpg
@@ -105,3 +106,9 @@ def test_the_database_away_is_not_a_mistake_of_the_program(error: Exception, sta
     answer = answer_for(error)
     assert answer.status == status
     assert answer.headers == ({"Retry-After": "10"} if status == 503 else {})
+
+
+@pytest.mark.parametrize("planted", [b"[" * 3000, b'["a", "b", "c"]', b'{"a": 1, "b": 2}', b"\xff", b""])
+async def test_a_message_that_is_none_of_ours_is_no_trouble(client: httpx.AsyncClient, planted: bytes):
+    cookie = base64.urlsafe_b64encode(planted).decode().rstrip("=")
+    assert (await client.get("/sample", headers={"cookie": f"flash={cookie}"})).status_code == 200
