@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -16,9 +17,11 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl
 
+import asyncpg
+
 from core import clock, db
 from core.payments.method import CallbackRequest, Claim
-from core.vault.code_text import DOTS
+from core.vault.code_text import DOTS, storable
 
 log = logging.getLogger("vouchsafe.payments")
 
@@ -108,7 +111,7 @@ async def _write_all() -> None:
         calls, _waiting[:] = _waiting[:], []
         try:
             await write(calls)
-        except db.AWAY:
+        except (*db.AWAY, asyncpg.PostgresError):
             log.warning("%d calls of gateways could not be written down", len(calls))
 
 
@@ -156,7 +159,7 @@ def _pairs(raw: bytes) -> list[tuple[str, str]]:
 
 def names_in(said: Mapping[str, Any]) -> list[str]:
     """What could be the reference of an attempt."""
-    return [value for value in said.values() if isinstance(value, str) and 8 <= len(value) <= 40][:40]
+    return [storable(value) for value in said.values() if isinstance(value, str) and 8 <= len(value) <= 40][:40]
 
 
 def masked(said: Any, name: str = "", depth: int = 0) -> Any:
@@ -164,12 +167,12 @@ def masked(said: Any, name: str = "", depth: int = 0) -> Any:
     if name and SECRET.search(name) and not isinstance(said, dict | list):
         return DOTS if said not in ("", None) else said
     if isinstance(said, dict) and depth < 5:
-        return {str(key)[:60]: masked(value, str(key), depth + 1) for key, value in list(said.items())[:60]}
+        return {storable(str(key)[:60]): masked(value, str(key), depth + 1) for key, value in list(said.items())[:60]}
     if isinstance(said, list) and depth < 5:
         return [masked(value, name, depth + 1) for value in said[:20]]
-    if isinstance(said, bool | int | float) or said is None:
+    if said is None or isinstance(said, bool | int) or (isinstance(said, float) and math.isfinite(said)):
         return said
-    text = str(said).replace("\0", "")
+    text = storable(str(said))
     return DOTS if OPAQUE.search(text) else text[:LONGEST]
 
 

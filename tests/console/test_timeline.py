@@ -256,6 +256,27 @@ async def test_a_call_that_is_not_believed_stands_on_its_order(staff, order):
     assert "It is the shop's turn A call about this payment came, but its signature does not fit." in page
 
 
+@pytest.mark.parametrize(
+    ("query", "body"),
+    [
+        (b"no%00name=x", b""),
+        (b"trade=%00123456789", b""),
+        (b"", rb'{"trade": "\ud800 12345678"}'),
+        (b"", rb'{"\ud800": 1}'),
+        (b"", b'{"money": NaN, "fee": -Infinity}'),
+    ],
+)
+async def test_no_call_takes_others_of_its_moment_with_it(real, query, body):
+    """Whoever sends what no database keeps must not wipe out who called beside him."""
+    said = calls.read(CallbackRequest("POST", query, body, {}, "192.0.2.9"))
+    await db.execute("DELETE FROM payments_call")
+    calls.note(calls.Call("epay", "callback", [], "delivered", 1))
+    calls.note(calls.Call("epay", "callback", calls.names_in(said), "forged", 1, payload=calls.masked(said)))
+    await calls.written()
+    rows = await db.fetch("SELECT said FROM payments_call ORDER BY id")
+    assert [row["said"] for row in rows] == ["delivered", "forged"]
+
+
 async def test_the_trace_is_taken_along_and_written_down(staff, order, sign_in):
     await settle("epay", stocked.paid(order), "callback")
     code = await db.fetchval(
