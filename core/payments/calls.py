@@ -71,9 +71,9 @@ class Call:
         return {
             "at": (self.at - timedelta(milliseconds=self.ms)).isoformat(),
             "method": self.method,
-            "names": list(self.names),
+            "names": [storable(name) for name in self.names],
             "came_by": self.came_by,
-            "said": self.said[:300],
+            "said": storable(self.said[:300]),
             "ms": self.ms,
             "ip": self.ip or None,
             "request_id": self.request_id,
@@ -159,7 +159,7 @@ def _pairs(raw: bytes) -> list[tuple[str, str]]:
 
 def names_in(said: Mapping[str, Any]) -> list[str]:
     """What could be the reference of an attempt."""
-    return [storable(value) for value in said.values() if isinstance(value, str) and 8 <= len(value) <= 40][:40]
+    return [value for value in said.values() if isinstance(value, str) and 8 <= len(value) <= 40][:40]
 
 
 def masked(said: Any, name: str = "", depth: int = 0) -> Any:
@@ -182,5 +182,5 @@ def of_claim(claim: Claim) -> dict[str, Any]:
         "state": str(claim.state),
         "amount": claim.amount.plain(),
         "currency": claim.amount.currency,
-        "gateway_ref": claim.gateway_ref or "",
+        "gateway_ref": storable(claim.gateway_ref or ""),
     }

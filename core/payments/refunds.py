@@ -25,6 +25,7 @@ from core.payments import goods, money
 from core.payments.money import Payment
 from core.refused import Refused
 from core.review import service as review
+from core.vault.code_text import storable
 from core.web.i18n import _, locale
 
 SEND = "payments.refund"
@@ -258,7 +259,7 @@ async def _both(tx: Tx, refund_id: int, shop_id: int | None = None) -> tuple[Any
 
 async def done(tx: Tx, refund_id: int, gateway_ref: str = "", text: str = "") -> list[int]:
     """The gateway gave the money back. Gives the jobs to ring for; nothing happens the second time."""
-    return await _done(tx, *await _both(tx, refund_id), gateway_ref, text)
+    return await _done(tx, *await _both(tx, refund_id), storable(gateway_ref), storable(text))
 
 
 async def _done(tx: Tx, order: Any, refund: Any, gateway_ref: str, text: str) -> list[int]:
@@ -318,6 +319,7 @@ async def _book(tx: Tx, order: Any, refund: Any) -> None:
 
 async def failed(tx: Tx, refund_id: int, text: str) -> None:
     """Certainly no money moved: it counts as never sent, and a person is asked again."""
+    text = storable(text)
     order, refund = await _both(tx, refund_id)
     ended = await tx.fetchrow(END, refund_id, "failed", text[:500], "", ["approved", "sent", "unknown"])
     if ended is None:
@@ -341,6 +343,7 @@ async def failed(tx: Tx, refund_id: int, text: str) -> None:
 
 async def unknown(tx: Tx, refund_id: int, text: str) -> None:
     """It may have happened or not. It is never sent again; the gateway is asked, or a person looks."""
+    text = storable(text)
     refund = await tx.fetchrow(
         "UPDATE payments_refund SET state = 'unknown', error = $2 WHERE id = $1 AND state = 'sent' RETURNING *",
         refund_id,

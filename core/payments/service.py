@@ -29,6 +29,7 @@ from core.payments.method import (
 )
 from core.payments.purse import AttemptPurse
 from core.refused import Refused
+from core.vault.code_text import storable
 from core.web.i18n import _
 
 log = logging.getLogger("vouchsafe.payments")
@@ -233,6 +234,7 @@ async def try_start(method: PaymentMethod, view: Attempt) -> Started | str:
 
 
 async def _not_started(attempt: StoredAttempt, error: str) -> str:
+    error = storable(error)
     log.warning("attempt %s could not be started: %s", attempt.view.ref, error)
 
     async def write(tx: Tx) -> None:

@@ -9,7 +9,7 @@ from core import clock, db
 from core.checkout import jobs
 from core.hooks import runtime
 from core.payments import service as payments
-from core.payments.method import Attempt, Claim, PaymentMethod, Started
+from core.payments.method import Attempt, Claim, GatewayRefused, PaymentMethod, Started
 from tests import stocked
 
 
@@ -46,6 +46,23 @@ async def test_a_method_that_breaks_at_the_start_is_said_not_raised():
     placed = await stocked.order(await stocked.sku(1))
     attempt = await due(placed)
     assert await payments.try_start(Broken(), attempt.view) == "broke: ZeroDivisionError"
+
+
+class SaysNo(Broken):
+    """With signs that no database keeps, as JSON can bring them."""
+
+    async def start(self, attempt: Attempt) -> Started:
+        raise GatewayRefused("no\x00 \ud800")
+
+    query = start
+
+
+async def test_what_a_gateway_says_in_odd_signs_is_written_down_and_it_is_asked_again_later():
+    placed = await stocked.order(await stocked.sku(1))
+    attempt = await due(placed)
+    assert await payments.ask(SaysNo(), attempt) is None
+    assert await next_query(placed) == attempt.view.created_at + timedelta(seconds=20)
+    assert await payments.start(SaysNo(), attempt) == "refused: no ?"
 
 
 ODD = """

@@ -366,6 +366,15 @@ async def test_a_gateway_that_says_no_moves_nothing_and_the_queue_asks_again(gat
     assert await moved(sale) == {"gateway:epay": -1990, "deposits": 1990}
 
 
+async def test_a_no_in_signs_that_no_database_keeps_is_written_down(gateway, people):
+    sale = await sold(gateway)
+    for number, (end, state) in enumerate(((refunds.failed, "failed"), (refunds.unknown, "unknown"))):
+        await ask(sale, 500, people.anna)
+        refund = await db.fetchval("UPDATE payments_refund SET state = 'sent' WHERE state = 'approved' RETURNING id")
+        await db.transaction(end, refund, "no\x00 \ud800")
+        assert (await rows(sale))[number] == (state, 500, "source")
+
+
 async def test_a_refund_that_failed_by_itself_is_asked_about(gateway, people):
     sale = await sold(gateway)
     gateway.script(refund="no")
