@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import AsyncIterator, Iterable
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -133,5 +133,7 @@ def media_type(file_name: str) -> str:
     return XLSX if file_name.endswith(".xlsx") else "text/csv"
 
 
-def name_of(list_name: str, form: str, day: date) -> str:
-    return f"{list_name}-{day:%Y-%m-%d}.{'xlsx' if form == 'xlsx' else 'csv'}"
+def name_of(want: Wanted, form: str, at: datetime) -> str:
+    """With the day that it is in the shop."""
+    day = at.astimezone(ZoneInfo(want.scope.timezone))
+    return f"{want.listing.name}-{day:%Y-%m-%d}.{'xlsx' if form == 'xlsx' else 'csv'}"

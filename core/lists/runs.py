@@ -272,7 +272,7 @@ async def export_now(want: Wanted, form: str, ip: str | None) -> tuple[str, byte
     async for rows in export.table(want, keys):
         await asyncio.to_thread(file.add, rows)
     await db.transaction(_note_export, want, form, len(keys), ip)
-    return export.name_of(want.listing.name, form, clock.now().date()), await asyncio.to_thread(file.bytes)
+    return export.name_of(want, form, clock.now()), await asyncio.to_thread(file.bytes)
 
 
 async def export_later(want: Wanted, form: str, locale: str, ip: str | None) -> int:
@@ -308,7 +308,7 @@ async def carry_out_export(run: Run, progress: Progress) -> None:
         await asyncio.to_thread(file.add, rows)
         done += len(rows)
         await progress(min(done, len(keys) - 1), len(keys))
-    name = export.name_of(run.listing.name, form, run.row["created_at"].date())
+    name = export.name_of(want, form, run.row["created_at"])
     await db.execute(
         "UPDATE lists_run SET state = 'done', finished_at = $4, file = $2, file_name = $3, total = $5 WHERE id = $1",
         run.id,

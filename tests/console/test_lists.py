@@ -5,11 +5,12 @@ import csv
 import io
 import itertools
 import re
+from datetime import UTC, datetime
 
 import pytest
 import python_calamine
 
-from core import db
+from core import clock, db
 from core.checkout.settle import settle
 from core.jobs.lease import Cancelled, Lease
 from core.lists import jobs as list_jobs
@@ -218,6 +219,13 @@ async def test_an_export_is_what_the_page_shows(what, staff):
     assert cells[long.ref] == ["13812345678901", 19.9, "CNY"]
     answer = await exported(staff, list="orders", form="gb", query=query)
     assert answer.content.decode("gb18030").startswith("Order,")
+
+
+async def test_a_file_carries_the_day_of_the_shop(what):
+    want = await lists.wanted(LISTS["orders"], SCOPE, lists.read(LISTS["orders"], ""))
+    with clock.use(lambda: datetime(2026, 11, 23, 16, 30, tzinfo=UTC)):
+        name, _content = await runs.export_now(want, "csv", None)
+    assert name == "orders-2026-11-24.csv"
 
 
 async def test_no_export_holds_a_whole_code(what, staff):
