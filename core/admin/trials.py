@@ -1,10 +1,11 @@
-"""Test orders: taken out with everything that hangs on them. They were never in the books."""
+"""Test orders: taken out with everything that hangs on them. They were never in the books, what they spent is."""
 
 from __future__ import annotations
 
 from core.db import Tx
 from core.hooks import telling
 from core.orders import facts, uses
+from core.vault import quarantine
 
 # What was bought from a supplier was bought for real, whatever the order was.
 TRIED = """
@@ -18,8 +19,12 @@ FREE_AGAIN = f"""
 UPDATE vault_code SET state = 'free', line_id = NULL, reserved_until = NULL WHERE {OF_LINES} AND state = 'reserved'
 """  # noqa: S608
 SPENT = f"""
-UPDATE vault_code SET state = 'void', line_id = NULL, delivered_at = NULL, replaced_by = NULL
-WHERE {OF_LINES} AND state = 'delivered'
+WITH gone AS (
+    UPDATE vault_code SET state = 'void', line_id = NULL, delivered_at = NULL, replaced_by = NULL
+    WHERE {OF_LINES} AND state = 'delivered' RETURNING id, batch_id
+)
+SELECT min(gone.id) AS first, coalesce(sum(batch.unit_cost), 0)::bigint AS cost
+FROM gone JOIN vault_batch batch ON batch.id = gone.batch_id
 """  # noqa: S608
 
 # Found anew each time: plugins bring tables of their own. What the database takes along by itself is left to it.
@@ -38,7 +43,7 @@ async def take_out(tx: Tx, shop_id: int) -> int:
     """Delete the test orders of a shop; gives how many.
 
     A demo code goes with its order, one that was only held is free again. A real code that was spent on a test is
-    void: somebody has seen it.
+    void: somebody has seen it. What it cost is booked like that of codes written off.
     """
     tried = await tx.fetch(TRIED, shop_id)
     ids = [row["id"] for row in tried]
@@ -46,8 +51,9 @@ async def take_out(tx: Tx, shop_id: int) -> int:
         return 0
     await tx.execute("SELECT set_config('vouchsafe.taking_out_trials', 'yes', true)")
     await uses.release(tx, ids)
-    for statement in (DEMO_CODES, FREE_AGAIN, SPENT):
-        await tx.execute(statement, ids)
+    await tx.execute(DEMO_CODES, ids)
+    await tx.execute(FREE_AGAIN, ids)
+    await quarantine.book_off(tx, shop_id, await tx.fetchrow(SPENT, ids))
     await _delete(tx, "orders_order", "id = ANY($1)", ids)
     await tx.execute("SELECT set_config('vouchsafe.taking_out_trials', '', true)")
     await telling.tell_many(tx, [facts.removed(row["shop"], row["ref"]) for row in tried], "order_removed")

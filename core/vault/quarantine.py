@@ -171,14 +171,19 @@ async def write_off(tx: Tx, shop_id: int, code_ids: list[int], staff_id: int, wh
     """These codes are bad: they stay in the books as void and are never sold. What they cost is booked."""
     gone = await tx.fetchrow(OFF, shop_id, code_ids)
     assert gone is not None  # noqa: S101 - aggregates always give a row
-    if gone["cost"]:
-        currency = await tx.fetchval("SELECT currency FROM shops_shop WHERE id = $1", shop_id)
-        money = Money(gone["cost"], currency)
-        await ledger.move(tx, shop_id, "written_off", f"written_off:{gone['first']}", money, COST, STOCK)
+    await book_off(tx, shop_id, gone)
     if gone["codes"]:
         detail = {"codes": gone["codes"], "cost": gone["cost"], "ids": code_ids[:NOTED]}
         await audit.record(tx, f"staff:{staff_id}", "codes.written_off", what, detail, shop_id=shop_id)
     return int(gone["codes"])
+
+
+async def book_off(tx: Tx, shop_id: int, gone: Any) -> None:
+    """What codes cost that are void now leaves the stock. ``gone``: that ``cost``, and the number of the ``first``."""
+    if gone["cost"]:
+        currency = await tx.fetchval("SELECT currency FROM shops_shop WHERE id = $1", shop_id)
+        money = Money(gone["cost"], currency)
+        await ledger.move(tx, shop_id, "written_off", f"written_off:{gone['first']}", money, COST, STOCK)
 
 
 async def put_all_back(tx: Tx, shop_id: int, hold_id: int, staff_id: int) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import asyncpg
 import dns.asyncresolver
@@ -12,12 +13,14 @@ import dns.rrset
 import httpx
 import pytest
 
-from core import db
+from core import clock, db
 from core.admin import demo, mail_domain, outside, packs, setup
 from core.admin.jobs import LOOK_OUTSIDE
 from core.checkout.settle import settle
 from core.config import Config
 from core.hooks import runtime, store
+from core.ledger import bookkeeping
+from core.ledger import service as ledger
 from core.people import api_keys
 from core.shops import service as shops
 from tests import stocked
@@ -108,6 +111,17 @@ async def test_test_orders_go_with_all_that_hangs_on_them_and_nothing_else(staff
     assert (await stocked.codes_by_state(what)) == {"free": 8, "delivered": 1, "void": 1}
     assert await db.fetchval("SELECT count(*) FROM catalog_product WHERE demo") == 0
     assert (await stocked.states(real)) == ("paid", "delivered")
+
+
+async def test_codes_spent_on_tests_leave_the_stock_in_the_books_too(staff):
+    what = await stocked.sku(10)
+    await db.execute("UPDATE vault_batch SET unit_cost = 800, counts = '{\"imported\": 10}' WHERE sku_id = $1", what.id)
+    await bookkeeping.keep(clock.now() + timedelta(minutes=1))
+    for _each in range(2):
+        await paid(what, test=True)
+    await staff.post("/admin/go-live/clean")
+    assert (await stocked.codes_by_state(what)) == {"free": 8, "void": 2}
+    assert await ledger.balances(1, ["stock", "cost"], "CNY") == {"stock": 8 * 800, "cost": 2 * 800}
 
 
 async def test_a_delivered_code_is_held_by_the_database_unless_test_orders_are_taken_out(address):
