@@ -39,6 +39,7 @@ NEXT_VERSION = """
 SELECT greatest((SELECT max(version) FROM vault_key), (SELECT max(to_version) FROM vault_rotation)) + 1
 """
 
+BASE = "SELECT wrapped FROM vault_key WHERE state = 'base'"
 ACTIVE = "SELECT version FROM vault_key WHERE state = 'active'"
 TO_DO = """
 SELECT EXISTS (SELECT 1 FROM vault_rotation WHERE finished_at IS NULL
@@ -123,16 +124,20 @@ async def _begun() -> Any:
 
 async def _begin(config: Config) -> Any:
     provider = providers(config)[0]
-    version = await db.fetchval(NEXT_VERSION)
+    version, base = await db.fetchval(NEXT_VERSION), await db.fetchval(BASE)
     secret = secrets.token_bytes(keys.KEY_BYTES)
     (wrapped,) = await provider.wrap([keyring.packed(version, secret)])
     try:
-        return await db.transaction(_add, version, provider.name, wrapped, DropBox(secret, version).public_key)
+        return await db.transaction(_add, base, version, provider.name, wrapped, DropBox(secret, version).public_key)
     except asyncpg.UniqueViolationError:  # somebody else has just begun
         return await _begun()
 
 
-async def _add(tx: db.Tx, version: int, provider: str, wrapped: bytes, public_key: bytes) -> Any:
+async def _add(tx: db.Tx, base: bytes, version: int, provider: str, wrapped: bytes, public_key: bytes) -> Any:
+    """A new master key that came meanwhile would be the only one kept, and not open what the one before wrapped."""
+    await tx.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
+    if await tx.fetchval(BASE) != base:
+        raise _changed()
     await tx.execute(
         "INSERT INTO vault_key (version, state, provider, wrapped, public_key) VALUES ($1, 'coming', $2, $3, $4)",
         version, provider, wrapped, public_key,
@@ -365,13 +370,20 @@ async def _wrapped_anew(known: Sequence[Provider], rows: Sequence[Any]) -> list[
 
 
 async def _replace_all(tx: db.Tx, provider: str, rows: list[tuple[int, bytes, bytes]]) -> None:
+    await tx.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
+    if await tx.fetchval("SELECT count(*) FROM vault_key") != len(rows):
+        raise _changed()
     for version, old, new in rows:
         changed = await tx.fetchval(
             "UPDATE vault_key SET provider = $2, wrapped = $4 WHERE version = $1 AND wrapped = $3 RETURNING true",
             version, provider, old, new,
         )  # fmt: skip
         if not changed:
-            raise SetupProblem(_("The keyring changed in the meantime. Run rotate-keys again."))
+            raise _changed()
+
+
+def _changed() -> SetupProblem:
+    return SetupProblem(_("The keyring changed in the meantime. Run rotate-keys again."))
 
 
 def summary(facts: Facts) -> str:

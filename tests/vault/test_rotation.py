@@ -4,7 +4,7 @@ import asyncio
 import json
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,9 +15,10 @@ import asyncpg
 import pytest
 
 from core import db
-from core.config import Config
+from core.config import Config, SetupProblem
 from core.vault import cipher, keyring, keys, rotate
 from core.vault.import_run import IMPORT_LOCK
+from core.vault.providers import Local
 from tests import warm
 from tests.conftest import Start, TestEngines
 from tests.payments.real_shop import ROOT, RealShop
@@ -238,3 +239,35 @@ async def test_a_long_import_and_a_rotation_do_not_stop_each_other(shop: RealSho
     assert imported.returncode == 0, imported.stderr
     assert shop.sql("SELECT key_version FROM vault_batch ORDER BY id DESC LIMIT 1") == shop.sql(rotate.ACTIVE)
     assert rotate_keys(shop).returncode == 0
+
+
+async def test_no_version_is_left_under_a_master_key_that_goes(
+    ring: None, shop: RealShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Config.from_env(shop.environ)
+    await keyring.unlock(config)
+    wrap, anew = Local.wrap, rotate._wrapped_anew
+
+    async def slow_wrap(local: Local, secrets: Sequence[bytes]) -> list[bytes]:
+        wrapped = await wrap(local, secrets)
+        patch.undo()
+        await rotate.rotate_master(config, print)
+        return wrapped
+
+    async def slow_anew(*given: Any) -> Any:
+        rows = await anew(*given)
+        await rotate._begin(config)
+        return rows
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Local, "wrap", slow_wrap)
+        with pytest.raises(SetupProblem, match="changed in the meantime"):
+            await rotate.rotate(config, print)
+    await keyring.unlock(config)
+    with monkeypatch.context() as patch:
+        patch.setattr(rotate, "_wrapped_anew", slow_anew)
+        with pytest.raises(SetupProblem, match="changed in the meantime"):
+            await rotate.rotate_master(config, print)
+    await keyring.unlock(config)
+    done = await asyncio.to_thread(rotate_keys, shop)
+    assert done.returncode == 0, done.stderr
