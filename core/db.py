@@ -31,6 +31,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 ACQUIRE_SECONDS = 5
+GIVE_UP_LATER = 10
+"""After PostgreSQL's own limit, whose answer says more than our silence."""
 CLOSE_SECONDS = 20
 RETRIES = 5
 STATEMENT_SECONDS = 60
@@ -120,7 +122,7 @@ class Tx:
     async def may_take(self, seconds: int) -> None:
         """From here on PostgreSQL may work on a statement for so long, and we wait a little longer."""
         await self.connection.execute(f"SET LOCAL statement_timeout = '{seconds:d}s'")
-        self.seconds = seconds + 10
+        self.seconds = seconds + GIVE_UP_LATER
 
     async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
         return await self.connection.fetch(sql, *args, timeout=self.seconds)

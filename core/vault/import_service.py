@@ -324,6 +324,7 @@ async def _drop(tx: db.Tx, shop_id: int, import_id: int) -> None:
 
 # -- undo -------------------------------------------------------------------------------
 
+UNDO_SECONDS = 600
 UNDO = """
 WITH gone AS (
     DELETE FROM vault_code WHERE batch_id = $1 AND state NOT IN ('reserved', 'delivered') RETURNING state
@@ -349,7 +350,7 @@ async def undo(tx: db.Tx, shop_id: int, batch_id: int) -> int:
         raise UploadError("no_such_batch")
     if batch["state"] == "undone":
         raise UploadError("undone")
-    await tx.may_take(600)
+    await tx.may_take(UNDO_SECONDS)
     try:
         gone = await tx.fetchrow(UNDO, batch_id)
     except asyncpg.ForeignKeyViolationError:

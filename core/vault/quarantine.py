@@ -23,6 +23,9 @@ from core.web.i18n import _
 MOST_PASTED = 1000
 DELIVERED_NAMED = 100
 NOTED = 100
+# A million codes take longer than a page may.
+WHOLE_BATCHES = 600
+WHOLE_SHOP = 1800
 
 HOLD = "INSERT INTO vault_hold (shop_id, batch_id, reason, held_by, held_at) VALUES ($1, $2, $3, $4, $5) RETURNING id"
 
@@ -57,7 +60,7 @@ async def hold_batch(tx: Tx, shop_id: int, batch_id: int, reason: str, staff_id:
         "SELECT true FROM vault_batch WHERE id = $1 AND shop_id = $2 AND state = 'ready' FOR SHARE", batch_id, shop_id
     ):
         raise Refused(_("There is no such batch."), "batch")
-    await tx.may_take(600)
+    await tx.may_take(WHOLE_BATCHES)
     if lot:
         ids = await tx.fetchval("SELECT array_agg(id) FROM vault_code WHERE batch_id = $1 AND note = $2", batch_id, lot)
         if not ids:
@@ -128,7 +131,7 @@ WHERE vault_code.batch_id = hold.batch_id AND vault_code.state = 'free'
 
 async def hold_everything(tx: Tx, shop_id: int, reason: str) -> int:
     """Set every free code of a shop aside, a hold for each batch, so that each can go back by itself."""
-    await tx.may_take(1800)
+    await tx.may_take(WHOLE_SHOP)
     count = _count(await tx.execute(HOLD_ALL, shop_id, reason, clock.now()))
     if count:
         await audit.record(tx, "system", "codes.held", "stock", {"aside": count, "reason": reason}, shop_id=shop_id)
@@ -160,6 +163,7 @@ WHERE hold.id = $1 AND hold.shop_id = $2 AND code.state = 'quarantined'
 
 async def put_back(tx: Tx, shop_id: int, code_ids: list[int], staff_id: int, what: str = "codes") -> int:
     """These codes are good after all: on sale again."""
+    await tx.may_take(WHOLE_BATCHES)
     count = _count(await tx.execute(BACK, shop_id, code_ids))
     if count:
         detail = {"codes": count, "ids": code_ids[:NOTED]}
@@ -169,6 +173,7 @@ async def put_back(tx: Tx, shop_id: int, code_ids: list[int], staff_id: int, wha
 
 async def write_off(tx: Tx, shop_id: int, code_ids: list[int], staff_id: int, what: str = "codes") -> int:
     """These codes are bad: they stay in the books as void and are never sold. What they cost is booked."""
+    await tx.may_take(WHOLE_BATCHES)
     gone = await tx.fetchrow(OFF, shop_id, code_ids)
     assert gone is not None  # noqa: S101 - aggregates always give a row
     await book_off(tx, shop_id, gone)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
@@ -67,6 +68,28 @@ async def test_a_batch_is_set_aside_put_back_and_written_off() -> None:
     assert await stocked.codes_by_state(sku) == {"delivered": 1, "void": 3}
     assert await db.transaction(quarantine.put_all_back, 1, await newest_hold(), staff) == 0
     assert await stocked.codes_by_state(sku) == {"delivered": 1, "void": 3}
+
+
+@pytest.mark.parametrize("decide", [quarantine.put_all_back, quarantine.write_all_off])
+async def test_deciding_about_a_whole_batch_may_take_long(decide: Callable[..., Awaitable[int]]) -> None:
+    sku = await stocked.sku(3)
+    await hold(sku)
+    staff, hold_id = await stocked.staff_member(), await newest_hold()
+
+    async def slowly(tx: db.Tx) -> int:
+        await tx.execute(
+            "CREATE FUNCTION pg_temp.slow() RETURNS trigger LANGUAGE plpgsql AS"
+            " 'BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END'"
+        )
+        await tx.execute(
+            "CREATE TRIGGER slow BEFORE UPDATE ON vault_code FOR EACH STATEMENT EXECUTE FUNCTION pg_temp.slow()"
+        )
+        await tx.execute("SET LOCAL statement_timeout = 250")
+        count = await decide(tx, 1, hold_id, staff)
+        await tx.execute("DROP TRIGGER slow ON vault_code; DROP FUNCTION pg_temp.slow")
+        return count
+
+    assert await db.transaction(slowly) == 3
 
 
 async def test_what_was_written_off_is_booked_at_its_cost() -> None:
