@@ -528,9 +528,20 @@ def _needed(fields: Sequence[FormField], wrong: SettingsWrong) -> Text:
 
 
 def _accept(hook: str, item: Any) -> None:
+    if isinstance(item, type):
+        raise ValueError(f"{hook}: {item.__name__} is a class; deliver an object of it")
+    for one in (item, *getattr(item, "options", ())):
+        _check_title(one)
     bad = [host for host in getattr(item, "form_hosts", ()) if not ORIGIN.fullmatch(host)]
     if bad:
         raise ValueError(f"{item.key}: form_hosts must look like https://pay.example.com, not {bad[0]!r}")
+
+
+def _check_title(item: Any) -> None:
+    """The pages of all plugins show it: a wrong one must not break them."""
+    title = getattr(item, "title", None)
+    if not isinstance(title, Mapping) or not title or not all(isinstance(words, str) for words in title.values()):
+        raise ValueError(f'{item.key}: title must be words by language, such as {{"en": "Acme"}}, not {title!r}')
 
 
 # -- the one of this process ------------------------------------------------------------

@@ -23,6 +23,8 @@ SET_ASIDE = {
     "payments.bad_key": "register_payment_methods: 'No Key!' is not a key (small letters, digits, - and _)",
     "payments.bad_host": "ValueError: bad_host: form_hosts must look like https://pay.example.com, "
     "not 'https://a.example; script-src *'",
+    "payments.bad_title": """ValueError: bad_title: title must be words by language, such as {"en": "Acme"}, not 'x'""",
+    "payments.a_class": "ValueError: register_payment_methods: Method is a class; deliver an object of it",
     "notifiers.cannot_draw": "the setting table has a type that no form field fits: dict[str, int]",
 }
 

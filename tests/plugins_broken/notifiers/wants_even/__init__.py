@@ -7,6 +7,7 @@ class Settings(PluginSettings):
 
 class Notifier:
     key = "wants_even"
+    title = {"en": "Even"}
 
 
 class WantsEven(Plugin):

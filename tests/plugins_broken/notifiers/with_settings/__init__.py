@@ -17,6 +17,8 @@ class Settings(PluginSettings):
 
 
 class Notifier:
+    title = {"en": "With settings"}
+
     def __init__(self, settings):
         self.key = "with_settings"
         self.settings = settings
@@ -36,6 +38,8 @@ class WithSettings(Plugin):
                 return CheckResult.credentials_wrong("the key is not known there")
             case "never":
                 return CheckResult.will_not_work("that gateway is closed")
+            case "words":
+                return "all is well"
         return CheckResult.ok("it answered")
 
     @hookimpl
