@@ -291,7 +291,7 @@ async def tried(plugins: Runtime, loaded: Loaded, settings: PluginSettings) -> C
     except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin's mistake of any kind is an answer
         plugins.count_failure(loaded.id, "check", error)
         return CheckResult.try_later(_("The test itself broke off (%(error)s).", error=type(error).__name__))
-    return result or CheckResult.try_later(_("The test gave no answer."))
+    return result if isinstance(result, CheckResult) else CheckResult.try_later(_("The test gave no answer."))
 
 
 async def _save(

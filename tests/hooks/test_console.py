@@ -326,6 +326,7 @@ async def test_what_the_environment_decides_is_shown_and_cannot_be_changed(plugi
         ("wrong", ["The access data are not accepted", "the key is not known there", "notice-error"]),
         ("never", ["It will not work like this", "that gateway is closed", "notice-error"]),
         ("breaks", ["No answer; try again later", "The test itself broke off (RuntimeError)."]),
+        ("words", ["No answer; try again later", "The test gave no answer.", "notice-warning"]),
     ],
 )
 async def test_settings_are_tried_before_they_are_saved(plugins, configured, name, told):
