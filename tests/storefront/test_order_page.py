@@ -12,6 +12,7 @@ import pytest
 from core import clock, db
 from core.catalog.service import forget
 from core.checkout.place import TOKEN_PURPOSE
+from core.hooks import runtime, store
 from core.ids import token_hash
 from core.orders import service as orders
 from core.orders.view import order_view
@@ -357,6 +358,18 @@ async def test_a_failed_payment_leaves_the_order_open(buyer: Buyer, stock: Any) 
     assert heading(page) == "Waiting for your payment"
     assert "That way to pay did not work this time." in page
     assert (await facts(order))["reserved"] == 1
+
+
+async def test_without_any_way_to_pay_left_the_page_says_so(buyer: Buyer, stock: Any) -> None:
+    order = await buyer.place()
+    await buyer.pay(order, "failed")
+    await db.transaction(store.enable, "payments.sandbox", False)
+    await runtime.current().refresh()
+    try:
+        assert "This shop cannot take payments yet." in (await buyer.get(order)).text
+    finally:
+        await db.transaction(store.enable, "payments.sandbox", True)
+        await runtime.current().refresh()
 
 
 async def test_chinese_all_the_way(new_buyer: NewBuyer, stock: Any) -> None:
