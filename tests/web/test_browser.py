@@ -148,6 +148,16 @@ async def test_an_error_goes_to_the_corner_and_the_page_stays(browser: Browser, 
     await page.context.close()
 
 
+async def test_what_gets_no_answer_is_told(browser: Browser, site: str):
+    page, _complaints = await open_page(browser, site)
+    await page.goto("/sample/hx")
+    await page.context.set_offline(True)
+    await page.get_by_role("button", name="Get it").click()
+    await page.locator("#toasts .toast-error", has_text="The shop cannot be reached.").wait_for()
+    assert await page.locator("#result").inner_text() == "as it was"
+    await page.context.close()
+
+
 async def test_codes_hide_themselves(browser: Browser, site: str):
     page, complaints = await open_page(browser, site)
     await page.goto("/sample/remask")

@@ -228,6 +228,13 @@ document.addEventListener("toast", (event) => {
   toast.append(line);
   document.getElementById("toasts").append(toast);
 });
+/* What somebody pressed and got no answer to. What a page asks for by itself it asks for again. */
+document.addEventListener("htmx:error", (event) => {
+  const { ctx, error } = event.detail;
+  if (!["submit", "click"].includes(ctx?.sourceEvent?.type) || error?.name === "AbortError") return;
+  const text = document.getElementById("toasts").dataset.lost;
+  document.dispatchEvent(new CustomEvent("toast", { detail: { text, kind: "error" } }));
+});
 /* Every toast, whoever put it there, leaves by itself after a while, unless it is being read. */
 new MutationObserver((changes) => {
   for (const change of changes) {
