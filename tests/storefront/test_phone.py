@@ -1,5 +1,6 @@
 """Buying in Chromium on a 390 px phone: with and without JavaScript, in both languages, light and dark."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -8,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from core import clock, db
 from core.checkout.correcting import extend
+from core.orders import service as orders
 from core.payments.refunds import Who
 from tests import stocked
 from tests.browsers import chromium
@@ -169,6 +171,25 @@ async def test_the_time_that_is_left_is_the_shops_and_follows_it(
     assert order is not None
     await extend(order["shop_id"], order["ref"], 60, Who(await stocked.staff_member()))
     await expect(left).to_have_text(re.compile(r"^1:1[45]:"))
+    await page.context.close()
+
+
+async def test_what_happens_before_the_stream_begins_is_not_missed(
+    browser: Browser, shop: str, stock: Any, screenshots: Path
+) -> None:
+    mine = await phone(browser, shop, screenshots, "before-stream")
+    page, begin = mine.page, asyncio.Event()
+
+    async def later(route: Route) -> None:
+        await begin.wait()
+        await route.continue_()
+
+    await page.route("**/events", later)
+    await order_on(mine, "before-stream@example.com")
+    ref = page.url.rpartition("/")[2]
+    await orders.cancel(await db.fetchval("SELECT id FROM orders_order WHERE ref = $1", ref), "buyer")
+    begin.set()
+    await page.locator(".order-cancelled").wait_for()
     await page.context.close()
 
 
