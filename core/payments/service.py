@@ -270,8 +270,8 @@ async def ask(method: PaymentMethod, attempt: StoredAttempt) -> Claim | None:
         async with asyncio.timeout(START_SECONDS):
             claim = await method.query(_with_purse(method, attempt.view))
     except (GatewayUnavailable, GatewayRefused, TimeoutError) as error:
-        said = f"{'refused' if isinstance(error, GatewayRefused) else 'unavailable'}: {error}"
-        log.warning("attempt %s could not be asked about: %s", attempt.view.ref, error)
+        said = storable(f"{'refused' if isinstance(error, GatewayRefused) else 'unavailable'}: {error}")
+        log.warning("attempt %s could not be asked about: %s", attempt.view.ref, said)
     except Exception:
         # One method's mistake must not keep the timer from asking about the payments of all others.
         said = "broke"
