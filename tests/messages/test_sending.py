@@ -313,6 +313,7 @@ from core.api import Notifier, Plugin, hookimpl
 
 class Mute:
     key = "a_mute"
+    title = {"en": "Mute"}
 
 
 class Broken(Notifier):
