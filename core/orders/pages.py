@@ -201,6 +201,7 @@ async def events(request: AnyRequest, ref: FromPath[str]) -> Response[Any] | Str
         return _unknown(request)
     if _streams[session_hash] >= MOST_STREAMS:
         raise TooMany(10)
+    visit.endless = True
     return Stream(
         _changes(ref, session_hash, state),
         media_type="text/event-stream",

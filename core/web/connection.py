@@ -103,6 +103,13 @@ class Connection(HttpToolsProtocol):
         self._look_no_more()
         super().on_message_complete()
 
+    def shutdown(self) -> None:
+        """When the process stops: what never ends is not waited for, and its page asks the next process."""
+        super().shutdown()
+        visit = self.cycle.scope["state"].get("visit") if self.cycle else None
+        if visit and visit.endless:
+            self.transport.close()
+
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, msg)
 

@@ -89,6 +89,8 @@ class Visit:
     """None where there are no shops to ask, such as in the console."""
     frames: bool = False
     """This page of the console shows pages of the shop in frames."""
+    endless: bool = False
+    """The answer is a stream that ends when its page is left."""
     waiting: list[Any] = field(default_factory=list)
     """Places of the page that plugins fill before it is sent."""
 
