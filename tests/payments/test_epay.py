@@ -354,6 +354,23 @@ async def test_a_forgery_is_told_apart(method: Method, query: str) -> None:
     assert KEY not in str(forged.value)
 
 
+async def test_a_products_name_signs_no_notice(method: Method) -> None:
+    """What is signed is put together without escapes: a name with & could be read as further parameters."""
+    name = "X&out_trade_no=VDEAR-1&pid=1001&trade_no=7&trade_status=TRADE_SUCCESS&u="
+    [step] = [(await method().start(an_attempt("VCHEAP-1", title=name))).step]
+    sent = dict(parse_qsl(urlsplit(step.url).query))
+    rest = "".join(f"&{key}={sent[key]}" for key in ("notify_url", "out_trade_no", "pid", "return_url", "type"))
+    notice = {
+        "money": sent["money"],
+        **dict(pair.split("=") for pair in f"name={name}".split("&")),
+        "u": rest,
+        "sign": sent["sign"],
+        "sign_type": "MD5",
+    }
+    with pytest.raises(Forged):
+        await method().parse_callback(a_call(f"http://shop/?{urlencode(notice)}"))
+
+
 async def test_the_answers_are_the_gateways_words(method: Method) -> None:
     assert (method().accepted.body, method().refused.body) == (b"success", b"fail")
 

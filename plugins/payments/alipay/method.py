@@ -75,7 +75,8 @@ class Alipay(PaymentMethod):
         trade = {
             "out_trade_no": our_number(attempt.ref),
             "total_amount": attempt.amount.plain(),
-            "subject": attempt.title[:SUBJECT_SIGNS],
+            # Alipay signs it in its notices without escapes: what follows an & could be read as further parameters.
+            "subject": attempt.title.replace("&", "＆")[:SUBJECT_SIGNS],
             "time_expire": attempt.expires_at.astimezone(BEIJING).strftime(TIME),
         }
         way = self._settings.desktop if attempt.device == "pc" else self._settings.phone

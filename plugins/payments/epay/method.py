@@ -74,7 +74,8 @@ class EpayMethod(PaymentMethod, Generic[G]):
             "out_trade_no": attempt.ref,
             "notify_url": attempt.notify_url,
             "return_url": attempt.return_url,
-            "name": cut(attempt.title, NAME_BYTES),
+            # Signed without escapes: a name with & could be read as further parameters, and make this a notice.
+            "name": cut(attempt.title.replace("&", "＆"), NAME_BYTES),
             "money": attempt.amount.plain(),
         }
 

@@ -46,6 +46,18 @@ class TestContract(PaymentMethodContract):
 
     # -- starting
 
+    async def test_a_products_name_adds_nothing_to_a_notice(self, method, other_side):
+        """The signed text of a notice is put together without escapes; a name with & could be cut in another way."""
+        bought = self.attempt(method, title="X&total_amount=999.00&trade_no=7&trade_status=TRADE_SUCCESS&u=")
+        await method.start(bought)
+        other_side.pay_now(bought.ref)
+        told = other_side.notice(bought.ref)
+        rest = "&".join(f"{name}={told.pop(name)}" for name in ("total_amount", "trade_no", "trade_status", "version"))
+        name, *further = told["subject"].split("&")
+        forged = {**told, "subject": name, **dict(pair.split("=") for pair in further), "u": f"&{rest}"}
+        with pytest.raises(Forged):
+            await method.parse_callback(as_call(forged))
+
     async def test_a_desktop_gets_a_code_and_a_phone_a_page(self, method, other_side):
         at_desk = self.attempt(method, title="会" * 200)
         started = await method.start(at_desk)
