@@ -94,6 +94,8 @@ class Door:
             scope["path"] = SLASHES.sub("/", scope["path"])
         visit = self._visit(scope, headers)
         scope["state"]["visit"] = visit
+        if visit.method == "HEAD":  # answered as GET; the server still has to know that no body follows
+            scope = {**scope, "method": "GET"}
         passing = visits.enter(visit)
         out = _Outgoing(self, visit, scope, send, b"gzip" in headers.get(b"accept-encoding", b""))
         try:
@@ -107,8 +109,6 @@ class Door:
             if page:
                 await out.send_page(page)
                 return
-            if out.head:
-                scope["method"] = "GET"
             await self.app(scope, receive, out)
         finally:
             if access.isEnabledFor(logging.INFO):

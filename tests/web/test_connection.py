@@ -95,6 +95,17 @@ async def test_a_long_head_that_ends_is_a_request_as_any_other(site: str) -> Non
             await reader.readexactly(length)
 
 
+@pytest.mark.parametrize("path", [b"/sample", b"/nowhere"])
+async def test_a_question_for_the_head_alone_leaves_the_connection_open(site: str, path: bytes) -> None:
+    async with line(site) as (reader, writer):
+        for _ in range(2):
+            writer.write(b"HEAD " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert b"\r\ncontent-length: 0\r\n" not in head and b"\r\ncontent-length: " in head
+        writer.write(b"GET /sample HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert (await everything(reader)).startswith(b"HTTP/1.1 200 ")
+
+
 @pytest.mark.parametrize("begun", [b"", b"GET /sample HTTP/1.1\r\nHost: x\r\n"], ids=["nothing", "half a head"])
 async def test_a_head_that_does_not_come_is_not_waited_for_but_a_body_is(site: str, begun: bytes, monkeypatch) -> None:
     async with line(site) as (reader, writer):
