@@ -1,6 +1,9 @@
 """Bank transfer and the like: the buyer reads how to pay, a member of staff confirms that the money came."""
 
-from pydantic import ConfigDict, ValidationInfo, field_validator
+from typing import Self
+
+from pydantic import ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from core.api import (
     Attempt,
@@ -21,19 +24,22 @@ PLACES = _("{amount} and {order} are replaced by the sum and the order number.")
 
 
 class ManualSettings(PluginSettings):
-    model_config = ConfigDict(validate_default=True)
-
     title_zh: str = setting(_("Name on the button (Chinese)"), default="银行转账", min_length=1, max_length=60)
     title_en: str = setting(_("Name on the button (English)"), default="Bank transfer", min_length=1, max_length=60)
     instructions_zh: str = setting(_("How to pay (Chinese)"), help=PLACES, default="", long=True, max_length=4000)
     instructions_en: str = setting(_("How to pay (English)"), help=PLACES, default="", long=True, max_length=4000)
 
-    @field_validator("instructions_en")
-    @classmethod
-    def _one_is_written(cls, text: str, info: ValidationInfo) -> str:
-        if not text.strip() and not info.data.get("instructions_zh", "").strip():
-            raise ValueError(str(_("Write how to pay in at least one language.")))
-        return text
+    @model_validator(mode="after")
+    def _one_is_written(self) -> Self:
+        if not self.instructions_zh.strip() and not self.instructions_en.strip():
+            why = PydanticCustomError(
+                "value_error", "{error}", {"error": str(_("Write how to pay in at least one language."))}
+            )
+            fields = ("instructions_zh", "instructions_en")
+            raise ValidationError.from_exception_data(
+                "settings", [InitErrorDetails(type=why, loc=(name,), input="") for name in fields]
+            )
+        return self
 
 
 class Manual(PaymentMethod):
