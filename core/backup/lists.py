@@ -42,7 +42,7 @@ BACKUPS = Listing(
     label=lambda row: Path(row["path"]).name,
     empty=Nothing(
         _("No backups yet"),
-        _("Make a key, keep its secret half away from this machine, and press the button."),
+        _("With a public key in the plan, the shop makes them by itself, and “Back up now” makes one at once."),
         icon="archive",
     ),
 )
