@@ -85,6 +85,18 @@ async def prices(shop_id: int, product_ids: list[int], limit: int) -> list[Any]:
     )
 
 
+async def check_lowest(shop_id: int, product_ids: list[int], percent: Decimal) -> None:
+    """:raises Refused: the lowest price would be nothing; one that is nothing already stays what it is."""
+    row = await db.fetchrow(
+        "SELECT code, price FROM catalog_sku WHERE shop_id = $1 AND product_id = ANY($2) AND price > 0"
+        " ORDER BY price, id LIMIT 1",
+        shop_id,
+        product_ids,
+    )
+    if row is not None and priced(row["price"], percent) == 0:
+        raise Refused(_("The price of %(sku)s would be nothing.", sku=row["code"]), "percent")
+
+
 async def change_prices(editor: Editor, product_id: int, percent: Decimal) -> None:
     """All SKUs of the product, or none of them.
 

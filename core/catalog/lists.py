@@ -109,6 +109,7 @@ async def reprice(doing: Doing, key: int) -> None:
 
 async def new_prices(doing: Doing, keys: list[Any]) -> list[tuple[Any, Any, Any]]:
     percent = bulk.read_percent(doing.fields.get("percent", ""))
+    await bulk.check_lowest(doing.scope.shop_id, keys, percent)
     rows = await bulk.prices(doing.scope.shop_id, keys, PREVIEWED)
     return [
         (

@@ -304,6 +304,9 @@ async def test_prices_are_shown_before_they_change(staff):
     product = await db.fetchval("SELECT product_id FROM catalog_sku WHERE id = $1", what.id)
     where, _status = await bulk(staff, "products", "price", ids=str(product))
     assert "Write a percentage" in words(await staff.get(f"{where}?percent=zero"))
+    nothing = words(await staff.get(f"{where}?percent=-99.999"))
+    assert f"The price of {what.code} would be nothing." in nothing and "Do it to" not in nothing
+    assert "would be nothing" in words(await staff.post(f"{where}/go", 422, field_percent="-99.999"))
     assert "CN¥10.00 CN¥8.88" in words(await staff.get(f"{where}?percent=-11.25"))
     price = "SELECT price FROM catalog_sku WHERE id = $1"
     assert await db.fetchval(price, what.id) == 1000
