@@ -84,7 +84,7 @@ async def ref_by_code(shop_id: int, text: str, staff_id: int) -> str | None:
 
 
 async def sku_codes(scope: Scope) -> Sequence[tuple[str, str]]:
-    rows = await db.fetch("SELECT code FROM catalog_sku WHERE shop_id = $1 ORDER BY code LIMIT 200", scope.shop_id)
+    rows = await db.fetch("SELECT code FROM catalog_sku WHERE shop_id = $1 ORDER BY code LIMIT 2000", scope.shop_id)
     return [(row["code"], row["code"]) for row in rows]
 
 

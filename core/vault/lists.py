@@ -112,7 +112,7 @@ async def hold(doing: Doing, key: int) -> None:
 
 
 async def skus(scope: Scope) -> Sequence[tuple[str, str]]:
-    rows = await db.fetch("SELECT code FROM catalog_sku WHERE shop_id = $1 ORDER BY code LIMIT 200", scope.shop_id)
+    rows = await db.fetch("SELECT code FROM catalog_sku WHERE shop_id = $1 ORDER BY code LIMIT 2000", scope.shop_id)
     return [(row["code"], row["code"]) for row in rows]
 
 

@@ -136,7 +136,7 @@ async def show(
         columns=lists.visible(listing, asked),
         rows=rows,
         filters=[
-            (one, list(await lists.options_of(one.options, scope)) if isinstance(one, Choice) else [], value)
+            (one, await _options(one, scope, value) if isinstance(one, Choice) else [], value)
             for one in listing.filters
             if one.name not in fixed
             for value in [asked.filters.get(one.name, getattr(one, "default", ""))]
@@ -152,6 +152,12 @@ async def show(
         may_export=scope.may(EXPORT),
         fixed=fixed,
     )
+
+
+async def _options(choice: Choice, scope: Scope, value: str) -> list[tuple[str, Any]]:
+    """What can be chosen, and what is: the next press of the button must not lose it."""
+    options = list(await lists.options_of(choice.options, scope))
+    return options if not value or value in dict(options) else [*options, (value, value)]
 
 
 async def _total(want: lists.Wanted, asked: Asked, found: int, more: bool) -> int:

@@ -125,6 +125,11 @@ async def test_order_columns_days_and_sums(what, staff):
     assert first.ref in await staff.get("/admin/orders?since=2020-01-01&until=2199-12-31")
 
 
+async def test_a_choice_that_is_not_offered_any_more_stays_chosen(what, staff):
+    page = await staff.get("/admin/orders?sku=GONE-1&payment=paid")
+    assert '<option value="GONE-1" selected>GONE-1</option>' in page
+
+
 async def test_the_search_says_what_matched_and_a_code_stands_in_no_address(what, staff):
     placed = await sold(what)
     await db.execute("UPDATE payments_attempt SET gateway_ref = 'GW-77' WHERE order_id = $1", placed.order_id)
