@@ -65,7 +65,7 @@ PAYMENTS = Listing(
         Column("gateway", _("Gateway no."), lambda row: row["gateway_ref"] or None, kind="long"),
         Column("begun", _("Begun"), lambda row: row["created_at"], "attempt.id"),
         Column("settled", _("Settled"), lambda row: row["settled_at"]),
-        Column("contact", _("Contact"), lambda row: row["contact"], shown=False),
+        Column("contact", _("Contact"), lambda row: row["contact"], shown=False, kind="long"),
     ),
     hint=_("Order no., payment no. or gateway no."),
     search="attempt.id IN (SELECT id FROM payments_attempt WHERE ref = upper({q})"

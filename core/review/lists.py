@@ -99,7 +99,7 @@ REVIEW = Listing(
     order="CASE WHEN item.state = 'done' THEN item.resolved_at END DESC, item.id",
     columns=(
         Column("question", _("Question"), _question),
-        Column("order", _("Order"), _order),
+        Column("order", _("Order"), _order, kind="long"),
         Column(
             "amount",
             _("Amount"),
@@ -190,7 +190,7 @@ REFUSED = Listing(
     order="refused.id DESC",
     prepare=_with_findings,
     columns=(
-        Column("buyer", _("Contact"), _buyer),
+        Column("buyer", _("Contact"), _buyer, kind="long"),
         Column("goods", _("Goods"), lambda row: Many([f"{one['title']} × {one['quantity']}" for one in row["lines"]])),
         Column("amount", _("Amount"), lambda row: Money(row["total"], row["currency"]), "refused.total", kind="number"),
         Column(
