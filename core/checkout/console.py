@@ -113,7 +113,9 @@ async def order_page(request: Request[Any, Any, Any], ref: FromPath[str]) -> Res
     return await _order_page(request, ref)
 
 
-async def _order_page(request: Request[Any, Any, Any], ref: str, problem: Any = "", status: int = 200) -> Response[str]:
+async def _order_page(
+    request: Request[Any, Any, Any], ref: str, problem: Any = "", status: int = 200, new_contact: str | None = None
+) -> Response[str]:
     order = await orders.for_staff(visit_of(request).shop.id, ref)
     if order is None:
         raise NotFound()
@@ -149,6 +151,7 @@ async def _order_page(request: Request[Any, Any, Any], ref: str, problem: Any = 
         "names": await _staff_names(visit_of(request).shop.id),
         "words": words,
         "problem": problem,
+        "new_contact": new_contact,
         "as_money": Money,
         "bringing_in": await deciding.open_lines(order["id"]),
         "bought": await purchases.of_order(order["id"]),
@@ -309,8 +312,14 @@ async def extend(request: Request[Any, Any, Any], ref: FromPath[str]) -> Respons
 @post("/orders/{ref:str}/contact", opt={"who": "staff:orders.contact", "fresh": True})
 async def change_contact(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[Any]:
     form = await read_form(request, NewContact)
-    act = correcting.change_contact(visit_of(request).shop.id, ref, form.contact, _who(request))
-    return await _done(request, ref, act, _("Changed. Links that were sent before open nothing any more."))
+    try:
+        jobs = await correcting.change_contact(visit_of(request).shop.id, ref, form.contact, _who(request))
+    except Refused as refused:
+        return await _order_page(request, ref, refused.text, 409, form.contact)
+    await ring(*jobs)
+    await bell.ring(f"order:{ref}", "changed")
+    said = _("Changed. Links that were sent before open nothing any more.")
+    return flash(see_other(f"/admin/orders/{ref}"), said)
 
 
 @get("/orders/{ref:str}/as-buyer", opt={"who": "staff:orders.read"})

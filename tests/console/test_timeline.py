@@ -343,7 +343,8 @@ async def test_another_contact_closes_the_old_ways_in(staff, order):
     assert await audited(mark) == [("order.contact_changed", f"order:{order.ref}")]
     kept = await everything()
     for wrong in ("nobody", "new@example.com"):
-        await staff.post(path(order, "/contact"), 409, contact=wrong)
+        page = await staff.post(path(order, "/contact"), 409, contact=wrong)
+        assert 'id="contact" open>' in page and f'name="contact" type="text" value="{wrong.strip()}"' in page
     assert await everything() == kept
 
 
