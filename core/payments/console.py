@@ -17,6 +17,7 @@ from core.jobs import bell, ring
 from core.ledger import chart
 from core.ledger import service as ledger
 from core.money import Money
+from core.orders import service as orders
 from core.orders import words
 from core.payments import chargebacks, money, queue, reconciliation, refunds, statements
 from core.payments.lists import PAYMENTS
@@ -24,6 +25,7 @@ from core.payments.lists import REFUNDS as ALL_REFUNDS
 from core.payments.refunds import Who, Wish
 from core.people.sessions import Session
 from core.refused import Refused
+from core.web.errors import NotFound
 from core.web.flash import flash
 from core.web.forms import Line, read_form, read_query
 from core.web.hx import safe_next
@@ -103,7 +105,11 @@ async def refund_page(request: Request[Any, Any, Any]) -> Response[str]:
 
 
 async def _refund_page(
-    request: Request[Any, Any, Any], problem: Any = "", status: int = 200, back: str = ""
+    request: Request[Any, Any, Any],
+    problem: Any = "",
+    status: int = 200,
+    back: str = "",
+    again: dict[str, Any] | None = None,
 ) -> Response[str]:
     shop = _visit(request).shop
     context = {
@@ -117,6 +123,8 @@ async def _refund_page(
         "method_title": chart.method_title,
         "problem": problem,
         "back": back,
+        "again": again,
+        "words": words,
     }
     return page(request, "payments/refunds.html", context, status=status)
 
@@ -145,7 +153,7 @@ async def ask_refund(request: Request[Any, Any, Any]) -> Response[Any]:
         wish = Wish(form.way, form.take_codes, form.note)
         return await refunds.ask(tx, order, [(payment, amount)], wish, _who(request))
 
-    return await _acted(request, act, _("Written down."), f"/admin/orders/{form.order}", form.order)
+    return await _acted(request, act, _("Written down."), f"/admin/orders/{form.order}", ("ask", form))
 
 
 async def _payment(tx: db.Tx, order_id: int, form: Asked) -> tuple[money.Payment, int]:
@@ -172,7 +180,7 @@ async def tell_chargeback(request: Request[Any, Any, Any]) -> Response[Any]:
             tx, visit.shop.id, form.order, payment.id, amount, who.staff_id, form.note, who.ip
         )
 
-    return await _acted(request, act, _("Booked as taken back."), f"/admin/orders/{form.order}", form.order)
+    return await _acted(request, act, _("Booked as taken back."), f"/admin/orders/{form.order}", ("chargeback", form))
 
 
 @post("/refunds/won", opt={"who": "staff:refunds.won", "fresh": True})
@@ -185,7 +193,7 @@ async def tell_won(request: Request[Any, Any, Any]) -> Response[Any]:
         payment, amount = await _payment(tx, order["id"], form)
         await chargebacks.won(tx, visit.shop.id, form.order, payment.id, amount, who.staff_id, form.note, who.ip)
 
-    return await _acted(request, act, _("Booked as won."), f"/admin/orders/{form.order}", form.order)
+    return await _acted(request, act, _("Booked as won."), f"/admin/orders/{form.order}", ("won", form))
 
 
 @post("/refunds/questions/{item_id:int}/back", opt={"who": "staff:refunds.ask"})
@@ -256,17 +264,28 @@ async def _acted(
     act: Callable[[db.Tx], Awaitable[list[int] | None]],
     said: Any,
     back: str = "",
-    order_ref: str = "",
+    typed: tuple[str, Asked] | None = None,
 ) -> Response[Any]:
-    """Do it in one transaction, and go back to where the button was."""
+    """Do it in one transaction, and go back to where the button was. A mistake shows what was ``typed`` again."""
     back = safe_next(back, "/admin/refunds")
     try:
         await ring(*(await db.transaction(act) or ()))
     except Refused as refused:
-        return await _refund_page(request, refused.text, 409, back)
-    ref = order_ref or back.removeprefix("/admin/orders/")
+        again = await _again(request, *typed) if typed and refused.field else None
+        return await _refund_page(request, refused.text, 409, back, again)
+    ref = typed[1].order if typed else back.removeprefix("/admin/orders/")
     await bell.ring(f"order:{ref}", "changed")
     return flash(see_other(back), said)
+
+
+async def _again(request: Request[Any, Any, Any], door: str, typed: Asked) -> dict[str, Any]:
+    """The form of a refund or a chargeback with a mistake in it."""
+    order = await orders.for_staff(_visit(request).shop.id, typed.order)
+    if order is None:
+        raise NotFound()
+    payment = next(one for one in await money.payments_of(order["id"]) if one.id == typed.payment)
+    to_source = refunds.way_back(payment.method)
+    return {"door": door, "typed": typed, "order": order, "payment": payment, "to_source": to_source}
 
 
 # -- the gateways' statements -----------------------------------------------------------

@@ -129,6 +129,18 @@ async def test_what_cannot_be_is_refused_and_nothing_is_written(boss, change, sa
     assert await everything() == before
 
 
+@pytest.mark.parametrize("door", ["ask", "chargeback", "won"])
+async def test_what_was_typed_beside_a_mistake_stays(boss, door):
+    placed, form = await sold()
+    if door == "won":
+        await boss.post("/admin/refunds/chargeback", amount="19.90", **form)
+    typed = {**form, "amount": "1,99o", "note": "typed at length", "take_codes": "on"}
+    page = await boss.post(f"/admin/refunds/{door}", status=409, **typed)
+    again = page[page.index(f'action="/admin/refunds/{door}"') :].partition("</form>")[0]
+    assert 'value="1,99o"' in again and 'value="typed at length"' in again and placed.ref in again
+    assert door != "ask" or ("checked" in again and 'value="hand" selected' in again)
+
+
 async def test_a_chargeback_is_told_and_its_questions_are_closed(boss):
     placed, form = await sold()
     page = words(await boss.post("/admin/refunds/chargeback", amount="19.90", **form))
