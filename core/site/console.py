@@ -15,10 +15,10 @@ from core import db
 from core.catalog import images
 from core.refused import Refused
 from core.shops import service as shops
-from core.site import looks, notices
+from core.site import looks, notices, rehearsal
 from core.site.looks import Staff
 from core.web import cookies, theme_check, theme_settings
-from core.web.errors import Conflict, FormError, NotFound
+from core.web.errors import MEND_THEME, Conflict, FormError, NotFound
 from core.web.flash import flash
 from core.web.forms import Form, Line, Upload, read_form, read_query
 from core.web.hx import safe_next
@@ -255,8 +255,13 @@ class Seen(msgspec.Struct):
 @post("/themes/publish", opt={"who": "staff:settings.edit"})
 async def publish(request: AnyRequest) -> Response[Any]:
     form = await read_form(request, Seen)
-    draft = await _draft(visit_of(request).shop.id)
+    visit = visit_of(request)
+    draft = await _draft(visit.shop.id)
     _look(request, draft.theme)
+    preview = await looks.preview_cookie(draft.id, visit.cookie or "")
+    fails = await rehearsal.failing(request.app, visit, preview)
+    if fails:
+        raise Conflict(_("Nothing was published"), fails, MEND_THEME)
     try:
         await looks.publish(staff_of(request), form.seen)
     except Refused as refused:

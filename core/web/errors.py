@@ -17,6 +17,9 @@ from core.web.i18n import Text, _
 log = logging.getLogger("vouchsafe.web")
 
 
+MEND_THEME = _("Mend the template, start the shop again so that it reads it, then try again.")
+
+
 class WebError(Exception):
     """An answer that is not the page asked for. Empty words are filled in from the status."""
 
@@ -91,6 +94,13 @@ class TooLarge(WebError):
 
 class WrongContentType(WebError):
     status = 415
+
+
+class CannotDraw(WebError):
+    """A draft of the shop's looks fails on this page; staff is told where."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(_("This theme cannot draw the page"), where, MEND_THEME)
 
 
 class FormError(WebError):

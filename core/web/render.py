@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from jinja2 import TemplateError
@@ -14,7 +15,7 @@ from markupsafe import Markup, escape
 from core.web import cookies, csrf, flash, once, slots
 from core.web import visit as visits
 from core.web.door import CACHE_ME
-from core.web.errors import Answer
+from core.web.errors import Answer, CannotDraw
 from core.web.feature import Feature
 from core.web.hx import VARY
 from core.web.i18n import html_lang
@@ -89,7 +90,20 @@ def look_of(request: Request[Any, Any, Any], visit: Visit) -> Look:
 
 
 def _draw(request: Request[Any, Any, Any], visit: Visit, name: str, context: Mapping[str, Any]) -> str:
-    return look_of(request, visit).render(name, {"visit": visit, "shop": visit.shop, "flash": None, **context})
+    given = {"visit": visit, "shop": visit.shop, "flash": None, **context}
+    look = look_of(request, visit)
+    try:
+        return look.render(name, given)
+    except Exception as error:  # whatever a theme does wrong, buyers still get the page
+        usual = request.app.state.themes.usual
+        if visit.dress is None or visit.surface == "console" or look is usual:
+            raise
+        if visit.dress.draft:
+            visit.undrawn = look.place_of(error)
+            raise CannotDraw(visit.undrawn) from error
+        log.exception("theme %s cannot draw %s, %s does", look.theme.id, name, usual.theme.id)
+        visit.dress = replace(visit.dress, theme=usual.theme.id, settings={}, stylesheet="")
+        return str(usual.render(name, given))
 
 
 # -- errors -----------------------------------------------------------------------------
@@ -105,7 +119,7 @@ def error_page(request: Request[Any, Any, Any], answer: Answer) -> Response[Any]
     name = context.get("template") or ("web/_error_toast.html" if partial else "web/error.html")
     try:
         text = once.filled(_draw(request, visit, name, context))
-    except (TemplateError, AssertionError, TypeError, ValueError, AttributeError):
+    except (CannotDraw, TemplateError, AssertionError, TypeError, ValueError, AttributeError):
         # A theme that cannot even draw its error page must not hide what happened.
         log.exception("the error page could not be drawn")
         text = _plain(answer, visit)

@@ -11,6 +11,7 @@ import logging
 import posixpath
 import re
 import tomllib
+import traceback
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -308,6 +309,11 @@ class Themes:
             found = self._looks[theme_id] = self._make(theme_id)
         return found
 
+    @property
+    def usual(self) -> Look:
+        """What stands in for a theme that does not work."""
+        return self.look(self._fallback)
+
     def has(self, theme_id: str) -> bool:
         """Whether there is such a theme, good or broken."""
         return any((root / theme_id / "theme.toml").is_file() for root in self._roots)
@@ -470,3 +476,15 @@ class Look:
 
     def render(self, name: str, context: dict[str, Any]) -> str:
         return self.environment.get_template(name).render(context)
+
+    def place_of(self, error: Exception) -> str:
+        """The template and line that failed, the theme's own before those it calls, and the reason."""
+        folders = self.environment.template_folders
+        called = [
+            f"{path.relative_to(folder).as_posix()}:{frame.lineno}"
+            for folder in reversed(folders)
+            for frame in traceback.extract_tb(error.__traceback__)
+            for path in [Path(frame.filename)]
+            if path.is_relative_to(folder)
+        ]
+        return ": ".join((*called[-1:], str(error) or type(error).__name__))

@@ -91,6 +91,8 @@ class Visit:
     """This page of the console shows pages of the shop in frames."""
     endless: bool = False
     """The answer is a stream that ends when its page is left."""
+    undrawn: str = ""
+    """Why a draft of the shop's looks could not draw this page: template, line and reason."""
     waiting: list[Any] = field(default_factory=list)
     """Places of the page that plugins fill before it is sent."""
 
