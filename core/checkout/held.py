@@ -13,7 +13,7 @@ from core.hooks.views import Counted, FoundBy
 from core.messages import service as messages
 from core.messages.events import ORDER_REFUSED
 from core.orders import service as orders
-from core.orders import timeline
+from core.orders import timeline, uses
 from core.orders.history import History, telling_address
 from core.orders.words import WAYS
 from core.payments import goods, money, refunds
@@ -85,6 +85,8 @@ async def let_go(tx: Tx, order: Any, item: Any, note: str, who: Who) -> list[int
     if order["payment_state"] != "paid" or order["fulfilment_state"] != "review":
         return []
     free = {**order, "held": False}
+    if not await uses.take_again(tx, order["id"]):
+        return (await fulfilment.without_its_discount(tx, free)).jobs
     return (await fulfilment.fulfil(tx, free, "out_of_stock")).jobs
 
 

@@ -104,7 +104,7 @@ async def fulfil(tx: Tx, order: Any, reason_if_short: str) -> Fulfilled:
     if order["held"]:
         return await _review(tx, order, "risk", _("paid, but risk rules ask for a person"))
     if not has_its_discount:
-        return await _review(tx, order, reason_if_short, _("paid late, and its discount has gone to others"))
+        return await without_its_discount(tx, order)
     if await _deliver(tx, order):
         return await _delivered(tx, order)
     lines = await _claim_again(tx, order["id"])
@@ -130,6 +130,11 @@ async def carry_on(tx: Tx, order: Any) -> Fulfilled | None:
 async def _delivered(tx: Tx, order: Any) -> Fulfilled:
     crash_point("fulfilment.delivered")
     return Fulfilled(Standing.DELIVERED, await messages.order_settled(tx, order, delivered=True))
+
+
+async def without_its_discount(tx: Tx, order: Any) -> Fulfilled:
+    """It was paid after its end, and others have used its discount up: a person decides whether it is delivered."""
+    return await _review(tx, order, "paid_late", _("paid late, and its discount has gone to others"))
 
 
 async def _review(tx: Tx, order: Any, reason: str, words: Text) -> Fulfilled:

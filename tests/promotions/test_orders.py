@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from core import db
-from core.checkout import acts
+from core.checkout import acts, held
 from core.checkout.discounts import UsedUp
 from core.checkout.place import Chosen, place
 from core.checkout.settle import Outcome, settle
@@ -262,6 +262,40 @@ async def test_an_order_that_is_held_takes_its_use_again_too(coupon):
     assert await used(key) == 1
     with pytest.raises(Refused):
         await order(sku, "HELD")
+
+
+async def test_a_held_order_paid_late_is_not_approved_at_a_discount_that_went_to_others(coupon):
+    sku = await stocked.sku(9)
+    key = await coupon("HELDLATE", uses=1)
+    late = await order(sku, "HELDLATE")
+    await db.execute("UPDATE orders_order SET held = true WHERE id = $1", late.order_id)
+    await expire(late)
+    await order(sku, "HELDLATE")
+    await settle("epay", stocked.paid(late, 1490), "callback")
+    staff_id = await stocked.staff_member()
+    await held.approve(1, late.ref, "", Who(staff_id))
+    assert await stocked.states(late) == ("paid", "review")
+    question = await db.fetchrow(
+        "SELECT kind, reason FROM review_item WHERE order_id = $1 AND state = 'open'", late.order_id
+    )
+    assert (question["kind"], question["reason"]) == ("paid_late", "paid late, and its discount has gone to others")
+    assert await used(key) == 1
+    await acts.deliver_anyway(1, late.ref, staff_id, None)
+    assert await stocked.states(late) == ("paid", "delivered")
+
+
+async def test_a_held_order_paid_late_takes_its_discount_when_it_is_free_at_the_approval(coupon):
+    sku = await stocked.sku(9)
+    key = await coupon("FREEAGAIN", uses=1)
+    late = await order(sku, "FREEAGAIN")
+    await db.execute("UPDATE orders_order SET held = true WHERE id = $1", late.order_id)
+    await expire(late)
+    other = await order(sku, "FREEAGAIN")
+    await settle("epay", stocked.paid(late, 1490), "callback")
+    await orders.cancel(other.order_id, "buyer")
+    await held.approve(1, late.ref, "", Who(await stocked.staff_member()))
+    assert await stocked.states(late) == ("paid", "delivered")
+    assert await used(key) == 1
 
 
 async def paid_late_in_two_parts(sku, code):
