@@ -42,8 +42,9 @@ FOUND_BY: dict[str, Text] = {
 }
 
 ROWS = """
-SELECT o.id AS row_key, o.id, o.ref, o.contact, o.currency, o.total, o.paid, o.refunded, o.payment_state,
-       o.fulfilment_state, o.test, o.held, o.created_at, o.paid_at, o.delivered_at, lines.goods, attempt.method
+SELECT o.id AS row_key, o.id, o.ref, o.contact, o.currency, o.total, o.payment_state,
+       o.fulfilment_state, o.test, o.held, o.created_at, o.paid_at, o.delivered_at, lines.goods, attempt.method,
+       came.sums AS came, back.sums AS back
 FROM orders_order o
 LEFT JOIN LATERAL (
     SELECT json_agg(json_build_object('title', line.product_title, 'sku', line.sku_title, 'quantity', line.quantity)
@@ -51,6 +52,16 @@ LEFT JOIN LATERAL (
 LEFT JOIN LATERAL (
     SELECT method FROM payments_attempt WHERE order_id = o.id ORDER BY state = 'paid' DESC, id DESC LIMIT 1
 ) attempt ON true
+LEFT JOIN LATERAL (
+    SELECT json_agg(json_build_array(sum, currency) ORDER BY first) AS sums FROM (
+        SELECT currency, sum(amount)::bigint AS sum, min(id) AS first FROM payments_event
+        WHERE order_id = o.id AND state = 'paid' GROUP BY currency) one
+) came ON true
+LEFT JOIN LATERAL (
+    SELECT json_agg(json_build_array(sum, currency) ORDER BY first) AS sums FROM (
+        SELECT currency, sum(amount)::bigint AS sum, min(id) AS first FROM payments_refund
+        WHERE order_id = o.id AND state = 'done' GROUP BY currency) one
+) back ON true
 WHERE o.id = ANY({keys})
 """
 
@@ -186,8 +197,8 @@ ORDERS = Listing(
             lambda row: chart.method_title(row["method"]) if row["method"] else None,
             shown=False,
         ),
-        Column("paid", _("Paid"), lambda row: Money(row["paid"], row["currency"]), shown=False, kind="number"),
-        Column("back", _("Given back"), lambda row: _back(row), shown=False, kind="number"),
+        Column("paid", _("Paid"), lambda row: _paid(row), shown=False, kind="number"),
+        Column("back", _("Given back"), lambda row: _sums(row["back"]), shown=False, kind="number"),
         Column("paid_at", _("Paid at"), lambda row: row["paid_at"], shown=False),
         Column("delivered_at", _("Delivered at"), lambda row: row["delivered_at"], shown=False),
     ),
@@ -241,8 +252,14 @@ ORDERS = Listing(
 )
 
 
-def _back(row: Any) -> Money | None:
-    return Money(row["refunded"], row["currency"]) if row["refunded"] else None
+def _paid(row: Any) -> Money | Many:
+    return _sums(row["came"]) or Money(0, row["currency"])
+
+
+def _sums(sums: Any) -> Money | Many | None:
+    """One sum for each currency."""
+    found = [Money(*one) for one in sums or []]
+    return Many(found) if len(found) > 1 else found[0] if found else None
 
 
 LISTS = (ORDERS,)

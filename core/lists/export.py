@@ -86,6 +86,8 @@ def _cell(value: Cell) -> Any:
 
 
 def _many(value: Many, zone: ZoneInfo) -> Any:
+    if len({one.currency for one in value.items if isinstance(one, Money)}) > 1:
+        return " / ".join(f"{one.plain()} {one.currency}" for one in value.items)
     parts = [plain(one, zone) if not isinstance(one, Badge) else str(one.text) for one in value.items]
     return parts[0] if len(parts) == 1 and isinstance(parts[0], int | Decimal) else " / ".join(map(str, parts))
 

@@ -130,6 +130,19 @@ async def test_a_choice_that_is_not_offered_any_more_stays_chosen(what, staff):
     assert '<option value="GONE-1" selected>GONE-1</option>' in page
 
 
+async def test_money_of_several_currencies_is_not_added_up(what, staff):
+    placed = await stocked.order(what)
+    await settle("epay", stocked.paid(placed, 500, "USD", "usd"), "callback")
+    await db.execute("UPDATE payments_attempt SET state = 'waiting' WHERE order_id = $1", placed.order_id)
+    await settle("epay", stocked.paid(placed, 1990, event="cny"), "callback")
+    query = f"q={placed.ref}&col=order&col=paid&col=back"
+    page = words(await staff.get(f"/admin/orders?{query}"))
+    assert "$5.00 CN¥19.90" in page and "24.90" not in page
+    answer = await exported(staff, list="orders", form="csv", query=query)
+    rows = list(csv.reader(io.StringIO(answer.content.decode("utf-8-sig"))))
+    assert rows[1][:2] == [placed.ref, "5.00 USD / 19.90 CNY"]
+
+
 async def test_the_search_says_what_matched_and_a_code_stands_in_no_address(what, staff):
     placed = await sold(what)
     await db.execute("UPDATE payments_attempt SET gateway_ref = 'GW-77' WHERE order_id = $1", placed.order_id)
