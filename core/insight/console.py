@@ -88,16 +88,12 @@ async def export(request: AnyRequest) -> Response[Any]:
     rows = _sheet(await breakdown.of(shop, days, asked.by), asked.by, costs=request.state.session.may(SeeMoney))
     name = f"sales-by-{asked.by}-{days.first}-{days.last}.{asked.format}"
     headers = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
+    cells = [[cell.decimal() if isinstance(cell, Money) else cell for cell in row] for row in rows]
     if asked.format == "xlsx":
         file = XlsxFile()
-        file.add([cell.decimal() if isinstance(cell, Money) else cell for cell in row] for row in rows)
+        file.add(cells)
         return Response(file.bytes(), media_type=XLSX, headers=headers)
-    text = csv_text([[_plain(cell) for cell in row] for row in rows])
-    return Response(text, media_type="text/csv", headers=headers)
-
-
-def _plain(cell: Any) -> Any:
-    return cell.plain() if hasattr(cell, "plain") else cell
+    return Response(csv_text(cells), media_type="text/csv", headers=headers)
 
 
 def _sheet(tables: list[Table], by: str, *, costs: bool) -> list[list[Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\0", "＝", "＋", "－", "＠")
 BOM = "\ufeff"
@@ -12,13 +13,18 @@ BOM = "\ufeff"
 
 
 def cell(value: object) -> str:
-    """Text that a spreadsheet shows and never runs. What begins like a formula gets an apostrophe before it."""
+    """Text that a spreadsheet shows and never runs. What begins like a formula gets an apostrophe before it.
+
+    A number is none: of a loss, too, a spreadsheet shall make a sum.
+    """
+    if isinstance(value, int | Decimal):
+        return str(value)
     text = "" if value is None else str(value)
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
-    """RFC 4180, UTF-8 with a mark that says so. Amounts of money are given above zero, so that none is touched."""
+    """RFC 4180, UTF-8 with a mark that says so."""
     written = io.StringIO()
     writer = csv.writer(written, lineterminator="\r\n")
     writer.writerows([cell(value) for value in row] for row in rows)

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from decimal import Decimal
 
 import pytest
 
@@ -97,6 +98,7 @@ async def test_no_cell_of_a_spreadsheet_can_be_a_formula():
     for text in ("=1+1", "+1", "-1", "@x", "\t=1", "\r=1", "\n=1", "＝1", '=cmd|" /C calc"!A0'):
         assert cell(text) == f"'{text}"
     assert [cell(value) for value in ("a=1", 7, None, "")] == ["a=1", "7", "", ""]
+    assert [cell(value) for value in (-7, Decimal("-5.00"))] == ["-7", "-5.00"]
     assert rows(csv_text([['a"b', "c,d", "=e"]])) == [['a"b', "c,d", "'=e"]]
 
 
