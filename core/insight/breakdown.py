@@ -44,8 +44,12 @@ SQL = """
 WITH sold AS MATERIALIZED (
     SELECT id, paid_at AT TIME ZONE $4::text AS local, currency, total,
            -- what came too much and went back took nothing from the sale
-           least(refunded, greatest(0, total - (paid - refunded))) AS refunded
-    FROM orders_order
+           least(back.amount, greatest(0, total - (paid - back.amount))) AS refunded
+    FROM orders_order CROSS JOIN LATERAL (
+        SELECT refunded + CASE WHEN payment_state = 'charged_back' THEN (
+            SELECT sum(charged_back)::bigint FROM payments_event WHERE order_id = orders_order.id AND state = 'paid')
+            ELSE 0 END AS amount
+    ) AS back
     WHERE shop_id = $1 AND NOT test AND payment_state = ANY($5) AND paid_at >= $2 AND paid_at < $3
 ), account AS (
     SELECT array_agg(id) FILTER (WHERE code = 'cost') AS cost, array_agg(id) FILTER (WHERE code = 'fees') AS fees,

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -11,7 +12,9 @@ from core import clock, db
 from core.checkout.settle import settle
 from core.insight import alerts, breakdown, figures, span
 from core.ledger import bookkeeping
+from core.ledger import service as ledger
 from core.money import Money
+from core.payments.method import ClaimState
 from core.shops import service as shops
 from tests import stocked
 from tests.console import words
@@ -252,6 +255,21 @@ async def test_other_currencies_have_a_table_of_their_own(what, staff):
     shop, days = await asked("today")
     tables = await breakdown.of(shop, days, "day")
     assert [(table.currency, table.total.sales.amount) for table in tables] == [("CNY", 1990), ("USD", 1990)]
+
+
+async def test_what_a_bank_took_back_is_no_profit_and_a_loss_is_a_number_in_the_file(what, staff):
+    placed = await sold(what, clock.now() - timedelta(minutes=1))
+    await db.transaction(
+        ledger.move, 1, "cost", f"cost:{placed.ref}", Money(700, "CNY"), "cost", "stock", placed.order_id
+    )
+    claim = replace(stocked.paid(placed, 1990, event="back"), state=ClaimState.CHARGED_BACK)
+    await settle("epay", claim, "callback")
+    shop, days = await asked("today")
+    [table] = await breakdown.of(shop, days, "sku")
+    assert (table.total.sales.amount, table.total.refunded.amount, table.total.profit.amount) == (1990, 1990, -700)
+    answer = await staff.http.get("/admin/insight/export?range=today&by=sku&format=csv")
+    rows = list(csv.reader(io.StringIO(answer.text.lstrip("\ufeff"))))
+    assert rows[1][5:] == ["19.90", "19.90", "7.00", "0.00", "-7.00"]
 
 
 async def test_files_hold_what_is_shown(what, staff, sign_in):
