@@ -21,10 +21,21 @@ SELECT used.key, max(o.currency) AS currency,
        count(*) FILTER (WHERE o.paid_at IS NOT NULL) AS orders,
        count(*) FILTER (WHERE o.payment_state = 'unpaid' AND o.fulfilment_state = 'reserved') AS waiting,
        coalesce(sum(used.discount) FILTER (WHERE o.paid_at IS NOT NULL), 0)::bigint AS discount,
-       coalesce(sum(least(o.paid - o.refunded, o.total))
-                FILTER (WHERE o.paid_at IS NOT NULL), 0)::bigint AS revenue,
-       coalesce(sum((SELECT sum(amount) FROM ledger_entry WHERE order_id = o.id AND kind = 'cost')), 0)::bigint AS cost
-FROM used JOIN orders_order o ON o.id = used.order_id GROUP BY used.key
+       coalesce(sum(least(kept.amount, o.total)) FILTER (WHERE o.paid_at IS NOT NULL), 0)::bigint AS revenue,
+       coalesce(sum(booked.cost), 0)::bigint AS cost
+FROM used JOIN orders_order o ON o.id = used.order_id
+CROSS JOIN LATERAL (
+    SELECT coalesce((SELECT sum(amount - charged_back) FROM payments_event
+                     WHERE order_id = o.id AND state = 'paid' AND currency = o.currency), 0)
+           - coalesce((SELECT sum(amount) FROM payments_refund
+                       WHERE order_id = o.id AND state = 'done' AND currency = o.currency), 0) AS amount
+) AS kept
+CROSS JOIN LATERAL (
+    SELECT sum(CASE account.id WHEN entry.debit_id THEN entry.amount ELSE -entry.amount END) AS cost
+    FROM ledger_entry entry JOIN ledger_account account ON account.id IN (entry.debit_id, entry.credit_id)
+    WHERE entry.order_id = o.id AND account.code = 'cost' AND account.currency = o.currency
+) AS booked
+GROUP BY used.key
 """
 
 CODE_USES = """
@@ -41,7 +52,8 @@ GROUP BY adjustment.code
 class PromotionResult:
     """``orders`` were paid, ``waiting`` hold a use while they wait for their payment.
 
-    ``revenue`` is what is left of the money of the paid ones after refunds, ``cost`` what their goods cost.
+    ``revenue`` is what is left of the money of the paid ones after refunds and chargebacks, ``cost`` what their goods
+    cost, those bought from suppliers too.
     """
 
     orders: int

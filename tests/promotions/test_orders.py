@@ -13,8 +13,11 @@ from core.checkout.place import Chosen, place
 from core.checkout.settle import Outcome, settle
 from core.ids import new_token
 from core.ledger import bookkeeping
+from core.ledger import service as ledger
+from core.money import Money
 from core.orders import service as orders
 from core.payments import money, refunds
+from core.payments.method import ClaimState
 from core.payments.refunds import Who, Wish
 from core.pricing.promote import CodeWrong, promote
 from core.pricing.quote import Item, quote
@@ -133,6 +136,22 @@ async def test_the_order_carries_what_was_taken_off_and_is_paid_at_its_total(cou
     await give_back(placed, 3500, payment=1)
     [result] = (await promotion_results("main", "coupon")).values()
     assert result.revenue.amount == 2500
+
+
+async def test_what_a_coupon_has_brought_counts_chargebacks_and_what_suppliers_took(coupon):
+    sku = await stocked.sku(2, price=2000)
+    key = await coupon("BROUGHT")
+    kept, lost = await order(sku, "BROUGHT"), await order(sku, "BROUGHT")
+    for placed in (kept, lost):
+        await settle("epay", stocked.paid(placed, 1500), "callback")
+    await db.transaction(
+        ledger.move, 1, "purchase", f"purchase:{kept.ref}-1-1", Money(900, "CNY"), "cost", "supplier:any", kept.order_id
+    )
+    claim = replace(stocked.paid(lost, 1500, event="lost"), state=ClaimState.CHARGED_BACK)
+    assert (await settle("epay", claim, "callback")).outcome is Outcome.CHARGED_BACK
+    await db.execute("UPDATE shops_shop SET test_mode = false")
+    [result] = (await promotion_results("main", "coupon", [key])).values()
+    assert (result.orders, result.revenue.amount, result.cost.amount, result.profit.amount) == (2, 1500, 900, 600)
 
 
 async def test_an_order_without_discounts_writes_nothing_of_them():
