@@ -183,7 +183,7 @@ class Door:
             return None
         if visit.path.startswith("/x/"):  # gone in the moment its plugin is switched off
             return None
-        return (visit.host, scope["path"], scope["query_string"], visit.locale, visit.colours)
+        return (visit.origin, scope["path"], scope["query_string"], visit.locale, visit.colours)
 
     def keep(self, key: Any, headers: Headers, body: bytes) -> Page:
         return self._cache.put(key, headers, body)

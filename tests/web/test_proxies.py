@@ -85,3 +85,13 @@ async def test_a_named_proxy_is_known_at_a_socket_for_both_kinds(
     trusting = {**environment, "VOUCHSAFE_TRUSTED_PROXIES": "127.0.0.1"}
     assert await _logged_ip(environment, caplog, {}, "::") == "127.0.0.1"
     assert await _logged_ip(trusting, caplog, {"x-forwarded-for": "198.51.100.9"}, "::") == "198.51.100.9"
+
+
+async def test_a_page_kept_for_http_is_not_given_to_who_comes_by_https(environment: dict[str, str]):
+    """Pages name their own address, and a proxy may let the same host be reached both ways."""
+    trusting = {**environment, "VOUCHSAFE_TRUSTED_PROXIES": "127.0.0.1"}
+    app = create_app(Config.from_env(trusting), names=(), extra_features=[sample])
+    async with served(app) as site, httpx.AsyncClient(base_url=site) as client:
+        for way in ("http", "https", "http"):
+            await client.get("/sample", headers={"x-forwarded-proto": way})
+    assert len(app.state.pages) == 2
