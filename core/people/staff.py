@@ -84,7 +84,20 @@ async def sign_in(
 
 
 async def _let_in(tx: Tx, person: Any, code: str, caller: Caller, old: sessions.Session | None) -> str | None:
-    return await let_in(tx, person["id"], caller, old) if await _factor_fits(tx, person, code, caller) else None
+    if not await _still_fits(tx, person) or not await _factor_fits(tx, person, code, caller):
+        return None
+    return await let_in(tx, person["id"], caller, old)
+
+
+async def _still_fits(tx: Tx, person: Any) -> bool:
+    """Whether the password that was checked is still the one: another may be chosen while it is checked."""
+    return bool(
+        await tx.fetchval(
+            "SELECT password_hash = $2 AND disabled_at IS NULL FROM people_staff WHERE id = $1 FOR NO KEY UPDATE",
+            person["id"],
+            person["password_hash"],
+        )
+    )
 
 
 async def _factor_fits(tx: Tx, person: Any, code: str, caller: Caller) -> bool:
@@ -325,6 +338,8 @@ async def change_password(session: sessions.Session, old: str, new: str) -> None
     stored = await passwords.hashed(new, (person["email"], person["name"]))
 
     async def write(tx: Tx) -> None:
+        if not await _still_fits(tx, person):
+            raise Refused(_("The present password is wrong."), "old_password")
         await tx.execute("UPDATE people_staff SET password_hash = $2 WHERE id = $1", person["id"], stored)
         await tx.execute("DELETE FROM people_link WHERE staff_id = $1 AND used_at IS NULL", person["id"])
         await sessions.end_all(tx, person["id"], but=session.id_hash)

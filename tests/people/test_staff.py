@@ -8,7 +8,7 @@ import pytest
 
 from core import clock, db
 from core.ids import new_token
-from core.people import rights, sessions, staff, totp
+from core.people import passwords, rights, sessions, staff, totp
 from core.people.email import read_email
 from core.people.staff import Caller, CodeNeeded, SignInRefused
 from core.refused import Refused
@@ -185,6 +185,29 @@ async def test_a_new_password_ends_all_other_sessions():
     await staff.change_password(await sessions.load(here), PASSWORD, "nine loud herons 52")
     assert await sessions.load(there) is None
     assert await sessions.load(here) is not None
+
+
+async def test_an_old_password_is_of_no_use_while_a_new_one_is_chosen(monkeypatch):
+    """Whoever knows the old one is just being checked, and must not come in behind the new one's back."""
+    await owner()
+    mine = await sessions.load(await staff.sign_in(1, "boss@example.com", PASSWORD, "", HERE))
+    theirs = await sessions.load(await staff.sign_in(1, "boss@example.com", PASSWORD, "", HERE))
+    check = passwords.fits
+
+    async def chosen_meanwhile(stored, password):
+        found = await check(stored, password)
+        monkeypatch.setattr(passwords, "fits", check)
+        await staff.change_password(mine, password, "nine loud herons 52")
+        return found
+
+    monkeypatch.setattr(passwords, "fits", chosen_meanwhile)
+    with pytest.raises(SignInRefused):
+        await staff.sign_in(1, "boss@example.com", PASSWORD, "", HERE)
+    await db.execute("UPDATE people_staff SET password_hash = $1", await passwords.hashed(PASSWORD))
+    monkeypatch.setattr(passwords, "fits", chosen_meanwhile)
+    with pytest.raises(Refused):
+        await staff.change_password(theirs, PASSWORD, "ten sly magpies 63")
+    assert await staff.sign_in(1, "boss@example.com", "nine loud herons 52", "", HERE)
 
 
 # -- the staff list ---------------------------------------------------------------------
