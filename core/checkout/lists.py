@@ -186,7 +186,7 @@ ORDERS = Listing(
     columns=(
         Column("order", _("Order"), _order),
         Column("goods", _("Goods"), _goods, kind="wide"),
-        Column("contact", _("Contact"), lambda row: row["contact"], kind="long"),
+        Column("contact", _("Contact"), lambda row: row["contact"], kind="long", draw="checkout/_contact.html"),
         Column("total", _("Total"), lambda row: Money(row["total"], row["currency"]), "o.total", kind="number"),
         Column("payment", _("Payment"), lambda row: badge(words.PAYMENT, row["payment_state"])),
         Column("delivery", _("Delivery"), lambda row: badge(words.FULFILMENT, row["fulfilment_state"])),
