@@ -128,11 +128,13 @@ class SignInByPasskey(msgspec.Struct):
 
 
 @get("/sign-in", opt={"who": "anyone", "session": True})
-async def sign_in_page(request: Request[Any, Any, Any], next: FromQuery[str] = "") -> Response[Any]:
+async def sign_in_page(
+    request: Request[Any, Any, Any], next: FromQuery[str] = "", unsent: FromQuery[str] = ""
+) -> Response[Any]:
     session = request.state.session
     if session is not None and session.kind == "staff":
         return see_other(hx.safe_next(next, "/admin"))
-    return await _sign_in_page(request, {}, {"next": next})
+    return await _sign_in_page(request, {}, {"next": next, "unsent": unsent})
 
 
 async def _sign_in_page(

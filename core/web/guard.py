@@ -257,7 +257,7 @@ def _check_staff(right: str, visit: Visit) -> None:
 
 def _sign_in_path(visit: Visit) -> str:
     if visit.method not in SAFE:
-        return SIGN_IN
+        return f"{SIGN_IN}?unsent=yes"
     return f"{SIGN_IN}?next={quote(visit.address, safe='/')}"
 
 

@@ -54,6 +54,19 @@ def token_in(link):
     return link.partition("token=")[2]
 
 
+# -- signed out meanwhile ---------------------------------------------------------------
+
+
+async def test_what_is_sent_after_the_session_ended_is_said_to_be_undone(browser, address):
+    await owner()
+    boss = await inside(browser)
+    await db.execute("UPDATE people_session SET seen_at = now() - interval '2 hours'")
+    answer = await browser.post("/admin/products/new", data={"title_en": "Typed long", "csrf": boss.csrf})
+    assert answer.status_code == 303
+    assert "so what you just sent was not done" in words((await browser.get(answer.headers["location"])).text)
+    assert "not done" not in words((await browser.get("/admin/sign-in")).text)
+
+
 # -- the first admin --------------------------------------------------------------------
 
 

@@ -114,7 +114,7 @@ async def test_a_buyer_is_not_staff_and_nobody_changes_nothing(client: httpx.Asy
     token = (await start(client)).headers["x-csrf-token"]
     assert (await client.get("/admin/sample")).status_code == 303
     answer = await client.post("/admin/sample", headers={"x-csrf-token": token})
-    assert (answer.status_code, answer.headers["location"]) == (303, "/admin/sign-in")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/admin/sign-in?unsent=yes")
     assert await orders() == before
 
 
