@@ -115,7 +115,8 @@ async def state_for_session(ref: str, session_hash: bytes) -> dict[str, Any] | N
     row = await db.fetchrow(
         """
         SELECT o.payment_state, o.fulfilment_state, o.expires_at,
-               (SELECT max(id) FROM orders_event WHERE order_id = o.id) AS last_event
+               (SELECT max(id) FROM orders_event WHERE order_id = o.id) AS last_event,
+               (SELECT sent_at FROM orders_gift WHERE order_id = o.id) AS gift_sent_at
         FROM orders_order o
         JOIN orders_access access ON access.order_id = o.id AND access.session_hash = $2 WHERE o.ref = $1
         """,

@@ -135,7 +135,8 @@ class OrderView:
     @property
     def mark(self) -> str:
         """Changes whenever the page would."""
-        return f"{self.last_event}-{self.phase}"
+        sent = "-sent" if self.gift and self.gift.sent_at else ""
+        return f"{self.last_event}-{self.phase}{sent}"
 
     @property
     def phase(self) -> str:
@@ -166,7 +167,12 @@ class OrderView:
     @property
     def lives(self) -> bool:
         """Whether the page may still change by itself."""
-        return self.phase not in ("delivered", "refunded", "cancelled")
+        return self.phase not in ("delivered", "refunded")
+
+    @property
+    def gift_lives(self) -> bool:
+        """Whether only what became of the gift may still change by itself; codes that are shown stay."""
+        return self.phase == "delivered" and self.gift is not None and self.gift.opened_at is None
 
     @property
     def codes(self) -> list[MaskedCode]:

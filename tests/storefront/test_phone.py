@@ -13,6 +13,7 @@ from playwright.async_api import Browser, Page, Route, expect
 
 from core import clock, db
 from core.checkout.correcting import extend
+from core.messages.gifts import queue_due
 from core.orders import service as orders
 from core.payments.refunds import Who
 from tests import stocked
@@ -190,6 +191,52 @@ async def test_what_happens_before_the_stream_begins_is_not_missed(
     await orders.cancel(await db.fetchval("SELECT id FROM orders_order WHERE ref = $1", ref), "buyer")
     begin.set()
     await page.locator(".order-cancelled").wait_for()
+    await page.context.close()
+
+
+async def test_a_cancelled_page_hears_of_a_payment_that_comes_after_all(
+    browser: Browser, shop: str, stock: Any, screenshots: Path
+) -> None:
+    mine = await phone(browser, shop, screenshots, "paid-late")
+    page = await order_on(mine, "paid-late@example.com")
+    gateway = await page.context.new_page()
+    await gateway.goto(await page.locator(".pay a.button").get_attribute("href") or "")
+    ref = page.url.rpartition("/")[2]
+    await orders.cancel(await db.fetchval("SELECT id FROM orders_order WHERE ref = $1", ref), "buyer")
+    await page.locator(".order-cancelled").wait_for()
+    await gateway.locator("#paid").click()
+    await page.locator(".order-delivered").wait_for()
+    await page.context.close()
+
+
+async def test_a_gift_that_goes_out_is_told_beside_codes_that_stay_shown(
+    browser: Browser, shop: str, stock: Any, screenshots: Path
+) -> None:
+    mine = await phone(browser, shop, screenshots, "gift", locale="en-US")
+    page = mine.page
+    await page.goto(f"/checkout?sku={MUSIC}&gift=on")
+    await page.locator("#f-contact").fill("giver@example.com")
+    await page.locator("#f-gift_to").fill("friend@example.com")
+    await page.locator("input[value=sandbox]").check()
+    await page.locator(".checkout button[type=submit]").click()
+    await page.wait_for_url("**/o/V*")
+    ref = page.url.rpartition("/")[2]
+    await pay_on(mine)
+    await reveal_on(mine)
+    status = page.locator(".gift [role=status]")
+    await expect(status).to_contain_text("Waits")
+    await db.transaction(queue_due)
+    await expect(status).to_contain_text("Sent")
+    assert len(set(await codes_on(page))) == 1
+    await db.execute(
+        "INSERT INTO orders_event (order_id, kind, actor) SELECT id, 'gift_opened', 'recipient' FROM orders_order"
+        " WHERE ref = $1",
+        ref,
+    )
+    await expect(status).to_contain_text("Opened")
+    await expect(page.locator("vs-live")).to_have_count(0)
+    assert len(set(await codes_on(page))) == 1
+    assert not mine.complaints
     await page.context.close()
 
 
