@@ -22,6 +22,7 @@ from core.checkout.discounts import UsedUp
 from core.checkout.place import (
     Buyer,
     Chosen,
+    OrderedAlready,
     Placed,
     Prepare,
     Prepared,
@@ -200,6 +201,7 @@ async def _form(
     context = {
         "lines": lines,
         "in_list": in_list,
+        "wanted": _as_link(lines, in_list),
         "left_out": [words(facts[code].product_title, visit.locale) if code in facts else code for code in gone],
         "sku": lines[0].sku,
         "quantity": lines[0].quantity,
@@ -213,7 +215,7 @@ async def _form(
         "errors": errors,
         "notice": _notice(refused, in_list) if refused else _("Sold out at the moment.") if sold_out else "",
         "notice_kind": "info" if isinstance(refused, NotYetSeen) else "error",
-        "help": "product" if sold_out else _help(refused) if not in_list or isinstance(refused, TooManyOpen) else "",
+        "help": "product" if sold_out else _help(refused) if not in_list or _is_of_orders(refused) else "",
         "words": lambda texts: words(texts, visit.locale),
     }
     return page(request, "checkout/form.html", context, status=status)
@@ -245,6 +247,13 @@ def _lines(
     return found
 
 
+def _as_link(lines: list[FormLine], in_list: bool) -> dict[str, Any]:
+    """The query of a link to a form with these things."""
+    if in_list:
+        return {"item": [f"{line.sku.code}:{line.quantity}" for line in lines]}
+    return {"sku": lines[0].sku.code, "quantity": lines[0].quantity}
+
+
 async def _is_sold_out(sku: SkuFacts) -> bool:
     """Told before the form is filled in: links to it are kept, and orders are placed again."""
     if sku.source != "codes":
@@ -267,7 +276,11 @@ def _help(refused: Refused | None) -> str:
     """Where to go from a refusal."""
     if refused is None or isinstance(refused, PriceRose | NotYetSeen | UsedUp):
         return ""
-    return "orders" if isinstance(refused, TooManyOpen) else "product"
+    return "orders" if _is_of_orders(refused) else "product"
+
+
+def _is_of_orders(refused: Refused | None) -> bool:
+    return isinstance(refused, TooManyOpen | OrderedAlready)
 
 
 async def _price(visit: Visit, priced: Quote, kept: dict[str, Any]) -> tuple[Quote, Any]:
@@ -302,7 +315,7 @@ def _quantity(given: Any, least: int, most: int) -> tuple[int, Any]:
 # -- placing the order ------------------------------------------------------------------
 
 
-@post("/checkout", opt={"who": "anyone", "max_body": 65_536})
+@post("/checkout", opt={"who": "anyone", "max_body": 65_536, "repeats": ("item",)})
 async def submit(request: AnyRequest) -> Response[Any]:
     kept: dict[str, Any] = {}
     try:
@@ -317,6 +330,8 @@ async def submit(request: AnyRequest) -> Response[Any]:
     except Refused as refused:
         if isinstance(refused, NotYetSeen):
             return await _form(request, kept, {}, 200, refused)
+        if isinstance(refused, OrderedAlready):
+            return await _form(request, {**kept, "key": ""}, {}, 409, refused)
         status = 409 if isinstance(refused, SoldOut | TooManyOpen | PriceRose | UsedUp) else 422
         of_several = isinstance(refused, LineRefused) and bool(kept["item"])
         if refused.field and not isinstance(refused, SoldOut) and not of_several:
@@ -352,7 +367,7 @@ async def _place(request: AnyRequest, sent: OrderForm) -> tuple[Placed, str | No
         compare(sent.seen, priced, visit.locale)
     except Refused:
         # The second click of an order that was placed: it has used the code that is used up now.
-        first = await first_click(visit.shop, buyer, sent.key)
+        first = await first_click(visit.shop, at_list, answers, buyer, sent.key, gift)
         if first is None:
             raise
         return first, None

@@ -57,6 +57,18 @@ class TooManyOpen(Refused):
         super().__init__(_("You have unpaid orders already. Pay or cancel one of them, or wait until it expires."))
 
 
+class OrderedAlready(Refused):
+    """The form placed an order before, and now says something else: what, the buyer must hear."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            _(
+                "This form has placed an order already, and what you changed is not in it. You find it under My orders."
+                " To place a second order with what is below, send it again."
+            )
+        )
+
+
 class _CodesTaken(Exception):
     pass
 
@@ -217,9 +229,13 @@ WHERE o.shop_id = $1 AND o.contact = ANY($2) AND line.sku_id = $3
 """
 
 ALREADY = """
-SELECT o.id, o.ref, o.expires_at, attempt.ref AS attempt_ref FROM orders_order o
+SELECT o.id, o.ref, o.expires_at, attempt.ref AS attempt_ref, o.contact, gift.recipient, gift.message, gift.send_at,
+    (SELECT jsonb_object_agg(sku_code, jsonb_build_array(quantity, fields))
+     FROM orders_line WHERE order_id = o.id) AS items
+FROM orders_order o
 JOIN orders_access access ON access.order_id = o.id AND access.session_hash = $3
 LEFT JOIN payments_attempt attempt ON attempt.order_id = o.id
+LEFT JOIN orders_gift gift ON gift.order_id = o.id
 WHERE o.shop_id = $1 AND o.key = $2 ORDER BY attempt.id DESC LIMIT 1
 """
 
@@ -241,6 +257,7 @@ async def place(
     :raises SoldOut: not enough free codes; nothing was changed.
     :raises TooManyOpen: the caps on open reservations per contact and address are reached.
     :raises UsedUp: the limit of a discount was reached meanwhile; nothing was changed.
+    :raises OrderedAlready: this buyer placed an order with that key, and it says something else.
     :raises Refused: a per-buyer limit, or a key that belongs to somebody else's order.
     """
     looks, races = LOOKS_BEFORE_SOLD_OUT, RACES_FOR_A_PLACE
@@ -333,7 +350,7 @@ async def _place(
         raise UsedUp(quote) from None
     crash_point("checkout.reserved")
     if placed["id"] is None:
-        return await _already(shop, buyer, key, codes_there=placed["codes"])
+        return await _already(shop, quote, answers, buyer, key, gift, codes_there=placed["codes"])
     return replace(draft.placed(placed["id"]), jobs=tuple(jobs))
 
 
@@ -467,20 +484,35 @@ def _line(line: QuoteLine, answers: Answers, today: date) -> dict[str, Any]:
 
 async def placed_before(shop: Shop, buyer: Buyer, key: str) -> bool:
     """Whether this buyer has placed an order with this form already."""
-    return await first_click(shop, buyer, key) is not None
+    return await db.fetchrow(ALREADY, shop.id, key, buyer.session_hash) is not None
 
 
-async def first_click(shop: Shop, buyer: Buyer, key: str) -> Placed | None:
-    """The order this buyer has placed with this form already."""
+async def first_click(
+    shop: Shop, quote: Quote, answers: Answers, buyer: Buyer, key: str, gift: Gift | None
+) -> Placed | None:
+    """The order this buyer has placed with this form already.
+
+    :raises OrderedAlready: it is not the one that is wanted now.
+    """
     row = await db.fetchrow(ALREADY, shop.id, key, buyer.session_hash)
     if row is None:
         return None
+    items = {line.sku.code: [line.quantity, dict(answers.get(line.sku.code, {}))] for line in quote.lines}
+    given = (gift.recipient, gift.message, gift.send_at) if gift else (None, None, None)
+    if (row["contact"], row["items"], row["recipient"], row["message"], row["send_at"]) != (
+        buyer.contact,
+        items,
+        *given,
+    ):
+        raise OrderedAlready
     return Placed(row["id"], row["ref"], row["attempt_ref"] or "", row["expires_at"], is_new=False)
 
 
-async def _already(shop: Shop, buyer: Buyer, key: str, *, codes_there: bool) -> Placed:
+async def _already(
+    shop: Shop, quote: Quote, answers: Answers, buyer: Buyer, key: str, gift: Gift | None, *, codes_there: bool
+) -> Placed:
     """Nothing was placed: the key was used before, the codes are gone, or this buyer holds too many unpaid orders."""
-    first = await first_click(shop, buyer, key)
+    first = await first_click(shop, quote, answers, buyer, key, gift)
     if first is not None:
         return first
     if await db.fetchval("SELECT EXISTS (SELECT 1 FROM orders_order WHERE shop_id = $1 AND key = $2)", shop.id, key):

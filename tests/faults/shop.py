@@ -59,7 +59,7 @@ class Browser:
     def open_counter(self, url: str, sku: str) -> None:
         page = self.http.get(f"{url}/checkout", params={"sku": sku, "quantity": "1"})
         assert page.status_code == 200, page.text
-        self.form = dict(HIDDEN.findall(page.text.partition('action="/checkout"')[2]))
+        self.form = dict(HIDDEN.findall(page.text.partition('action="/checkout')[2]))
         self.form |= {"sku": sku, "quantity": "1", "contact": self.contact, "method": "epay:alipay"}
 
     def send(self, url: str) -> str:

@@ -118,6 +118,29 @@ async def test_a_second_click_gives_the_same_order(buyer: Buyer, stock: Any) -> 
     )
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"contact": "right@example.com"},
+        {"quantity": "3"},
+        {"gift": "on", "gift_to": "friend@example.com"},
+    ],
+    ids=lambda changes: "+".join(changes),
+)
+async def test_a_form_that_is_sent_again_with_something_else_says_so(
+    buyer: Buyer, stock: Any, changes: dict[str, str]
+) -> None:
+    form = buyer.form()
+    first = await buyer.post("/checkout", form)
+    before = await counts()
+    again = await buyer.post("/checkout", {**form, **changes})
+    assert again.status_code == 409 and await counts() == before
+    assert "has placed an order already" in again.text and 'href="/lookup"' in again.text
+    assert all(f'value="{value}"' in again.text for name, value in changes.items() if name != "gift")
+    second = await buyer.post("/checkout", {**form, **changes, "key": value(again.text, "key")})
+    assert second.status_code == 303 and second.headers["location"] != first.headers["location"]
+
+
 async def test_somebody_elses_form_key_opens_nothing(new_buyer: NewBuyer, stock: Any) -> None:
     first, second = new_buyer(), new_buyer()
     form = first.form()

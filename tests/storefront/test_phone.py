@@ -175,6 +175,24 @@ async def test_the_time_that_is_left_is_the_shops_and_follows_it(
     await page.context.close()
 
 
+async def test_the_way_back_from_an_order_to_a_form_that_had_a_mistake(
+    browser: Browser, shop: str, stock: Any, screenshots: Path
+) -> None:
+    mine = await phone(browser, shop, screenshots, "back", locale="en-US")
+    page = mine.page
+    await page.goto(f"/checkout?sku={MUSIC}&quantity=2")
+    for contact in ("mistyped@", "right@example.com"):
+        await page.locator("#f-contact").fill(contact)
+        await page.locator("input[value=sandbox]").check()
+        await page.locator(".checkout button[type=submit]").click()
+        await page.wait_for_load_state()
+    await page.wait_for_url("**/o/V*")
+    await page.go_back()
+    await expect(page.locator("#order-form")).to_be_visible()
+    assert "quantity=2" in page.url
+    await page.context.close()
+
+
 async def test_what_happens_before_the_stream_begins_is_not_missed(
     browser: Browser, shop: str, stock: Any, screenshots: Path
 ) -> None:
