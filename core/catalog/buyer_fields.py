@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from core.refused import Refused
+from core.vault.code_text import storable
 from core.web.i18n import _
 
 
@@ -58,7 +59,7 @@ def _checked(field: BuyerField, answer: str, locale: str, prefix: str) -> str:
     if len(answer) > field.max_length:
         raise Refused(_("%(label)s is too long.", label=label), name)
     kind = KINDS.get(field.kind)
-    fits = kind is None or kind.fullmatch(answer)
+    fits = answer == storable(answer) and (kind is None or kind.fullmatch(answer))
     fits = fits and (field.kind != "select" or answer in field.options)
     if not fits or (field.pattern and not re.fullmatch(field.pattern, answer)):
         raise Refused(_("%(label)s does not look right. Please check it.", label=label), name)

@@ -177,6 +177,21 @@ def unseen(rows: dict[str, str]) -> dict[str, str]:
     return {table: rows[table] for table in rows.keys() - {*SEEN, *ON_THEIR_OWN}}
 
 
+async def test_an_answer_that_no_database_keeps_is_a_mistake_of_the_caller(shop):
+    sku = await stocked.sku(2, most=5)
+    program = await partner(shop, "odd", "30")
+    asked = [{"key": "uid", "label": {"en": "Player id"}}]
+    await db.execute(
+        "UPDATE catalog_product SET buyer_fields = $1 FROM catalog_sku s WHERE s.id = $2"
+        " AND catalog_product.id = s.product_id",
+        asked,
+        sku.id,
+    )
+    for number, sign in enumerate(("\0", "\ud800")):
+        answer = await buy(program, sku, f"A-{number}", manual_form_data={"uid": f"12{sign}34"})
+        assert (answer.status_code, answer.json()["error_code"]) == (400, "bad_request")
+
+
 async def test_what_is_forged_changes_nothing_and_leaves_an_alarm(shop):
     sku = await stocked.sku(20)
     program, other = await partner(shop, "honest"), await partner(shop, "dishonest")
