@@ -37,9 +37,11 @@ def _stock(row: Any) -> Any:
     return Badge(_("none"), "warning") if row["stock"] == 0 else row["stock"]
 
 
-async def categories(_scope: Scope) -> Sequence[tuple[str, str]]:
+async def categories(scope: Scope) -> Sequence[tuple[str, str]]:
     rows = await db.fetch(
-        "SELECT DISTINCT category FROM supply_offer WHERE category <> '' AND NOT gone ORDER BY 1 LIMIT 500"
+        "SELECT DISTINCT category FROM supply_offer WHERE category <> '' AND NOT gone AND ($1 = '' OR supplier = $1)"
+        " ORDER BY 1 LIMIT 500",
+        scope.within.get("supplier", ""),
     )
     return [(row["category"], row["category"]) for row in rows]
 

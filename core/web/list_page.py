@@ -136,7 +136,7 @@ async def show(
         columns=lists.visible(listing, asked),
         rows=rows,
         filters=[
-            (one, await _options(one, scope, value) if isinstance(one, Choice) else [], value)
+            (one, await _options(one, replace(scope, within=fixed), value) if isinstance(one, Choice) else [], value)
             for one in listing.filters
             if one.name not in fixed
             for value in [asked.filters.get(one.name, getattr(one, "default", ""))]

@@ -96,7 +96,7 @@ def badge(table: Mapping[str, Any], key: str) -> Badge:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """For whom a list is made. ``may`` tells the rights of that person."""
+    """For whom a list is made. ``may`` tells the rights of that person, ``within`` the filters its address fixes."""
 
     shop_id: int
     staff_id: int
@@ -104,6 +104,7 @@ class Scope:
     currency: str
     timezone: str
     may: Callable[[str], bool]
+    within: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,6 +144,18 @@ async def test_money_of_several_currencies_is_not_added_up(what, staff):
     assert rows[1][:2] == [placed.ref, "5.00 USD / 19.90 CNY"]
 
 
+async def test_a_suppliers_offers_are_chosen_by_its_own_categories(what, staff):
+    await db.execute("INSERT INTO supply_supplier (key) VALUES ('other') ON CONFLICT DO NOTHING")
+    await db.execute(
+        "INSERT INTO supply_offer"
+        " (supplier, item, title, category, delivers, cost, currency, listed, seen_at, changed_at)"
+        " SELECT key, 'c1', 'Card', 'Only of ' || key, 'codes', 100, 'CNY', true, now(), now()"
+        " FROM unnest(ARRAY['big', 'other']) key"
+    )
+    page = await staff.get("/admin/supply/big")
+    assert '<option value="Only of big">' in page and "Only of other" not in page
+
+
 async def test_the_search_says_what_matched_and_a_code_stands_in_no_address(what, staff):
     placed = await sold(what)
     await db.execute("UPDATE payments_attempt SET gateway_ref = 'GW-77' WHERE order_id = $1", placed.order_id)
