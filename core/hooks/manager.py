@@ -172,9 +172,10 @@ class Manager:
         loaded = self.add(installed, State.ACTIVE)
         try:
             loaded.plugin = imported(installed)
-            loaded.context = make_context(loaded.id, manifest, loaded.plugin)
             self._take_in(loaded)
+            loaded.context = make_context(loaded.id, manifest, loaded.plugin)
         except NotReady as missing:
+            self._pm.unregister(name=loaded.id)
             loaded.state, loaded.reason = State.NEEDS_SETTINGS, missing.reason
         except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin may raise anything at import
             self.set_aside(loaded, error)

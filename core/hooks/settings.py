@@ -174,7 +174,7 @@ class FormField:
 def fields_of(model: type[PluginSettings]) -> tuple[FormField, ...]:
     """The form of a settings model.
 
-    :raises CannotDraw: for a field without :func:`setting` or of a type no form field fits.
+    :raises CannotDraw: for a field without :func:`setting`, of a type no form field fits, or a secret in plain sight.
     """
     return tuple(_field(name, info) for name, info in model.model_fields.items())
 
@@ -188,6 +188,10 @@ def _field(name: str, info: FieldInfo) -> FormField:
     kind, inner, marks = _kind(name, wanted, marks, look)
     required = info.is_required()
     default = None if required else info.get_default(call_default_factory=True)
+    if kind is Kind.SECRET and default is not None:
+        raise CannotDraw(
+            f"the setting {name} is a secret and has a default; only default=None, which makes it optional"
+        )
     low, high, longest = (_limit(info, limit) for limit in ("ge", "le", "max_length"))
     return FormField(
         name=name,

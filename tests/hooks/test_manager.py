@@ -17,6 +17,7 @@ SET_ASIDE = {
     "payments.exits_late": "it tried to end the program (exit bye)",
     "payments.raises": "RuntimeError: no luck",
     "payments.misspelt": "there is no hook called register_payment_metods",
+    "notifiers.misspelt_unset": "there is no hook called register_notifirs",
     "payments.unmarked": "register_payment_methods lacks @hookimpl",
     "payments.wraps": "check_order is a wrapper; a plugin may not wrap the hooks of others",
     "payments.no_plugin": "plugins_broken.payments.no_plugin must end with: plugin = YourPlugin()",

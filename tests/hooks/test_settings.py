@@ -76,6 +76,15 @@ def test_a_type_without_a_field_is_refused():
         fields_of(Unlabelled)
 
 
+@pytest.mark.parametrize("default", ["changeme", "", Secret("changeme")])
+def test_a_secret_stands_in_no_code(default):
+    class Known(PluginSettings):
+        key: Secret = setting("Key", default=default)
+
+    with pytest.raises(CannotDraw, match="the setting key is a secret and has a default"):
+        fields_of(Known)
+
+
 def test_defaults_fill_the_rest():
     settings = built(Example, MINIMUM)
     assert (settings.wait, settings.mode, settings.loud, settings.words) == (10, "page", True, ())
