@@ -147,6 +147,28 @@ WHERE shop_id = $1 AND NOT test AND payment_state = ANY($4) AND paid_at >= $2 AN
 """
 
 
+COSTS_BESIDE = """
+SELECT entry.currency,
+       sum(CASE account.id WHEN entry.debit_id THEN entry.amount ELSE -entry.amount END)::bigint AS amount
+FROM ledger_account account JOIN ledger_entry entry ON account.id IN (entry.debit_id, entry.credit_id)
+JOIN orders_order o ON o.id = entry.order_id AND o.currency <> entry.currency
+WHERE account.shop_id = $1 AND account.code = 'cost' AND entry.at >= $2
+  AND NOT o.test AND o.payment_state = ANY($4) AND o.paid_at >= $2 AND o.paid_at < $3
+GROUP BY 1 ORDER BY 1
+"""
+
+COST_CURRENCIES = "SELECT currency FROM ledger_account WHERE shop_id = $1 AND code = 'cost'"
+
+
+async def costs_beside(shop: Shop, span: Span, tables: Sequence[Table]) -> list[Money]:
+    """What goods of these orders cost in other currencies than they were sold in: it is in no table."""
+    sold_in = {table.currency for table in tables}
+    if len(sold_in | {row["currency"] for row in await db.fetch(COST_CURRENCIES, shop.id)}) < 2:
+        return []
+    rows = await db.fetch(COSTS_BESIDE, shop.id, span.start, span.end, list(SOLD))
+    return [Money(row["amount"], row["currency"]) for row in rows if row["amount"]]
+
+
 async def _names(shop_id: int, by: str) -> dict[str, dict[str, str]]:
     if by != "category":
         return {}

@@ -65,13 +65,15 @@ def drawn(points: list[Point], days: Span) -> list[tuple[str, int, str]]:
 async def insight(request: AnyRequest) -> Response[str]:
     asked, shop = read_query(request, Asked), await shop_of(request)
     days = span_of(asked, shop)
+    tables = await breakdown.of(shop, days, asked.by)
     context = {
         "span": days,
         "span_names": NAMES,
         "given": given_of(days),
         "by": asked.by,
         "by_names": BY,
-        "tables": await breakdown.of(shop, days, asked.by),
+        "tables": tables,
+        "beside": await breakdown.costs_beside(shop, days, tables),
         "points": drawn(await figures.trend(shop, days.start, days.end), days),
         "tabs": [(f"/admin/insight{query(given_of(days), by=key)}", name, None) for key, name in BY.items()],
         "most": breakdown.MOST,

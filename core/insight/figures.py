@@ -151,6 +151,8 @@ class Profit:
     net: Pair
     gross: Pair
     margin: Pair
+    beside: list[Money]
+    """What goods cost in other currencies in these days: it is in none of the figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +298,12 @@ def profit_of(rows: Sequence[Any], currency: str) -> Profit:
     gross = _less(net, cost, fees, chargebacks)
     shares = ((_plain(gross.now), _plain(net.now)), (_plain(gross.before), _plain(net.before)))
     margin = Pair(*(part / whole if part is not None and whole else None for part, whole in shares))
-    return Profit(sales, discounts, refunds, cost, fees, chargebacks, net, gross, margin)
+    beside = [
+        Money(-row["now"], row["currency"])
+        for row in sorted(rows, key=lambda row: str(row["currency"]))
+        if row["code"] == chart.COST and row["currency"] != currency and row["now"]
+    ]
+    return Profit(sales, discounts, refunds, cost, fees, chargebacks, net, gross, margin, beside)
 
 
 def _less(whole: Pair, *parts: Pair) -> Pair:

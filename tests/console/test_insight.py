@@ -166,6 +166,20 @@ async def test_profit_is_what_the_books_say(what, staff, sign_in):
     assert "Sales CN¥39.80" in reader and "Gross profit" not in reader and "Margin" not in reader
 
 
+async def test_goods_bought_in_another_currency_are_not_silently_free(what, staff):
+    placed = await sold(what, clock.now() - timedelta(minutes=1))
+    dollars = Money(250, "USD")
+    await db.transaction(
+        ledger.move, 1, "purchase", f"purchase:{placed.ref}-1-1", dollars, "cost", "supplier:abroad", placed.order_id
+    )
+    shop, days = await asked("today")
+    profit = (await figures.of(shop, days)).profit
+    assert (profit.cost.now.amount, profit.beside) == (0, [dollars])
+    said = "Not taken off the profit, because it is in other currencies: cost of goods $2.50"
+    assert said in words(await staff.get("/admin?range=today"))
+    assert said in words(await staff.get("/admin/insight?range=today"))
+
+
 async def test_an_empty_shop_has_a_dashboard(what, staff):
     page = words(await staff.get("/admin"))
     assert "No orders yet" in page and "Sales CN¥0.00" in page and "Nothing was sold in these days" in page
