@@ -30,7 +30,7 @@ TRIED_AGAIN = ("absent", "given_up")
 never asked."""
 
 LINE = """
-SELECT line.*, coalesce(line.list_price, line.unit_price) AS sold_for,
+SELECT line.*,
        (SELECT count(*) FROM orders_line earlier WHERE earlier.order_id = line.order_id AND earlier.id <= line.id)
            AS number,
        (SELECT count(*) FROM vault_code WHERE line_id = line.id AND state IN ('reserved', 'delivered')) AS codes,
@@ -93,7 +93,7 @@ def with_cap(row: Any, offer: Linked, line: Any, missing: int) -> Chosen | None:
     if not offer.can_be_bought or quantity < offer.least or (offer.stock is not None and offer.stock < quantity):
         return None
     rule = skus.rule_of(row)
-    sold_for = Money(rule.cap(line["sold_for"]) * quantity, row["currency"])
+    sold_for = Money(rule.cap(line["unit_price"]) * quantity, row["currency"])
     rates = next(one["rates"] for one in row["offers"] if one["id"] == offer.id)
     cap = price_rule.in_supplier_currency(sold_for, offer.price.currency, rates)
     if cap is None:

@@ -8,9 +8,13 @@ from core import db
 from core.api.testing import Fault
 from core.catalog import browse
 from core.catalog.editing import Editor
+from core.checkout import channel
 from core.checkout.place import SoldOut
+from core.checkout.selling import Counter
 from core.money import Money
+from core.partners import accounts as partners
 from core.refused import Refused
+from core.shops import service as shops
 from core.supply import accounts, importing, skus, suppliers, sync
 from core.supply.importing import Wish
 from core.supply.price_rule import PriceRule, in_shop_currency, in_supplier_currency, jumped
@@ -143,6 +147,25 @@ async def test_a_cost_that_jumps_pauses_the_sku_until_a_person_accepts_it(world:
     assert [row["state"] for row in asked] == ["done"]
     with pytest.raises(Refused):
         await db.transaction(skus.accept_cost, editor, sku.id)
+
+
+@pytest.mark.parametrize(("below", "state"), [("delist", "review"), ("alarm", "preparing")])
+async def test_for_a_partner_no_more_is_paid_than_the_partner_paid(world: World, below: str, state: str):
+    world.warehouse.offer("steam", cost=1500)
+    sku = await world.sku("steam", below_margin=below)
+    staff_id = await stocked.staff_member()
+    keys = await partners.make(1, f"half-{below}", 5000, "", staff_id)
+    partner = await partners.by_key(1, keys.api_key)
+    assert partner is not None
+    await partners.put_in(
+        partner, Money(10_000, "CNY"), cash=True, staff_id=staff_id, reason="paid", key=f"half-{below}", ip=None
+    )
+    till = Counter(await shops.main_shop(), "test", "http://shop.test")
+    sold = await till.sell(partner, channel.Wish("R-1", sku.id, 1, {}))
+    assert sold.total == Money(995, "CNY")
+    found = await db.fetchval("SELECT fulfilment_state FROM orders_order WHERE id = $1", sold.id)
+    bought = await db.fetchval("SELECT count(*) FROM supply_purchase WHERE order_id = $1", sold.id)
+    assert (found, bought) == (state, int(below == "alarm"))
 
 
 @pytest.mark.parametrize(("below", "available"), [("delist", 0), ("alarm", 10)])
