@@ -147,6 +147,11 @@ WHERE shop_id = $1 AND NOT test AND payment_state = ANY($4) AND paid_at >= $2 AN
 """
 
 
+def is_cut(tables: Sequence[Table]) -> bool:
+    """Whether there may be more than the rows that are shown and summed up."""
+    return sum(len(table.rows) for table in tables) >= MOST
+
+
 COSTS_BESIDE = """
 SELECT entry.currency,
        sum(CASE account.id WHEN entry.debit_id THEN entry.amount ELSE -entry.amount END)::bigint AS amount

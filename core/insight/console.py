@@ -19,7 +19,7 @@ from core.shops.service import Shop
 from core.web.forms import Line, read_query
 from core.web.i18n import Text, _, in_words
 from core.web.render import page
-from core.web.words import day, money, query
+from core.web.words import day, money, number, query
 from core.web.xlsx import XLSX, XlsxFile
 
 AnyRequest = Request[Any, Any, Any]
@@ -76,6 +76,7 @@ async def insight(request: AnyRequest) -> Response[str]:
         "beside": await breakdown.costs_beside(shop, days, tables),
         "points": drawn(await figures.trend(shop, days.start, days.end), days),
         "tabs": [(f"/admin/insight{query(given_of(days), by=key)}", name, None) for key, name in BY.items()],
+        "cut": breakdown.is_cut(tables),
         "most": breakdown.MOST,
         "may_see_cost": request.state.session.may(SeeMoney),
         "is_time": asked.by in breakdown.TIMES,
@@ -106,6 +107,8 @@ def _sheet(tables: list[Table], by: str, *, costs: bool) -> list[list[Any]]:
     for table in tables:
         rows += [[row.key, name_of(row, by), *_amounts(row, table.currency, costs)] for row in table.rows]
         rows.append([_("Total"), "", *_amounts(table.total, table.currency, costs)])
+    if breakdown.is_cut(tables):
+        rows.append([_("Only the first %(number)s rows are shown: choose fewer days.", number=number(breakdown.MOST))])
     return rows
 
 

@@ -22,6 +22,7 @@ from core.web.forms import Line, read_form, read_query
 from core.web.i18n import _
 from core.web.list_page import list_page
 from core.web.render import page, see_other
+from core.web.words import number
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -153,9 +154,12 @@ async def account_csv(request: AnyRequest) -> Response[str]:
     asked, shop = read_query(request, Asked), shop_of(request)
     currency, span = _known(asked.currency or shop.currency), _span(asked, shop)
     _heading(asked.account)
-    entries = await books.statement(shop.id, asked.account, currency, span, MOST_ROWS)
+    entries = await books.statement(shop.id, asked.account, currency, span, MOST_ROWS + 1)
+    rows = _statement_rows(entries[:MOST_ROWS], shop.timezone)
+    if len(entries) > MOST_ROWS:
+        rows.append([_("Only the first %(number)s rows are shown: choose fewer days.", number=number(MOST_ROWS))])
     name = f"{asked.account.replace(':', '-')}-{currency}-{span.first}-{span.last}"
-    return _csv(name, _statement_rows(entries, shop.timezone))
+    return _csv(name, rows)
 
 
 def _statement_rows(entries: list[Entry], zone: str) -> list[list[Any]]:

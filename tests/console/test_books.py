@@ -10,7 +10,7 @@ import pytest
 from core import clock, db
 from core.checkout.settle import settle
 from core.hooks import runtime
-from core.ledger import bookkeeping, books
+from core.ledger import bookkeeping, books, console
 from core.ledger.sheet import cell, csv_text
 from core.money import Money
 from tests import stocked
@@ -92,6 +92,17 @@ async def test_the_spreadsheets_say_the_same(staff, sold):
         ["Payment", sold.ref, "deposits", "19.90", "", "19.90", ""],
         ["Payment fee", sold.ref, "fees", "", "0.42", "19.48", ""],
     ]
+
+
+async def test_a_statement_that_is_cut_says_so(staff, sold, monkeypatch):
+    path, said = (
+        "/admin/books/account.csv?account=gateway%3Aepay",
+        "Only the first 1 rows are shown: choose fewer days.",
+    )
+    whole = rows(await staff.get(path))
+    assert len(whole) == 3 and said not in whole[-1]
+    monkeypatch.setattr(console, "MOST_ROWS", 1)
+    assert rows(await staff.get(path)) == [*whole[:2], [said]]
 
 
 async def test_no_cell_of_a_spreadsheet_can_be_a_formula():

@@ -286,6 +286,16 @@ async def test_what_a_bank_took_back_is_no_profit_and_a_loss_is_a_number_in_the_
     assert rows[1][5:] == ["19.90", "19.90", "7.00", "0.00", "-7.00"]
 
 
+async def test_page_and_file_say_that_rows_are_left_out(what, staff, monkeypatch):
+    await sold(what, clock.now() - timedelta(minutes=2))
+    await sold(what, clock.now() - timedelta(minutes=1), currency="USD")
+    said, query = "Only the first 2 rows are shown: choose fewer days.", "range=today&by=sku"
+    for most, times in ((3, 0), (2, 1)):
+        monkeypatch.setattr(breakdown, "MOST", most)
+        assert words(await staff.get(f"/admin/insight?{query}")).count(said) == times
+        assert (await staff.http.get(f"/admin/insight/export?{query}&format=csv")).text.count(said) == times
+
+
 async def test_files_hold_what_is_shown(what, staff, sign_in):
     await sold(what, clock.now() - timedelta(minutes=1))
     query = "range=today&by=sku"
