@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
@@ -279,7 +279,7 @@ def without_password(url: str) -> tuple[str, dict[str, str]]:
     password = query.pop("password", None) or parts.password
     user, _, host = parts.netloc.rpartition("@")
     netloc = f"{user.partition(':')[0]}@{host}" if user else host
-    bare = urlunsplit(parts._replace(netloc=netloc, query=urlencode(query)))
+    bare = urlunsplit(parts._replace(netloc=netloc, query=urlencode(query, quote_via=quote)))
     return bare, {"PGPASSWORD": password} if password else {}
 
 

@@ -123,7 +123,7 @@ def test_what_may_have_been_sold_since_is_set_aside_until_somebody_decides(taken
 
 def test_into_a_data_folder_with_its_own_engines(taken, room):
     _early, file, _during = taken
-    home = room.folder / "whole"
+    home = room.folder / "a whole shop"  # a space means other things in an address than in a path
     done = room.restore(file, home, "", "--keys", str(room.folder / "keys.sealed"), "--nothing-sold-since")
     assert done.returncode == 0, done.stderr
     assert {state for state, _text in facts(done).values()} == {"ok"}
