@@ -29,15 +29,18 @@ LATEST = 50
 DUE = """
 SELECT plan.public_key <> '' AND NOT EXISTS (
     SELECT 1 FROM backup_file WHERE planned AND state <> 'failed'
-    AND started_at > now() - make_interval(hours => plan.every_hours))
+    AND started_at > now() - make_interval(hours => plan.every_hours) AND started_at <= now())
 FROM backup_plan plan
 """
+"""What a clock that went wrong dates into the future counts for nothing, or it would be the last one for years."""
 AT_WORK = "SELECT id FROM jobs_job WHERE name = $1 AND state IN ('queued', 'running') LIMIT 1"
 STANDING = """
 SELECT plan.public_key <> '' AS planned, plan.every_hours,
-       (SELECT max(started_at) FROM backup_file WHERE state IN ('done', 'removed')) AS last_good,
+       (SELECT max(started_at) FROM backup_file WHERE state IN ('done', 'removed')
+        AND started_at <= now()) AS last_good,
        (SELECT error FROM backup_file WHERE state = 'failed' AND started_at > coalesce(
-            (SELECT max(started_at) FROM backup_file WHERE state IN ('done', 'removed')), '-infinity')
+            (SELECT max(started_at) FROM backup_file WHERE state IN ('done', 'removed')
+             AND started_at <= now()), '-infinity')
         ORDER BY id DESC LIMIT 1) AS last_error
 FROM backup_plan plan
 """

@@ -2,10 +2,12 @@
 
 import re
 import socket
+from datetime import timedelta
 
 import pytest
 
-from core import db
+from core import clock, db
+from core.backup import service
 from core.vault import sealed_file
 from tests import console
 from tests.console import Staff, audited, everything, newest_audit, words
@@ -53,6 +55,21 @@ async def test_a_plan_is_saved_and_a_wrong_key_is_not(staff: Staff):
         assert "This is no public key." in words(page)
     await staff.post("/admin/backups/plan", 422, public_key=key, every_hours="0", keep="9")
     assert await everything() == before
+
+
+async def test_a_backup_that_a_wrong_clock_dated_is_not_the_last_one_for_years(staff: Staff):
+    await db.execute("UPDATE backup_plan SET public_key = $1", sealed_file.new_key()[1])
+    await db.execute(
+        "INSERT INTO backup_file (path, host, planned, state, started_at, ended_at, size)"
+        " VALUES ('x', 'x', true, 'done', $1, $1, 1)",
+        clock.now() + timedelta(days=900),
+    )
+    job = await service.enqueue_if_due()
+    standing = await service.standing()
+    await db.execute("DELETE FROM jobs_job WHERE name = 'backup.take'")
+    await db.execute("DELETE FROM backup_file")
+    assert job is not None
+    assert (standing.last_good, standing.late) == (None, True)
 
 
 async def test_one_now_is_one_job_however_often_it_is_pressed(staff: Staff):
