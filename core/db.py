@@ -275,6 +275,11 @@ def _to_json(value: Any) -> str:
 _write_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
+def storable(text: str) -> str:
+    """Text from outside without the signs that no database keeps."""
+    return text.replace("\x00", "").encode(errors="replace").decode()
+
+
 # -- single statements ------------------------------------------------------------------
 
 

@@ -258,7 +258,7 @@ def _after_error(job: Job, lease: Lease, text: str, after: float | None) -> Endi
 
 def _text(error: Exception) -> str:
     """The first line only: what PostgreSQL adds below it quotes values."""
-    lines = str(error).splitlines()
+    lines = db.storable(str(error)).splitlines()
     return (lines[0] if lines else type(error).__name__)[:ERROR_LENGTH]
 
 

@@ -144,7 +144,8 @@ async def hold(tx: Tx, message_id: int) -> None:
 
 
 async def wait(tx: Tx, message_id: int, error: str) -> None:
-    await tx.execute("UPDATE messages_message SET state = 'queued', error = $2 WHERE id = $1", message_id, error)
+    queued = "UPDATE messages_message SET state = 'queued', error = $2 WHERE id = $1"
+    await tx.execute(queued, message_id, db.storable(error))
 
 
 async def sent(tx: Tx, message: Any, subject: str, receipt: str) -> None:
@@ -153,7 +154,7 @@ async def sent(tx: Tx, message: Any, subject: str, receipt: str) -> None:
         " WHERE id = $1",
         message["id"],
         subject,
-        receipt[:300],
+        db.storable(receipt[:300]),
     )
     await _note(tx, message, "mail_sent", {"event": message["event"], "to": message["recipient"]})
 

@@ -6,6 +6,8 @@ import re
 import unicodedata
 from enum import StrEnum
 
+from core.db import storable as storable
+
 MAX_CODE = 4096
 DOTS = "••••"
 
@@ -94,11 +96,6 @@ def masks(codes: list[str]) -> list[str]:
 def mask_line(line: str) -> str:
     """A whole refused line, masked; it may hold signs that no file or page should be given."""
     return "".join(sign if sign.isprintable() else "?" for sign in mask(line[:MAX_CODE].strip()))
-
-
-def storable(text: str) -> str:
-    """Text from outside without the signs that no database keeps."""
-    return text.replace("\x00", "").encode(errors="replace").decode()
 
 
 def outline(cell: str) -> str:

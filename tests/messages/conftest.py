@@ -33,10 +33,11 @@ class MailServer:
 
     mails: list[EmailMessage] = field(default_factory=list)
     recipients: list[str] = field(default_factory=list)
-    at_rcpt: list[str] = field(default_factory=list)
+    at_rcpt: list[str | bytes] = field(default_factory=list)
     at_data: list[str] = field(default_factory=list)
     at_mail: list[str] = field(default_factory=list)
     cut_after_data: bool = False
+    taken: bytes | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     async def handle_MAIL(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: Any) -> str:
@@ -45,13 +46,13 @@ class MailServer:
         envelope.mail_from = address
         return "250 OK"
 
-    async def handle_RCPT(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: Any) -> str:
+    async def handle_RCPT(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: Any) -> Any:
         if self.at_rcpt:
             return self.at_rcpt.pop(0)
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> Any:
         if self.at_data:
             return self.at_data.pop(0)
         with self.lock:
@@ -61,7 +62,7 @@ class MailServer:
             self.cut_after_data = False
             assert server.transport is not None
             server.transport.abort()
-        return f"250 2.0.0 Ok: queued as {len(self.mails)}"
+        return self.taken or f"250 2.0.0 Ok: queued as {len(self.mails)}"
 
     def authenticate(self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any) -> AuthResult:
         good = isinstance(data, LoginPassword) and (data.login, data.password) == (USER.encode(), PASSWORD.encode())

@@ -233,6 +233,29 @@ async def test_a_lost_answer_repeats_the_same_message_id(desk: Desk, server: Run
     assert first["Message-ID"] == second["Message-ID"]
 
 
+async def test_words_no_database_keeps_send_no_mail_twice(desk: Desk, server: Running, mail: MailServer):
+    await desk.use_smtp(server.port)
+    mail.taken = b"250 ok \xd2\xd1\x00"  # as a server says it that speaks GBK
+    await settled(await desk.order())
+    await desk.work()
+    await db.execute("UPDATE jobs_job SET run_at = now()")
+    await desk.work()
+    message = await desk.message()
+    assert ((message["state"], message["tries"]), len(mail.mails)) == (("sent", 1), 1)
+    assert message["receipt"] == "ok ??"
+
+
+@pytest.mark.parametrize("code, state", [(b"550 ", "failed"), (b"450 ", "queued")])
+async def test_words_no_database_keeps_are_told_as_far_as_they_can_be(desk, server, mail, code, state):
+    await desk.use_smtp(server.port)
+    mail.at_rcpt = [code + b"no \xce\xde\x00!"]
+    await settled(await desk.order())
+    await desk.work()
+    message, job = await desk.message(), await desk.job()
+    assert (message["state"], job["state"]) == (state, state)
+    assert message["error"] == job["error"] == f"The mail server says: {code.decode()}no ??!"
+
+
 async def test_staff_sends_again_under_a_new_message_id(desk: Desk, server: Running, mail: MailServer):
     await desk.use_smtp(server.port)
     order = await desk.order()
