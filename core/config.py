@@ -111,6 +111,14 @@ def _url(environ: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> str
     text = environ.get(name)
     if not text:
         return None
+    if not _readable(text):
+        raise ConfigError(
+            _(
+                "%(name)s cannot be read as an address. In a name or password, @ : / # ? are written "
+                "%%40 %%3A %%2F %%23 %%3F.",
+                name=name,
+            )
+        )
     if urlsplit(text).scheme not in schemes:
         raise ConfigError(
             _(
@@ -120,6 +128,16 @@ def _url(environ: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> str
             )
         )
     return text
+
+
+def _readable(url: str) -> bool:
+    try:
+        hosts = urlsplit(url).netloc.rpartition("@")[2]
+        for host in hosts.split(","):  # PostgreSQL's may be several
+            _port = urlsplit(f"//{host}").port
+    except ValueError:
+        return False
+    return True
 
 
 def _transit(environ: Mapping[str, str]) -> Transit | None:
@@ -157,7 +175,7 @@ def _key_provider(environ: Mapping[str, str]) -> str:
 
 
 def _base_url(text: str) -> str:
-    parts = urlsplit(text)
+    parts = urlsplit(text if _readable(text) else "")
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or parts.query:
         raise ConfigError(
             _("VOUCHSAFE_BASE_URL must look like https://shop.example.com, not %(text)s.", text=repr(text))

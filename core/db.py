@@ -204,6 +204,10 @@ _ordinary = _Connections(spare_most=4)
 _steady = _Connections(spare_most=1)
 
 
+CANNOT_OPEN = (OSError, asyncpg.PostgresError, asyncpg.ClientConfigurationError)
+"""What `open_pool` raises when the address is wrong or nobody answers there."""
+
+
 async def open_pool(url: str, size: int = 8) -> None:
     engine.config = {"dsn": url}
     alike: dict[str, Any] = {

@@ -11,8 +11,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import asyncpg
-
 from core import db, embedded
 from core.audit import owner
 from core.backup.unfinished import check_finished
@@ -221,7 +219,7 @@ def _on_database(config: Config, act: Callable[..., Awaitable[Facts]], **options
 async def open_database(config: Config) -> AsyncIterator[None]:
     try:
         await db.open_pool(config.database_url or "", size=2)
-    except (OSError, asyncpg.PostgresError) as error:
+    except db.CANNOT_OPEN as error:
         raise SetupProblem(_("The database does not answer (%(why)s). Is DATABASE_URL right?", why=error)) from None
     try:
         yield

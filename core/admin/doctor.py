@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import asyncpg
-
 from core import clock, db
 from core.admin import outside_words
 from core.admin.checks import Check, State
@@ -35,7 +33,7 @@ async def examine(config: Config) -> list[Check]:
     checks = await of_machine(config)
     try:
         await db.open_pool(config.database_url or "", size=2)
-    except (OSError, asyncpg.PostgresError) as error:
+    except db.CANNOT_OPEN as error:
         return [*checks, _away(error)]
     try:
         return [*checks, *[check async for check in in_database(config)]]
@@ -52,7 +50,7 @@ async def examine_audit(config: Config) -> list[Check]:
     """Is the audit log what it was? Every entry is read."""
     try:
         await db.open_pool(config.database_url or "", size=2)
-    except (OSError, asyncpg.PostgresError) as error:
+    except db.CANNOT_OPEN as error:
         return [_away(error)]
     try:
         tables = await _tables()

@@ -138,7 +138,7 @@ async def _bring_back(
 async def _check_database_empty(url: str) -> None:
     try:
         connection = await asyncpg.connect(url)
-    except (OSError, asyncpg.PostgresError) as error:
+    except db.CANNOT_OPEN as error:
         raise RestoreFailed(_("The database does not answer (%(why)s). Is DATABASE_URL right?", why=error)) from None
     try:
         if await connection.fetchval(NOT_EMPTY):

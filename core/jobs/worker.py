@@ -19,10 +19,11 @@ from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
 from core import db, tasks
-from core.config import Config
+from core.config import Config, SetupProblem
 from core.jobs import bell, registry, sweeper
 from core.jobs.queue import ARQ_FUNCTION, DAY_MS, to_json
 from core.jobs.runner import DATABASE_AWAY, MOST_WAITING, Runner
+from core.terminal import _
 
 log = logging.getLogger("vouchsafe.jobs")
 
@@ -49,7 +50,10 @@ async def main(config: Config | None = None, *, prepare: Prepare = core_jobs) ->
         raise RuntimeError("a worker needs DATABASE_URL")
     stop = _stop_asked()
     logging.getLogger("arq").setLevel(logging.WARNING)
-    await db.open_pool(config.database_url, size=SLOTS + 6)
+    try:
+        await db.open_pool(config.database_url, size=SLOTS + 6)
+    except db.CANNOT_OPEN as error:
+        raise SetupProblem(_("The database does not answer (%(why)s). Is DATABASE_URL right?", why=error)) from None
     try:
         async with prepare(config), _bell(config.redis_url):
             await _work(config.redis_url, stop)

@@ -179,6 +179,32 @@ def test_a_database_that_does_not_answer(shop):
     assert done.stderr.count("\n") == 1
 
 
+def test_a_worker_without_a_database_says_so_in_one_line(shop):
+    done = shop("worker", DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("server.py worker: The database does not answer (")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("DATABASE_URL", "postgresql://shop:pass#word@db.example.com/shop"),
+        ("DATABASE_URL", "postgresql://shop:pass/word@db.example.com/shop"),
+        ("DATABASE_URL", "postgresql://shop@[::1/shop"),
+        ("REDIS_URL", "redis://127.0.0.1:port/0"),
+        ("VOUCHSAFE_BASE_URL", "http://[shop"),
+        ("VOUCHSAFE_BASE_URL", "https://shop.example.com:99999"),
+        ("DATABASE_URL", "postgresql://shop@127.0.0.1/shop?sslmode=always"),
+    ],
+)
+def test_an_address_that_is_none_is_named(shop, name, value):
+    done = shop("migrate", **{name: value})
+    assert done.returncode == 1
+    assert name in done.stderr and "word" not in done.stderr.replace("password", "")
+    assert done.stderr.count("\n") == 1
+
+
 # ── doctor ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
