@@ -64,6 +64,7 @@ class MappingForm(msgspec.Struct):
     separator: str = ""
     other_separator: Annotated[str, Meta(max_length=10)] = ""
     header: bool = False
+    above: import_layout.Above = 0
     joiner: Annotated[str, Meta(max_length=10)] = "----"
     expiry_column: int | None = None
     note_column: int | None = None
@@ -285,6 +286,7 @@ def _mapping(form: MappingForm) -> import_layout.Mapping:
         encoding=form.encoding,
         separator="" if separator == "none" else separator,
         header=form.header,
+        above=form.above if form.header else 0,
         width=form.width,
         code_columns=tuple(columns),
         joiner=form.joiner,

@@ -15,6 +15,8 @@ SEPARATORS = ("----", "\t", "|", ";", ",")
 # In these a field may stand in quotes, as spreadsheets write them.
 QUOTED = ("\t", ";", ",", "|")
 MAX_COLUMNS = 100
+# A title, a date, a remark: what people write above the names of the columns.
+MAX_ABOVE = 5
 
 CODE_WORDS = {
     "code", "codes", "card code", "card", "cdkey", "cdk", "key", "license", "license key", "serial", "serial number",
@@ -40,20 +42,30 @@ ASIDE = re.compile(r"\(.*?\)|（.*?）|[*:：]")
 # How programs keep the zeros of a number in a CSV: ="00123".
 GUARDED = re.compile(r'\A="([^"]*)"\Z')
 
+Above = Annotated[int, msgspec.Meta(ge=0, le=MAX_ABOVE)]
 Column = Annotated[int, msgspec.Meta(ge=0, lt=MAX_COLUMNS)]
 
 
 class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What staff may choose before an import. An empty separator means that each line is one code."""
+    """What staff may choose before an import. An empty separator means that each line is one code.
+
+    ``above`` lines come before the names of the columns, where there are such.
+    """
 
     encoding: str = UTF8
     separator: Annotated[str, msgspec.Meta(max_length=10)] = ""
     header: bool = False
+    above: Above = 0
     width: Annotated[int, msgspec.Meta(ge=1, le=MAX_COLUMNS)] = 1
     code_columns: tuple[Column, ...] = (0,)
     joiner: Annotated[str, msgspec.Meta(max_length=10)] = "----"
     expiry_column: Column | None = None
     note_column: Column | None = None
+
+    @property
+    def lines_before(self) -> int:
+        """Lines that are no codes; empty ones do not count."""
+        return self.above + 1 if self.header else 0
 
     def columns(self) -> list[int]:
         return [*self.code_columns, *(c for c in (self.expiry_column, self.note_column) if c is not None)]
@@ -72,16 +84,20 @@ def guess_separator(lines: list[str], filename: str) -> str:
     """The separator that cuts nearly every line into the same number of cells, the most telling one first."""
     filled = [line for line in lines if line.strip()]
     for separator in SEPARATORS:
-        widths = Counter(len(split(line, separator)) for line in filled)
+        rows = [split(line, separator) for line in filled]
+        rows = rows[_above(rows) :]
+        widths = Counter(map(len, rows))
         width, times = widths.most_common(1)[0] if widths else (1, 0)
-        if width > 1 and times * 10 >= len(filled) * 9:
+        if width > 1 and times * 10 >= len(rows) * 9:
             return separator
     return "," if filename.lower().endswith(".csv") else ""
 
 
 def guess(rows: list[list[str]], encoding: str, separator: str) -> Mapping:
     """The mapping we propose for these first rows."""
-    filled = [row for row in rows if any(cell.strip() for cell in row)]
+    filled = [row for row in rows if any(row)]
+    above = _above(filled)
+    filled = filled[above:]
     if not filled:
         return Mapping(encoding=encoding, separator=separator)
     names = [_plain(cell) for cell in filled[0]]
@@ -96,11 +112,31 @@ def guess(rows: list[list[str]], encoding: str, separator: str) -> Mapping:
         encoding=encoding,
         separator=separator,
         header=header,
+        above=above,
         width=width,
         code_columns=columns,
         expiry_column=_first(names[:width], EXPIRY_WORDS) if header else None,
         note_column=_first(names[:width], NOTE_WORDS) if header else None,
     )
+
+
+def _above(rows: list[list[str]]) -> int:
+    """How many rows stand above the one with the names we know."""
+    known = [sum(_plain(cell) in ALL_WORDS for cell in row) for row in rows[: MAX_ABOVE + 1]]
+    most = max(known, default=0)
+    at = known.index(most) if most else 0
+    names = len(_filled(rows[at])) if at else 0
+    return at if all(_is_title(row, names) for row in rows[:at]) else 0
+
+
+def _is_title(row: list[str], names: int) -> bool:
+    """Not a code: it fills fewer cells than there are names, or it is Chinese."""
+    filled = _filled(row)
+    return len(filled) < names or all(map(HAN.search, filled))
+
+
+def _filled(row: list[str]) -> list[str]:
+    return [cell for cell in row if cell.strip()]
 
 
 def _is_in_words(names: list[str], body: list[list[str]]) -> bool:

@@ -58,7 +58,7 @@ class RowReader:
         self._cells = _SheetCells() if kind == "sheet" else _TextCells(mapping.separator)
         self._plain = kind == "text" and not mapping.separator and not mapping.header
         self._line = 0
-        self._header_due = mapping.header
+        self._lines_before = mapping.lines_before
 
     def feed(self, piece: bytes, *, final: bool = False) -> Rows:
         lines = self._lines.feed(piece, final=final)
@@ -81,8 +81,8 @@ class RowReader:
             if isinstance(cells, Refused):
                 rows.rejects.append(Reject(number, cells.reason, mask_line(cells.text)))
             elif any(cells):
-                if self._header_due:
-                    self._header_due = False
+                if self._lines_before:
+                    self._lines_before -= any(_texts(cells))
                 else:
                     self._take(rows, number, cells)
         return rows

@@ -144,9 +144,10 @@ async def preview(shop_id: int, import_id: int, mapping: Mapping | None = None) 
         rows = [cells for _, cells in cells_of(lines, upload.kind, separator)]
         mapping = import_layout.guess(rows, encoding, separator)
     table = [Row(line, cells) for line, cells in cells_of(lines, upload.kind, mapping.separator) if any(cells)]
-    header = table[0].cells if mapping.header and table else []
-    shown = table[bool(header) : SHOWN_ROWS + bool(header)]
-    return Preview(upload, mapping, header, [Row(row.line, [outline(cell) for cell in row.cells]) for row in shown])
+    before = mapping.lines_before
+    names = table[before - 1].cells if 0 < before <= len(table) else []
+    shown = table[before : before + SHOWN_ROWS]
+    return Preview(upload, mapping, names, [Row(row.line, [outline(cell) for cell in row.cells]) for row in shown])
 
 
 async def _first(staged: Staged, count: int) -> AsyncIterator[tuple[int, bytes]]:

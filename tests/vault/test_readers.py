@@ -266,6 +266,36 @@ def test_what_is_proposed(text: str, separator: str, header: bool, columns: tupl
     assert (mapping.separator, mapping.header, mapping.code_columns) == (separator, header, columns)
 
 
+@pytest.mark.parametrize(
+    ("text", "separator", "above", "columns"),
+    [
+        ("卡密发放表\n卡号,卡密\nA1,AAAA\nA2,BBBB", ",", 1, (0, 1)),
+        ("卡密发放表,\n卡号,卡密\nA1,AAAA\nA2,BBBB", ",", 1, (0, 1)),
+        ("卡密\n2026-11-01\n \n卡号,卡密\nA1,AAAA", ",", 3, (0, 1)),
+        ("发放表：十一月,共 2 张\n卡号,卡密\nA1,AAAA", ",", 1, (0, 1)),
+        ("卡密发放表 2026\n卡密\nAAAA\nBBBB", "", 1, (0,)),
+        ("Delivery 7\nid;code\n1;AAAA", ";", 1, (1,)),
+        ("AAAA\ncode\nBBBB", "", 0, (0,)),
+        ("AAAA,1\ncode,price\nBBBB,2", ",", 0, (0,)),
+        ("a\nb\nc\nd\ne\nf\nid,code\n1,AAAA", "", 0, (0,)),
+    ],
+)
+def test_lines_above_the_names_are_no_codes(text: str, separator: str, above: int, columns: tuple[int, ...]) -> None:
+    mapping = guessed(text)
+    assert (mapping.separator, mapping.above, mapping.code_columns) == (separator, above, columns)
+    if above:
+        rows = read(f"\n{text}\n".encode(), mapping)
+        assert rows.codes[0].endswith("AAAA")
+        assert rows.lines[0] == above + 3
+        assert not rows.rejects
+
+
+def test_lines_above_the_names_of_a_spreadsheet() -> None:
+    lines = ['[1,""]', '["卡密发放表",""]', '["卡号","卡密"]', '["A1","AAAA"]', ""]
+    rows = read("\n".join(lines).encode(), Mapping(header=True, above=1, width=2, code_columns=(0, 1)), kind="sheet")
+    assert found(rows) == [(4, "A1----AAAA")]
+
+
 def test_a_csv_with_one_column_is_still_a_csv() -> None:
     assert guessed("AAAA\nBBBB", "codes.CSV").separator == ","
 
