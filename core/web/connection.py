@@ -22,6 +22,8 @@ HEAD_SECONDS = 20.0
 LEAST_BODY = 10_000
 """Bytes of a body that must come in each `BODY_SECONDS`: ten times less than the slowest of telephones sends."""
 BODY_SECONDS = 20.0
+STOP_SECONDS = 1.0
+"""So long a process that stops waits for the rest of a body."""
 MOST_FILES = 8192
 MOST_OF_ONE = 1024
 """Connections of one address that is somebody's alone; what a proxy at hand passes on is the proxy's to limit."""
@@ -109,6 +111,8 @@ class Connection(HttpToolsProtocol):
         visit = self.cycle.scope["state"].get("visit") if self.cycle else None
         if visit and visit.endless:
             self.transport.close()
+        elif self._in_body:
+            self.loop.call_later(STOP_SECONDS, self._wait_no_more)
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, msg)
@@ -138,6 +142,10 @@ class Connection(HttpToolsProtocol):
             self._look_later()
         else:
             logger.warning("A request was cut off: %d bytes of its body came in %d s.", self._came, BODY_SECONDS)
+            self.transport.abort()
+
+    def _wait_no_more(self) -> None:
+        if self._in_body:
             self.transport.abort()
 
     def _look_no_more(self) -> None:

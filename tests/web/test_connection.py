@@ -133,6 +133,25 @@ async def test_a_body_in_drops_is_cut_off(site: str, begun: bytes, monkeypatch) 
         assert await everything(reader) == b""
 
 
+async def test_a_process_that_stops_waits_for_a_body_a_moment_only(site: str, monkeypatch) -> None:
+    connections = []
+    begin = Connection.connection_made
+
+    def noted(self: Connection, transport: asyncio.Transport) -> None:
+        connections.append(self)
+        begin(self, transport)
+
+    monkeypatch.setattr(Connection, "connection_made", noted)
+    monkeypatch.setattr(connection, "STOP_SECONDS", 0)
+    monkeypatch.setattr(connection, "BODY_SECONDS", 1000)
+    async with line(site) as (reader, writer):
+        writer.write(b"POST /sample/json HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\nExpect: 100-continue\r\n")
+        writer.write(b"Content-Type: application/json\r\n\r\n")
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"  # waits for the body
+        connections[-1].shutdown()
+        assert await everything(reader) == b""
+
+
 class Wire(asyncio.Transport):
     """The server's end of a connection from an address that this machine does not have."""
 
