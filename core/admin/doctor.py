@@ -253,7 +253,11 @@ async def _holders() -> Check:
 
 
 async def _worker() -> Check:
-    alive = await db.fetchval("SELECT count(*) FROM jobs_worker WHERE beat_at > now() - interval '60 seconds'")
+    # a beat in the future is of a dead worker's wrong clock
+    alive = await db.fetchval(
+        "SELECT count(*) FROM jobs_worker WHERE beat_at > now() - interval '60 seconds'"
+        " AND beat_at < now() + interval '60 seconds'"
+    )
     if alive:
         return Check("worker", "ok", _("%(number)s at work", number=alive))
     text = _("no worker has shown itself for a minute")

@@ -31,7 +31,10 @@ TO_TAKE_OUT = """
 SELECT (SELECT count(*) FROM orders_order WHERE shop_id = $1 AND test) AS orders,
        (SELECT count(*) FROM catalog_product WHERE shop_id = $1 AND demo AND state <> 'archived') AS products
 """
-WORKERS = "SELECT EXISTS (SELECT 1 FROM jobs_worker WHERE beat_at > now() - interval '60 seconds')"
+WORKERS = """
+SELECT EXISTS (SELECT 1 FROM jobs_worker WHERE beat_at > now() - interval '60 seconds'
+               AND beat_at < now() + interval '60 seconds')
+"""
 AT_HOME = ("127.0.0.1", "localhost", "::1")
 
 

@@ -23,7 +23,9 @@ DELETE FROM jobs_job WHERE id IN (
 @every(600, "jobs.purge")
 async def purge(lease: Lease) -> None:
     await db.execute(PURGE)
-    await db.execute("DELETE FROM jobs_worker WHERE beat_at < now() - interval '1 hour'")
+    await db.execute(
+        "DELETE FROM jobs_worker WHERE beat_at < now() - interval '1 hour' OR beat_at > now() + interval '1 hour'"
+    )
 
 
 @every(600, "web.sweep")

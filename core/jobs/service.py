@@ -55,7 +55,9 @@ class Health:
 
 async def health() -> Health:
     workers = await db.fetchval(
-        "SELECT count(*) FROM jobs_worker WHERE beat_at > now() - make_interval(secs => $1)", float(ALIVE_SECONDS)
+        "SELECT count(*) FROM jobs_worker WHERE beat_at > now() - make_interval(secs => $1)"
+        " AND beat_at < now() + make_interval(secs => $1)",
+        float(ALIVE_SECONDS),
     )
     counts = await db.fetchrow(COUNTS)
     since = await db.fetchval(

@@ -214,6 +214,8 @@ def states(done):
 
 def test_doctor_without_a_worker(shop):
     shop("prepare", "--no-demo")
+    # killed while its clock was wrong
+    shop.sql("INSERT INTO jobs_worker (name, beat_at) VALUES ('dead', now() + interval '2 hours')")
     done = shop("doctor", "--json")
     assert done.returncode == 1
     assert states(done) == {
