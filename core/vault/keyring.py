@@ -284,6 +284,7 @@ async def problems() -> list[Any]:
     """The living processes that have no key, with their reason."""
     return await db.fetch(
         "SELECT name, problem FROM vault_holder"
-        " WHERE problem <> '' AND seen_at > now() - make_interval(secs => $1) ORDER BY name",
+        " WHERE problem <> '' AND seen_at > now() - make_interval(secs => $1)"
+        " AND seen_at < now() + make_interval(secs => $1) ORDER BY name",
         ALIVE_SECONDS,
     )

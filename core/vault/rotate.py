@@ -170,7 +170,7 @@ async def _behind(what: str, version: int) -> list[Any]:
         return [{"name": "this process", "problem": keys.current().reason}]
     return await db.fetch(
         f"SELECT name, problem FROM vault_holder WHERE {what} < $1"  # noqa: S608 - "newest" or "active"
-        " AND seen_at > now() - make_interval(secs => $2)",
+        " AND seen_at > now() - make_interval(secs => $2) AND seen_at < now() + make_interval(secs => $2)",
         version,
         keyring.ALIVE_SECONDS,
     )

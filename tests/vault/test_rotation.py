@@ -209,6 +209,17 @@ async def test_blocks_of_encryptions_are_counted_before_they_are_used(ring: None
     await db.execute("UPDATE vault_key SET seals = $2 WHERE version = $1", active, before)
 
 
+async def test_who_was_killed_while_its_clock_was_wrong_holds_up_no_rotation(ring: None) -> None:
+    await db.execute(
+        "INSERT INTO vault_holder (name, active, newest, problem, seen_at)"
+        " VALUES ('dead', 0, 0, 'away', now() + interval '2 hours')"
+    )
+    behind = await rotate._behind("newest", keys.current().newest)
+    without = await keyring.problems()
+    await db.execute("DELETE FROM vault_holder WHERE name = 'dead'")
+    assert (behind, without) == ([], [])
+
+
 async def test_only_one_key_is_active_and_only_one_rotation_runs(ring: None) -> None:
     for statement in (
         "INSERT INTO vault_key (version, state) VALUES (60, 'active')",
