@@ -213,6 +213,7 @@ async def _one_import(
         "separators": [(key or "none", text) for key, text in SEPARATORS.items()],
         "known_separators": import_layout.SEPARATORS,
         "columns": _column_names(preview) if preview else [],
+        "numeric": [str(name) for at, name in _column_names(preview) if at in preview.numeric] if preview else [],
         "counts": COUNTS,
         "problems": import_words.PROBLEMS,
         "errors": errors or {},

@@ -47,6 +47,7 @@ async def run(
     import_id = await import_service.stage(shop.id, _pieces(file), file.name, sku_id)
     try:
         mapping = _mapping(await import_service.preview(shop.id, import_id), columns)
+        numeric = (await import_service.preview(shop.id, import_id, mapping)).numeric
         if dry_run:
             await db.transaction(_check, shop.id, import_id, mapping)
         else:
@@ -54,7 +55,7 @@ async def run(
                 _import, shop.id, import_id, mapping, BatchFacts(name=batch or file.stem, unit_cost=unit_cost)
             )
         report = await import_service.report(shop.id, import_id)
-        return await _facts(report, sku, dry_run)
+        return {**await _facts(report, sku, dry_run), "numeric_columns": [column + 1 for column in numeric]}
     finally:
         await _forget(shop.id, import_id)
 
@@ -150,6 +151,11 @@ def summary(facts: Facts) -> str:
     ):
         if number:
             lines.append(words)
+    if facts["numeric_columns"]:
+        columns = ", ".join(map(str, facts["numeric_columns"]))
+        lines.append(
+            _("Column %(columns)s holds numbers, not text: zeros at their beginning get lost.", columns=columns)
+        )
     for problem in facts["problems"]:
         why = PROBLEMS[problem["reason"]]
         lines.append("  " + _("line %(line)s: %(code)s %(why)s", line=problem["line"], code=problem["code"], why=why))

@@ -202,12 +202,18 @@ class DateCell(str):
     __slots__ = ()
 
 
+class NumberCell(str):
+    """A cell that a spreadsheet holds as a number. It may show zeros at the beginning that it does not hold."""
+
+    __slots__ = ()
+
+
 # What import_sheet writes for a cell that holds no text.
 SHEET_PROBLEMS = {1: Problem.LOST_DIGITS, 2: Problem.NOT_TEXT}
 
 
 class _SheetCells:
-    """Rows that ``import_sheet`` wrote: in each line a JSON list of texts, [dates] and problem numbers."""
+    """Rows that ``import_sheet`` wrote: in each line a JSON list of texts, [dates], numbers and problems."""
 
     def __init__(self) -> None:
         self._number = 0
@@ -215,11 +221,13 @@ class _SheetCells:
     def rows(self, lines: list[str], final: bool) -> Iterator[tuple[int, list[Cell] | Refused]]:
         for line in lines:
             self._number += 1
-            cells = msgspec.json.decode(line, type=list[str | int | list[str]])
+            cells = msgspec.json.decode(line, type=list[str | int | list[str] | dict[str, str]])
             yield self._number, [cell if isinstance(cell, str) else _odd_cell(cell) for cell in cells]
 
 
-def _odd_cell(cell: int | list[str]) -> Cell:
+def _odd_cell(cell: int | list[str] | dict[str, str]) -> Cell:
+    if isinstance(cell, dict):
+        return NumberCell(cell["number"])
     return SHEET_PROBLEMS[cell] if isinstance(cell, int) else DateCell(cell[0])
 
 

@@ -17,7 +17,7 @@ from core.state_machine import StateMachine
 from core.vault import import_layout, import_staging, import_words
 from core.vault.code_text import outline
 from core.vault.import_layout import Mapping
-from core.vault.import_rows import Reject, cells_of, first_lines
+from core.vault.import_rows import NumberCell, Reject, cells_of, first_lines
 from core.vault.import_run import BatchFacts, Findings
 from core.vault.import_staging import Staged, Upload, UploadError
 from core.vault.import_text import ENCODINGS
@@ -79,12 +79,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Preview:
-    """The first rows as they would be read. Cells are outlined; ``names`` are the cells of the header."""
+    """The first rows as they would be read. Cells are outlined; ``names`` are the cells of the header.
+
+    ``numeric`` are those columns of the code that a spreadsheet holds as numbers.
+    """
 
     upload: Upload
     mapping: Mapping
     names: list[str]
     rows: list[Row]
+    numeric: list[int]
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,16 @@ async def preview(shop_id: int, import_id: int, mapping: Mapping | None = None) 
     before = mapping.lines_before
     names = table[before - 1].cells if 0 < before <= len(table) else []
     shown = table[before : before + SHOWN_ROWS]
-    return Preview(upload, mapping, names, [Row(row.line, [outline(cell) for cell in row.cells]) for row in shown])
+    outlined = [Row(row.line, [outline(cell) for cell in row.cells]) for row in shown]
+    return Preview(upload, mapping, names, outlined, _numeric(mapping, table[before:]))
+
+
+def _numeric(mapping: Mapping, rows: list[Row]) -> list[int]:
+    return [
+        column
+        for column in mapping.code_columns
+        if any(isinstance(cell, NumberCell) for row in rows for cell in row.cells[column : column + 1])
+    ]
 
 
 async def _first(staged: Staged, count: int) -> AsyncIterator[tuple[int, bytes]]:

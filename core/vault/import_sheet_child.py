@@ -1,7 +1,7 @@
 """Reads one spreadsheet from standard input; run by import_sheet.py, with limits, and never imported.
 
 Standard output: a line with the names of the sheets, or with the problem; then each row as a JSON list of texts.
-A cell that is no text is [date], or 1 when its digits are lost, or 2 for anything else.
+A cell that is no text is [date], {"number": its digits}, or 1 when its digits are lost, or 2 for anything else.
 """
 
 import json
@@ -101,9 +101,9 @@ def number(value: int | float) -> object:
     if abs(value) >= EXACT or value != value:
         return LOST_DIGITS
     if value == int(value):
-        return str(int(value))
+        return {"number": str(int(value))}
     text = repr(value)
-    return LOST_DIGITS if "e" in text or len(text.strip("-0").replace(".", "")) > 15 else text
+    return LOST_DIGITS if "e" in text or len(text.strip("-0").replace(".", "")) > 15 else {"number": text}
 
 
 if __name__ == "__main__":

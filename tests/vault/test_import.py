@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
+from msgspec import structs
 
 from core import clock, db
 from core.jobs import Cancelled, LeaseLost
@@ -228,6 +229,21 @@ async def test_a_spreadsheet_with_accounts_expiry_and_notes(sku_id: int) -> None
     assert await opened(sku_id) == ["a@x.com----pw-1", "d@x.com----pw-4"]
     kept = await db.fetch("SELECT note, expires_on FROM vault_code WHERE sku_id = $1 ORDER BY note", sku_id)
     assert [tuple(row) for row in kept] == [("", None), ("first", date(2027, 1, 31))]
+
+
+async def test_a_spreadsheet_that_holds_codes_as_numbers_is_no_silent_loss(sku_id: int, tmp_path: Any) -> None:
+    rows: list[list[Any]] = [["面值", "卡号", "卡密"], [100, 4711, "AAAA-1"], [100, "0815", "AAAA-2"]]
+    file = tmp_path / "numbers.xlsx"
+    file.write_bytes(xlsx({"Stock": rows}))
+    import_id = await staged(sku_id, file.read_bytes(), file.name)
+    look = await import_service.preview(1, import_id)
+    assert (look.mapping.code_columns, look.numeric) == ((1, 2), [1])
+    assert (await import_service.preview(1, import_id, structs.replace(look.mapping, code_columns=(2,)))).numeric == []
+    sku = await db.fetchval("SELECT code FROM catalog_sku WHERE id = $1", sku_id)
+    facts = await import_command.run(file, sku=sku)
+    assert facts["numeric_columns"] == [2]
+    assert "Column 2 holds numbers, not text" in import_command.summary(facts)
+    assert await opened(sku_id) == ["0815----AAAA-2", "4711----AAAA-1"]
 
 
 async def test_codes_past_their_date_leave_the_shelf(sku_id: int) -> None:

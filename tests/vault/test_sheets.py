@@ -87,9 +87,9 @@ async def test_cells_of_every_kind() -> None:
     rows = [["code", 7, 12.5, True, date(2027, 1, 31), None, "007"], [], ["卡密🎁", 999_999_999_999_999, -3]]
     sheet, found = await read(xlsx({"Empty": [], "Codes": rows}))
     assert sheet == Sheet("Codes", ("Empty", "Codes"))
-    assert found[0] == ["code", "7", "12.5", 2, ["2027-01-31"], "", "007"]
+    assert found[0] == ["code", {"number": "7"}, {"number": "12.5"}, 2, ["2027-01-31"], "", "007"]
     assert found[1] == [""] * 7
-    assert found[2][:3] == ["卡密🎁", "999999999999999", "-3"]
+    assert found[2][:3] == ["卡密🎁", {"number": "999999999999999"}, {"number": "-3"}]
 
 
 async def test_numbers_that_lost_digits_are_not_passed_off_as_codes() -> None:
@@ -113,7 +113,8 @@ async def test_xls() -> None:
     sheet, found = await read(XLS.read_bytes())
     assert sheet.name == "卡密"
     assert found == [
-        ["卡密", "有效期"], ["XLS-AAAA-0001", ["2027-01-31"]], ["XLS-BBBB-0002", ""], ["12345", ""], [1, ""],
+        ["卡密", "有效期"], ["XLS-AAAA-0001", ["2027-01-31"]], ["XLS-BBBB-0002", ""],
+        [{"number": "12345"}, ""], [1, ""],
     ]  # fmt: skip
 
 
