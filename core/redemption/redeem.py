@@ -305,7 +305,8 @@ async def _void(tx: db.Tx, till: Till, wish: Wish, facts: Any, now: datetime) ->
         return Outcome.VOID
     # what is not sold yet must not be sold any more; what somebody is about to pay for is theirs
     await tx.execute(
-        "UPDATE vault_code SET state = 'void' WHERE id = $1 AND state IN ('free', 'staged')", facts["code_id"]
+        "UPDATE vault_code SET state = 'void' WHERE id = $1 AND state IN ('free', 'staged', 'quarantined')",
+        facts["code_id"],
     )
     if await tx.fetchval("SELECT state FROM vault_code WHERE id = $1", facts["code_id"]) == "reserved":
         return Outcome.IN_CHECKOUT

@@ -11,7 +11,7 @@ from core.checkout.settle import settle
 from core.payments import goods
 from core.redemption import redeem
 from core.redemption.redeem import Outcome, RequestReused
-from core.vault import import_service, own_code
+from core.vault import import_service, own_code, quarantine
 from tests import stocked
 from tests.redemption.own import a_code, new_id, own_batch, texts, till, tries, voucher
 
@@ -119,6 +119,18 @@ async def test_a_sold_code_can_be_redeemed_once_it_is_delivered():
     await settle("epay", stocked.paid(placed), "callback")
     assert await stocked.codes_by_state(what) == {"delivered": 1}
     assert (await redeem.redeem(till(), new_id(), code)).outcome is Outcome.OK
+
+
+async def test_a_voided_code_that_was_set_aside_does_not_come_back_on_sale():
+    what = await stocked.sku(0)
+    batch_id = await own_batch(what=what, on_paper=False)
+    code = (await texts(batch_id))[0]
+    staff = await stocked.staff_member()
+    await db.transaction(quarantine.hold_batch, 1, batch_id, "suspect", staff)
+    assert (await redeem.void(till(), new_id(), code, "stolen")).ok
+    hold_id = await db.fetchval("SELECT max(id) FROM vault_hold WHERE batch_id = $1", batch_id)
+    await db.transaction(quarantine.put_all_back, 1, hold_id, staff)
+    assert await stocked.codes_by_state(what) == {"void": 1}
 
 
 async def test_a_voided_code_in_stock_is_not_sold_any_more():
