@@ -96,15 +96,26 @@ async def _more(tx: Tx, row: Any, cap: int) -> None:
     await _store(tx, {**row, "expires_on": one["expires_on"]}, batch, text, places)
 
 
+# The code is known by its text, in imports and suspicions, as long as one place carries its own fingerprint.
+HAND_DOWN = """
+UPDATE vault_code SET fingerprint = $2 WHERE id = (SELECT min(id) FROM vault_code WHERE batch_id = $1)
+"""
+
+
 async def _fewer(tx: Tx, batch_id: int, count: int) -> None:
-    done = await tx.execute(
+    first = await tx.fetchrow(
+        "SELECT id, fingerprint FROM vault_code WHERE batch_id = $1 ORDER BY id LIMIT 1", batch_id
+    )
+    gone = await tx.fetch(
         "DELETE FROM vault_code WHERE id IN (SELECT id FROM vault_code WHERE batch_id = $1"
-        " AND state IN ('free', 'quarantined') ORDER BY id DESC LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        " AND state IN ('free', 'quarantined') ORDER BY id DESC LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING id",
         batch_id,
         count,
     )
-    if int(done.split()[-1]) < count:
+    if len(gone) < count:
         raise Refused(_("It was given or is reserved more often than that."), "cap")
+    if first is not None and first["id"] in [row["id"] for row in gone]:
+        await tx.execute(HAND_DOWN, batch_id, first["fingerprint"])
 
 
 async def _store(tx: Tx, row: Any, batch: cipher.BatchCipher, text: str, places: Any) -> None:

@@ -20,7 +20,7 @@ from core.messages import compose
 from core.orders import service as orders
 from core.refused import Refused
 from core.shops import service as shops
-from core.vault import import_service, low_stock, quarantine, reusable, stock
+from core.vault import cipher, import_service, low_stock, quarantine, reusable, stock
 from core.vault.import_service import UploadError
 from core.vault.piccolo_migrations import vault_2026_11_23_holds
 from core.vault.quarantine import Held
@@ -281,6 +281,25 @@ async def test_the_cap_is_raised_and_lowered_but_never_below_what_was_given() ->
     assert await stocked.codes_by_state(sku) == {"reserved": 3}
     with pytest.raises(Refused):
         await db.transaction(reusable.set_cap, 2, batch_id, 9, staff)
+
+
+async def test_a_code_for_many_is_known_by_its_text_however_low_its_cap_is() -> None:
+    sku = await stocked.sku(0)
+    staff = await stocked.staff_member()
+    batch_id = await shared(sku, 3)
+    text = f"https://example.com/licence/EVERYBODY/{sku.code}"
+    first = cipher.fingerprint(1, text)
+    await db.execute(
+        "UPDATE vault_code SET state = 'reserved', line_id = 1 WHERE batch_id = $1 AND fingerprint <> $2",
+        batch_id,
+        first,
+    )
+    await db.transaction(reusable.set_cap, 1, batch_id, 2, staff)
+    assert await stocked.codes_by_state(sku) == {"reserved": 2}
+    assert await db.fetchval("SELECT count(*) FROM vault_code WHERE fingerprint = $1", first) == 1
+    await db.transaction(reusable.set_cap, 1, batch_id, 4, staff)
+    held = await db.transaction(quarantine.hold_codes, 1, text, "leaked", staff)
+    assert held == Held(2, 2)
 
 
 async def test_caps_raised_at_once_never_add_up() -> None:
