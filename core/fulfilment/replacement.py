@@ -77,7 +77,16 @@ async def _report(tx: Tx, ref: str, code_id: int, why: str, note: str, who: Repo
     await timeline.add(tx, order["id"], "code_reported", "buyer", {"code": code.mask, "why": why})
 
 
+# Found good once, and asked about anew.
+ASK_AGAIN = "UPDATE review_item SET data = $2 WHERE key = $1 AND state = 'done' RETURNING id"
+
+
 async def _ask(tx: Tx, order: Any, code: Delivered, data: dict[str, Any]) -> None:
+    data = {"code": code.id, "mask": code.mask, **data}
+    settled = await tx.fetchval(ASK_AGAIN, key(code.id), data)
+    if settled is not None:
+        await review.reopen(tx, [settled])
+        return
     await review.open_item(
         tx,
         order["shop_id"],
@@ -85,7 +94,7 @@ async def _ask(tx: Tx, order: Any, code: Delivered, data: dict[str, Any]) -> Non
         key(code.id),
         _("a delivered code does not work"),
         order_id=order["id"],
-        data={"code": code.id, "mask": code.mask, **data},
+        data=data,
     )
 
 

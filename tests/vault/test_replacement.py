@@ -219,6 +219,14 @@ async def test_a_code_that_is_good_closes_the_question() -> None:
     assert await stocked.codes_by_state(one.sku) == {"delivered": 1, "free": 3}
 
 
+async def test_a_code_that_was_found_good_and_needs_another_after_all_waits_too() -> None:
+    one = await sold(free=0)
+    await replacement.report(one.ref, one.codes[0], "other", "", one.who)
+    await replacement.is_good(1, one.ref, one.codes[0], "works for us", await stocked.staff_member())
+    assert (await give(one)).mask == ""
+    assert await questions(one) == [("open", "")]
+
+
 async def test_a_reusable_code_is_not_replaced_by_itself() -> None:
     sku = await stocked.sku(0)
     new = NewCode(sku.id, "link", f"https://example.com/{sku.code}", 4)
