@@ -28,6 +28,9 @@ WHERE sku.id = told.sku_id AND sku.shop_id = $1 AND told.sku_id <> ALL($2::bigin
     SELECT 1 FROM vault_batch WHERE sku_id = sku.id AND state = 'ready' AND created_at > told.told_at)
 """
 
+# Staff may also bring codes back on sale, or let one be given more often: no batch tells of that.
+COME_BACK = "UPDATE vault_low_stock SET told_at = '-infinity' WHERE sku_id = ANY($1::bigint[])"
+
 # A SKU that never had codes is not running low, it was not begun.
 TELL = """
 INSERT INTO vault_low_stock (sku_id, told_at) SELECT id, $2 FROM unnest($1::bigint[]) AS low (id)
@@ -52,6 +55,11 @@ async def newly_low(tx: Tx, shop_id: int) -> list[int]:
     low = [row["id"] for row in await tx.fetch(LOW, now, shop_id)]
     await tx.execute(REFILLED, shop_id, low)
     return [row["sku_id"] for row in await tx.fetch(TELL, low, now)]
+
+
+async def come_back(tx: Tx, sku_ids: list[int]) -> None:
+    """Staff put more of these on sale: the merchant is told when they run low again."""
+    await tx.execute(COME_BACK, sku_ids)
 
 
 async def keepers(tx: Tx, shop_id: int) -> list[Any]:

@@ -17,7 +17,7 @@ from core.ledger import service as ledger
 from core.ledger.chart import COST, STOCK
 from core.money import Money
 from core.refused import Refused
-from core.vault import cipher, code_text
+from core.vault import cipher, code_text, low_stock
 from core.web.i18n import _
 
 MOST_PASTED = 1000
@@ -145,6 +145,7 @@ BACK = """
 UPDATE vault_code SET state = 'free', hold_id = NULL
 WHERE shop_id = $1 AND id = ANY($2::bigint[]) AND state = 'quarantined' AND hold_id IS NOT NULL
 """
+SKUS = "SELECT array_agg(DISTINCT sku_id) FROM vault_code WHERE shop_id = $1 AND id = ANY($2::bigint[])"
 OFF = """
 WITH gone AS (
     UPDATE vault_code SET state = 'void' WHERE shop_id = $1 AND id = ANY($2::bigint[]) AND state = 'quarantined'
@@ -166,6 +167,7 @@ async def put_back(tx: Tx, shop_id: int, code_ids: list[int], staff_id: int, wha
     await tx.may_take(WHOLE_BATCHES)
     count = _count(await tx.execute(BACK, shop_id, code_ids))
     if count:
+        await low_stock.come_back(tx, await tx.fetchval(SKUS, shop_id, code_ids))
         detail = {"codes": count, "ids": code_ids[:NOTED]}
         await audit.record(tx, f"staff:{staff_id}", "codes.put_back", what, detail, shop_id=shop_id)
     return count

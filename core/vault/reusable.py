@@ -17,7 +17,7 @@ from core import db
 from core.audit import service as audit
 from core.db import Tx
 from core.refused import Refused
-from core.vault import cipher, code_text, import_words, stock
+from core.vault import cipher, code_text, import_words, low_stock, stock
 from core.vault.import_run import BatchFacts, open_new_batch
 from core.web.i18n import _
 
@@ -94,6 +94,7 @@ async def _more(tx: Tx, row: Any, cap: int) -> None:
             places.append(number)
         number += 1
     await _store(tx, {**row, "expires_on": one["expires_on"]}, batch, text, places)
+    await low_stock.come_back(tx, [row["sku_id"]])
 
 
 # The code is known by its text, in imports and suspicions, as long as one place carries its own fingerprint.

@@ -397,6 +397,22 @@ async def test_the_merchant_is_told_once_until_the_sku_is_refilled() -> None:
     assert await look() == 1
 
 
+async def test_a_higher_cap_and_codes_that_are_put_back_are_a_refill() -> None:
+    staff = await stocked.staff_member()
+    many, few = await stocked.sku(0), await stocked.sku(5)
+    batch_id = await shared(many, 2)
+    await look()
+    await hold(few)
+    assert await look() == 1
+
+    await db.transaction(reusable.set_cap, 1, batch_id, 9, staff)
+    await db.transaction(quarantine.put_all_back, 1, await newest_hold(), staff)
+    assert await look() == 0
+    for sku in (many, few):
+        await db.execute("UPDATE vault_code SET state = 'void' WHERE sku_id = $1", sku.id)
+        assert await look() == 1
+
+
 async def test_codes_that_end_too_soon_do_not_count_as_stock() -> None:
     sku = await stocked.sku(9)
     await look()
