@@ -67,4 +67,6 @@ def test_every_library_a_plugin_needs_is_in_the_lock_file():
                 top = name.split(".")[0]
                 if top not in sys.stdlib_module_names and top not in {"core", "plugins"}:
                     wanted = for_tests if "tests" in package.split(".") else locked
-                    assert any(one.lower() in wanted for one in known.get(top, [top])), f"{path}: {top}"
+                    assert any(one.lower().replace("_", "-") in wanted for one in known.get(top, [top])), (
+                        f"{path}: {top}"
+                    )
