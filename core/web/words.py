@@ -170,6 +170,10 @@ def _shown(context: Context, text: str, values: dict[str, Any]) -> str:
     return said % values if values or "%" in text else said
 
 
+def _counted(num: int) -> int | str:
+    return num if -1000 < num < 1000 else number(num)
+
+
 @pass_context
 def _gettext(context: Context, message: str, /, **values: Any) -> str:
     return _shown(context, i18n.gettext(message), values)
@@ -177,7 +181,7 @@ def _gettext(context: Context, message: str, /, **values: Any) -> str:
 
 @pass_context
 def _ngettext(context: Context, one: str, many: str, num: int, /, **values: Any) -> str:
-    return _shown(context, i18n.ngettext_now(one, many, num), {"num": num, **values})
+    return _shown(context, i18n.ngettext_now(one, many, num), {"num": _counted(num), **values})
 
 
 @pass_context
@@ -188,7 +192,7 @@ def _pgettext(context: Context, meaning: str, message: str, /, **values: Any) ->
 @pass_context
 def _npgettext(context: Context, meaning: str, one: str, many: str, num: int, /, **values: Any) -> str:
     said = i18n.npgettext_now(meaning, one, many, num)
-    return _shown(context, said, {"context": meaning, "num": num, **values})
+    return _shown(context, said, {"context": meaning, "num": _counted(num), **values})
 
 
 @pass_context
@@ -198,7 +202,7 @@ def plugin_gettext(context: Context, plugin: str, message: str, /, **values: Any
 
 @pass_context
 def plugin_ngettext(context: Context, plugin: str, one: str, many: str, num: int, /, **values: Any) -> str:
-    return _shown(context, i18n.of_plugin(plugin).ngettext(one, many, num), {"num": num, **values})
+    return _shown(context, i18n.of_plugin(plugin).ngettext(one, many, num), {"num": _counted(num), **values})
 
 
 @pass_context
@@ -211,7 +215,7 @@ def plugin_npgettext(
     context: Context, plugin: str, meaning: str, one: str, many: str, num: int, /, **values: Any
 ) -> str:
     said = i18n.of_plugin(plugin).npgettext(meaning, one, many, num)
-    return _shown(context, said, {"context": meaning, "num": num, **values})
+    return _shown(context, said, {"context": meaning, "num": _counted(num), **values})
 
 
 TEXTS: dict[str, Any] = {

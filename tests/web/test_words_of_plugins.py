@@ -136,6 +136,7 @@ def test_templates_of_a_plugin_say_their_own_words_and_those_of_the_shop_its_own
         ('{{ _("half%% <b>%(who)s</b>", who="<i>") }}', "half% <b>&lt;i&gt;</b>"),
         ('{{ _("half%%") }}', "half%"),
         ('{{ ngettext("%(num)s hat", "%(num)s hats", 2) }}', "2 hats"),
+        ('{{ ngettext("%(num)s hat", "%(num)s hats", 10000) }}', "10,000 hats"),
         ('{{ pgettext("a verb", "Cancelling %(context)s") }}', "Cancelling a verb"),
         ('{{ npgettext("clothes", "%(num)s hat", "%(num)s hats", 1) }}', "1 hat"),
         ("{% trans who='<i>' %}Hello {{ who }}{% endtrans %}", "Hello &lt;i&gt;"),
