@@ -41,6 +41,7 @@ from core.money import Money
 from core.orders import service as orders
 from core.orders.contact import read_contact
 from core.orders.gifts import read_gift
+from core.orders.pages import at_its_shop
 from core.payments import calls, offer
 from core.payments import service as payments
 from core.payments.method import Answer, CallbackRequest, Forged, GatewayUnavailable
@@ -501,6 +502,7 @@ async def pay(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
     order = await orders.for_session(ref, visit.session.id_hash)
     if order is None:
         raise NotFound()
+    await at_its_shop(visit, order)
     try:
         total = Money(order["total"], order["currency"])
         payers = await _payers(visit, total) if offer.takes_balance(sent.method) else []

@@ -179,7 +179,6 @@ class Counter:
             partner.session_hash,
             self.ip,
             f"channel:{self.channel}",
-            self.shop.settings.burn_hours,
             limit="reveal-to-program",
         )
         return tuple(code.text for code in shown[1]) if shown else ()

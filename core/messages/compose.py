@@ -150,7 +150,7 @@ async def _codes(message: Any, shop: Shop, secret: bool) -> list[tuple[int, str]
         return []
     opened = {}
     if secret:
-        codes = await reveal.codes_for_mail(message["order_id"], shop.settings.burn_hours)
+        codes = await reveal.codes_for_mail(message["order_id"])
         opened = {code.code_id: code.text for code in codes}
     rows = await db.fetch(MASKS, message["order_id"])
     with speaking(known(message["locale"]) or "en"):

@@ -70,7 +70,7 @@ async def reveal(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
     visit: Visit = request.scope["state"]["visit"]
     drawn = await drawing_of(request)
     agent = request.headers.get("user-agent", "")
-    shown = await gifts.reveal(ref, visit.session.id_hash, visit.ip, agent, visit.shop.settings.burn_hours)
+    shown = await gifts.reveal(ref, visit.session.id_hash, visit.ip, agent)
     if shown is None:
         return _unknown(request)
     return page(request, "orders/gift.html", _context(visit, order_view(shown[0]), shown[1], drawn))
@@ -84,7 +84,7 @@ def _context(
         "gift": order.gift,
         "revealed": {code.code_id: code.text for code in revealed or []},
         "elsewhere": revealed is not None and len(revealed) < len(order.kept_codes),
-        "burn_hours": order.burn_hours(visit.shop.settings.burn_hours),
+        "burn_hours": order.burn_hours,
         "seconds": REVEALED_SECONDS,
         "drawn": drawn,
         "show_at": f"/gift/{order.ref}/reveal",

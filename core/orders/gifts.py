@@ -132,7 +132,7 @@ async def for_session(ref: str, session_hash: bytes) -> dict[str, Any] | None:
 
 
 async def reveal(
-    ref: str, session_hash: bytes, ip: str | None, agent: str, burn_hours: int
+    ref: str, session_hash: bytes, ip: str | None, agent: str
 ) -> tuple[dict[str, Any], list[RevealedCode]] | None:
     """As for a buyer: the order and the codes that this session may see now, written down as seen.
 
@@ -140,7 +140,7 @@ async def reveal(
     """
     keys.current().check_opens_codes()
     this = limits.one("reveal", session_hash.hex()[:32])
-    row = await Showing(ref, session_hash, ip, agent, burn_hours, IDLE["staff"], this).ask(_showing)
+    row = await Showing(ref, session_hash, ip, agent, IDLE["staff"], this).ask(_showing)
     if row is None:
         return None
     if row["too_many"]:

@@ -29,6 +29,7 @@ from core.orders.contact import read_contact
 from core.orders.view import OrderView, order_view
 from core.people import sessions
 from core.refused import Refused
+from core.shops import service as shops
 from core.vault.burn import burn_shown
 from core.vault.reveal import RevealedCode
 from core.web import limits
@@ -80,11 +81,18 @@ async def _mine(visit: Visit, ref: str) -> OrderView | None:
     row = await orders.for_session(ref, visit.session.id_hash)
     if row is None:
         return None
+    await at_its_shop(visit, row)
     order = order_view(row)
     if order.phase == "unpaid":
         payers = await customers.payers(visit.shop.id, visit.session.id_hash, order.total)
         order = replace(order, from_balance=order.contact in payers)
     return order
+
+
+async def at_its_shop(visit: Visit, order: dict[str, Any]) -> None:
+    """An order goes by the rules of the shop it was placed in, at whichever shop's address it is opened."""
+    if visit.shop.id != order["shop_id"]:
+        visit.shop = await shops.by_id(order["shop_id"])
 
 
 def _unknown(request: AnyRequest) -> Response[Any]:
@@ -124,7 +132,7 @@ def _shown(visit: Visit, order: OrderView, revealed: list[RevealedCode] | None, 
         "elsewhere": revealed is not None and len(revealed) < len(order.kept_codes),
         "burn_at": min((code.burn_at for code in revealed or [] if code.burn_at), default=order.burn_at),
         "seconds": REVEALED_SECONDS,
-        "burn_hours": order.burn_hours(visit.shop.settings.burn_hours),
+        "burn_hours": order.burn_hours,
         "now": clock.now(),
         "words": lambda texts: words(texts, visit.locale),
         "markdown": to_html,
@@ -287,9 +295,10 @@ async def download(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
 async def _reveal(request: AnyRequest, ref: str) -> tuple[OrderView, list[RevealedCode]] | None:
     visit: Visit = request.scope["state"]["visit"]
     session_hash = token_hash(visit.cookie or "")
-    shown = await orders.reveal(ref, session_hash, visit.ip, visit.agent, visit.shop.settings.burn_hours)
+    shown = await orders.reveal(ref, session_hash, visit.ip, visit.agent)
     if shown is None:
         return None
+    await at_its_shop(visit, shown[0])
     order, revealed = order_view(shown[0]), shown[1]
     if len(revealed) < len(order.kept_codes):
         await _stranger(visit, "order.second_reveal", ref, session_hash)

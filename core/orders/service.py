@@ -14,26 +14,27 @@ from core.people.sessions import IDLE
 from core.refused import Refused
 from core.together import Together
 from core.vault import keys, stock
-from core.vault.reveal import SHOWING, SHOWN, RevealedCode, Showing, shown_codes
+from core.vault.reveal import BURN_HOURS, SHOWING, SHOWN, RevealedCode, Showing, shown_codes
 from core.web import limits
 from core.web.errors import TooMany
 from core.web.i18n import _
 
 EXPIRE_AT_ONCE = 200
 
-VIEW = """
+VIEW = f"""
 SELECT o.*, happened.last_event, happened.to_codes,
     (SELECT json_agg(json_build_object(
         'id', line.id, 'sku_code', line.sku_code, 'product_title', line.product_title, 'sku_title', line.sku_title,
         'quantity', line.quantity, 'unit_price', line.unit_price, 'total', line.total, 'fields', line.fields,
         'delivery_note', line.delivery_note, 'state', line.state, 'source', line.source,
-        'asked', CASE WHEN line.fields <> '{}' THEN (
+        'asked', CASE WHEN line.fields <> '{{}}' THEN (
             SELECT json_object_agg(field ->> 'key', json_build_object(
                 'label', field -> 'label', 'choices', field -> 'option_titles'))
             FROM catalog_product product JOIN catalog_sku sku ON sku.id = line.sku_id,
             jsonb_array_elements(product.buyer_fields || sku.account_fields) AS field
             WHERE product.id = line.product_id) END,
-        'burn_hours', (SELECT sku.burn_hours FROM catalog_sku sku WHERE sku.id = line.sku_id),
+        'burn_hours', (SELECT {BURN_HOURS} FROM catalog_sku sku JOIN shops_shop shop ON shop.id = sku.shop_id
+                       WHERE sku.id = line.sku_id),
         'codes', (SELECT json_agg(json_build_object(
                       'id', code.id, 'mask', code.mask, 'burn_at', code.burn_at, 'burned_at', code.burned_at,
                       'reported', code.reported_at IS NOT NULL, 'replaced_by', code.replaced_by)
@@ -64,7 +65,7 @@ CROSS JOIN LATERAL (
     SELECT max(id) AS last_event, json_agg(json_build_object('kind', kind, 'at', at) ORDER BY id)
         FILTER (WHERE kind IN ('staff_revealed', 'burned')) AS to_codes
     FROM orders_event WHERE order_id = o.id) AS happened
-"""
+"""  # noqa: S608 - put together from constants
 
 FOR_SESSION = VIEW + "JOIN orders_access access ON access.order_id = o.id AND access.session_hash = $2 WHERE o.ref = $1"
 
@@ -84,18 +85,17 @@ async def for_session(ref: str, session_hash: bytes) -> dict[str, Any] | None:
 
 
 async def reveal(
-    ref: str, session_hash: bytes, ip: str | None, agent: str, burn_hours: int = 0, *, limit: str = "reveal"
+    ref: str, session_hash: bytes, ip: str | None, agent: str, *, limit: str = "reveal"
 ) -> tuple[dict[str, Any], list[RevealedCode]] | None:
     """The order, if that session may see it, and the codes it may see now; that it saw them is written down.
 
-    ``burn_hours`` is the shop's: so long after its first showing a code is erased; 0 is never.
-    A SKU may say otherwise. ``limit`` is how often that session may ask.
+    ``limit`` is how often that session may ask.
 
     :raises TooMany: this session asked too often; nothing was shown.
     """
     keys.current().check_opens_codes()
     this = limits.one(limit, session_hash.hex()[:32])
-    row = await Showing(ref, session_hash, ip, agent, burn_hours, IDLE["staff"], this).ask(_showing)
+    row = await Showing(ref, session_hash, ip, agent, IDLE["staff"], this).ask(_showing)
     if row is None:
         return None
     if row["too_many"]:

@@ -79,8 +79,8 @@ class LineView:
     answers: list[tuple[Words, Words]]
     """What the buyer was asked, and said."""
     delivery_note: Words
-    burn_hours: int | None
-    """How long a shown code is kept; 0 is for ever, None is what the shop says."""
+    burn_hours: int
+    """How long a shown code is kept; 0 is for ever."""
     codes: list[MaskedCode]
     source: str = "codes"
     """``codes`` lay in the vault; a ``supplier`` delivers after payment, or a person makes them by ``hand``."""
@@ -207,12 +207,11 @@ class OrderView:
         """When the next of the shown codes is erased."""
         return min((code.burn_at for code in self.kept_codes if code.burn_at), default=None)
 
-    def burn_hours(self, of_shop: int) -> int:
+    @property
+    def burn_hours(self) -> int:
         """After how many hours a code that is shown now will be erased; 0 for never."""
         hours = [
-            of_shop if line.burn_hours is None else line.burn_hours
-            for line in self.lines
-            if any(not code.gone and code.burn_at is None for code in line.codes)
+            line.burn_hours for line in self.lines if any(not code.gone and code.burn_at is None for code in line.codes)
         ]
         return min((one for one in hours if one), default=0)
 

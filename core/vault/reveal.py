@@ -24,14 +24,18 @@ class RevealedCode:
     """When it is erased for good."""
 
 
+# So many hours after its first showing a code is erased, 0 for never: what its SKU says, else the shop it is sold in.
+BURN_HOURS = "coalesce(sku.burn_hours, (shop.settings ->> 'burn_hours')::int, 0)"
+
 # OFFSET 0 makes it ask for the codes of each line: freely joined, the planner may start from every code ever sold.
-CODES_OF_ORDER = """
+CODES_OF_ORDER = f"""
 SELECT code.id, code.line_id, line.order_id, code.blob, code.mask, code.shop_id, code.sku_id, code.batch_id,
-       batch.wrapped_key, batch.key_version, code.burn_at, code.shown_to, sku.burn_hours
+       batch.wrapped_key, batch.key_version, code.burn_at, code.shown_to, {BURN_HOURS} AS burn_hours
 FROM orders_line line
 CROSS JOIN LATERAL (SELECT * FROM vault_code WHERE line_id = line.id AND state = 'delivered' OFFSET 0) AS code
 JOIN vault_batch batch ON batch.id = code.batch_id JOIN catalog_sku sku ON sku.id = code.sku_id
-"""
+JOIN shops_shop shop ON shop.id = sku.shop_id
+"""  # noqa: S608 - put together from constants
 
 # Under copy-and-burn the first session that asks gets the code, and it alone gets it again until the window is over.
 # Asked by two at once, the row decides; asked twice at once by one, both answers carry it.
@@ -40,7 +44,7 @@ JOIN vault_batch batch ON batch.id = code.batch_id JOIN catalog_sku sku ON sku.i
 SHOWING = f"""
 asked AS MATERIALIZED (
     SELECT *, decode(session, 'hex') AS session_hash FROM jsonb_to_recordset($1) AS asked (
-        place int, ref text, session text, ip inet, agent text, burn_hours int, now timestamptz,
+        place int, ref text, session text, ip inet, agent text, now timestamptz,
         idle_since timestamptz, bucket text, window_start timestamptz, most int)
 ), mine AS MATERIALIZED (
     SELECT asked.*, orders_order.id AS order_id FROM asked JOIN orders_order ON orders_order.ref = asked.ref
@@ -57,16 +61,16 @@ asked AS MATERIALIZED (
     WHERE code.burned_at IS NULL AND line.state <> 'void' AND code.replaced_by IS NULL
 ), claimed AS (
     UPDATE vault_code SET shown_to = let_in.session_hash, burn_at = coalesce(
-        vault_code.burn_at, let_in.now + make_interval(hours => coalesce(code.burn_hours, let_in.burn_hours)))
+        vault_code.burn_at, let_in.now + make_interval(hours => code.burn_hours))
     FROM code JOIN let_in USING (order_id)
-    WHERE vault_code.id = code.id AND code.burn_at IS NULL AND coalesce(code.burn_hours, let_in.burn_hours) > 0
+    WHERE vault_code.id = code.id AND code.burn_at IS NULL AND code.burn_hours > 0
       AND vault_code.burned_at IS NULL
       AND (vault_code.shown_to IS NULL OR vault_code.shown_to = let_in.session_hash)
     RETURNING vault_code.id, vault_code.burn_at
 ), shown AS MATERIALIZED (
     SELECT code.*, let_in.session_hash, let_in.ip, let_in.agent FROM code JOIN let_in USING (order_id) WHERE CASE
         WHEN code.burn_at IS NOT NULL THEN code.shown_to = let_in.session_hash AND code.burn_at > let_in.now
-        WHEN coalesce(code.burn_hours, let_in.burn_hours) > 0 THEN code.id IN (SELECT id FROM claimed)
+        WHEN code.burn_hours > 0 THEN code.id IN (SELECT id FROM claimed)
         ELSE true END
 ), log AS (
     INSERT INTO vault_reveal (code_id, line_id, session_hash, ip, agent)
@@ -88,7 +92,7 @@ ARRAY(SELECT ROW({", ".join(SEALED)}, coalesce(shown.burn_at, claimed.burn_at))
 CODES_FOR_MAIL = f"""
 {CODES_OF_ORDER} WHERE line.order_id = $1 AND code.burned_at IS NULL AND code.burn_at IS NULL AND line.state <> 'void'
   AND code.replaced_by IS NULL
-  AND coalesce(sku.burn_hours, $2) = 0
+  AND {BURN_HOURS} = 0
 ORDER BY code.line_id, code.id
 """
 
@@ -101,8 +105,6 @@ class Showing:
     session_hash: bytes
     ip: str | None
     agent: str
-    burn_hours: int
-    """The shop's: so long after its first showing a code is erased, 0 for never; a SKU may say otherwise."""
     staff_idle: timedelta
     """Staff not seen for so long have to sign in again."""
     tried: Try
@@ -115,7 +117,6 @@ class Showing:
             "session": self.session_hash.hex(),
             "ip": self.ip,
             "agent": self.agent[:300],
-            "burn_hours": self.burn_hours,
             "now": now.isoformat(),
             "idle_since": (now - self.staff_idle).isoformat(),
             "bucket": self.tried.bucket,
@@ -136,16 +137,16 @@ def burned(row: Any, now: datetime) -> bool:
     return row["blob"] is None or (row["burn_at"] is not None and row["burn_at"] <= now)
 
 
-async def codes_for_mail(order_id: int, burn_hours: int = 0) -> list[RevealedCode]:
+async def codes_for_mail(order_id: int) -> list[RevealedCode]:
     """The codes of an order for a mail that the merchant chose to send with codes; written down as such.
 
     A code sold as copy-and-burn goes into no mail, where it would stay for ever.
     """
-    return await db.transaction(_codes_for_mail, order_id, burn_hours)
+    return await db.transaction(_codes_for_mail, order_id)
 
 
-async def _codes_for_mail(tx: db.Tx, order_id: int, burn_hours: int) -> list[RevealedCode]:
-    rows = await tx.fetch(CODES_FOR_MAIL, order_id, burn_hours)
+async def _codes_for_mail(tx: db.Tx, order_id: int) -> list[RevealedCode]:
+    rows = await tx.fetch(CODES_FOR_MAIL, order_id)
     if rows:
         await tx.execute(
             "INSERT INTO orders_event (order_id, kind, actor, data) VALUES ($1, 'codes_mailed', 'system', $2)",

@@ -302,10 +302,10 @@ async def test_whoever_has_the_link_gets_the_codes_and_the_buyer_sees_that_it_wa
     placed = await order([(sku, 1)], stocked.buyer(session=session), Gift("friend@example.com", "Happy birthday"))
     await settle("epay", stocked.paid(placed), "callback")
     token, friend = await link_of(placed, session), await recipient()
-    assert await gifts.reveal(placed.ref, friend, "127.0.0.1", "test", 0) is None
+    assert await gifts.reveal(placed.ref, friend, "127.0.0.1", "test") is None
     assert await gifts.let_in(1, new_token(), friend) is None
     assert await gifts.let_in(1, token, friend) == placed.ref
-    _row, shown = await gifts.reveal(placed.ref, friend, "127.0.0.1", "test", 0)
+    _row, shown = await gifts.reveal(placed.ref, friend, "127.0.0.1", "test")
     assert [code.text in sku.codes for code in shown] == [True]
     assert await orders.for_session(placed.ref, friend) is None
     seen = order_view(await orders.for_session(placed.ref, token_hash(session)))
@@ -316,12 +316,13 @@ async def test_whoever_has_the_link_gets_the_codes_and_the_buyer_sees_that_it_wa
 
 async def test_a_code_that_erases_itself_is_shown_to_whom_it_was_given_or_to_the_buyer_never_to_both():
     sku, session = await stocked.sku(1), new_token()
+    await db.execute("UPDATE catalog_sku SET burn_hours = 24 WHERE id = $1", sku.id)
     placed = await order([(sku, 1)], stocked.buyer(session=session), Gift())
     await settle("epay", stocked.paid(placed), "callback")
     friend = await recipient()
     await gifts.let_in(1, await link_of(placed, session), friend)
-    _row, shown = await gifts.reveal(placed.ref, friend, "127.0.0.1", "test", 24)
-    _row, again = await orders.reveal(placed.ref, token_hash(session), "127.0.0.1", "test", 24)
+    _row, shown = await gifts.reveal(placed.ref, friend, "127.0.0.1", "test")
+    _row, again = await orders.reveal(placed.ref, token_hash(session), "127.0.0.1", "test")
     assert (len(shown), again) == (1, [])
 
 

@@ -16,7 +16,7 @@ from core.vault import keyring
 from tests import stocked
 from tests.machine.balances import Balances
 from tests.machine.base import Scope
-from tests.machine.goods import CONFIG
+from tests.machine.goods import BURN_HOURS, CONFIG
 from tests.machine.offers import Offers
 from tests.machine.staff import Staff
 from tests.machine.vouchers import Vouchers
@@ -51,6 +51,7 @@ class Shop:
 
     async def world(self) -> World:
         skus = await asyncio.gather(stocked.sku(4), stocked.sku(3), stocked.sku(2, shop_id=OTHER_SHOP))
+        await db.execute("UPDATE catalog_sku SET burn_hours = $2 WHERE id = $1", skus[1].id, BURN_HOURS)
         begins = await self.eye.fetchrow(BEGINS)
         assert begins is not None
         return World(self.staff, skus, Scope(*begins), self.eye)

@@ -11,6 +11,7 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from core import clock, db
+from core.shops import service as shops
 from core.vault import burn
 from tests.browsers import chromium
 from tests.storefront.buyer import CODE, MUSIC, Buyer, alarms, counts, facts, heading
@@ -45,6 +46,33 @@ async def second_browser(new_buyer: NewBuyer, order: str) -> Buyer:
     answer = await other.get(await mail_link(order))
     other.csrf = answer.headers["x-csrf-token"]
     return other
+
+
+async def test_the_shop_of_the_order_decides_at_the_address_of_any_shop(
+    buyer: Buyer, new_buyer: NewBuyer, other_shop: str
+) -> None:
+    order = await buyer.bought()
+    elsewhere = new_buyer()
+    elsewhere.http.headers.update({"host": other_shop, "origin": f"http://{other_shop}"})
+    answer = await elsewhere.get(await mail_link(order))
+    elsewhere.csrf = answer.headers["x-csrf-token"]
+    page = words((await elsewhere.get(order)).text)
+    assert "Once shown, it can be seen again in this browser for 24 hours." in page
+    assert len(await elsewhere.reveal(order)) == 1
+    assert await buyer.reveal(order) == []
+    later = clock.now() + timedelta(hours=25)
+    assert await db.transaction(burn.burn_due, later) == 1
+    assert await burned(order) == 1
+
+
+@pytest.fixture
+async def other_shop() -> AsyncIterator[str]:
+    """The host of a second shop, which erases nothing."""
+    await db.execute("INSERT INTO shops_shop (code, name, host) VALUES ('second', 'Second', 'second.test')")
+    shops.forget()
+    yield "second.test"
+    await db.execute("DELETE FROM shops_shop WHERE code = 'second'")
+    shops.forget()
 
 
 async def test_the_page_says_what_will_happen_before_and_after_the_first_look(buyer: Buyer) -> None:

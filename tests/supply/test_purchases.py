@@ -66,8 +66,9 @@ async def test_a_code_that_is_erased_stands_in_no_answer_of_its_supplier(world: 
     sku = await world.sku("steam")
     placed, other = await world.paid(sku, 2, 1990), await world.paid(sku)
     await world.work()
+    await db.execute("UPDATE catalog_sku SET burn_hours = 24 WHERE id = $1", sku.id)
     ref, session_hash = placed.ref, await access_of(placed)
-    await orders.reveal(ref, session_hash, None, "", 24)
+    await orders.reveal(ref, session_hash, None, "")
     if by == "buyer":
         await burn.burn_shown(ref, session_hash)
     else:

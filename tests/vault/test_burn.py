@@ -37,6 +37,7 @@ async def plugins(pool: None, master_key: object) -> None:
 @pytest.fixture(autouse=True)
 async def nothing_due(plugins: None) -> None:
     await db.execute("UPDATE vault_code SET burn_at = NULL, shown_to = NULL WHERE burned_at IS NULL")
+    await shop_erases_after(HOURS)
 
 
 @dataclass
@@ -51,7 +52,8 @@ class Sold:
         return token_hash(self.cookie)
 
     async def show(self, session: bytes | None = None, hours: int = HOURS) -> list[str]:
-        shown = await orders.reveal(self.ref, session or self.session, "127.0.0.1", "test", hours)
+        await shop_erases_after(hours)
+        shown = await orders.reveal(self.ref, session or self.session, "127.0.0.1", "test")
         assert shown is not None
         return sorted(code.text for code in shown[1])
 
@@ -77,6 +79,10 @@ class Sold:
             self.order_id,
         )
         return [(row["kind"], row["actor"], row["data"]["codes"]) for row in rows]
+
+
+async def shop_erases_after(hours: int) -> None:
+    await db.execute("UPDATE shops_shop SET settings = settings || jsonb_build_object('burn_hours', $1::int)", hours)
 
 
 async def _session() -> bytes:
@@ -288,7 +294,7 @@ async def test_the_page_tells_how_it_stands():
         row = await orders.for_session(one.ref, one.session)
         assert row is not None
         view = order_view(row)
-        return view.burn_hours(HOURS), view.burn_at is not None, view.all_burned
+        return view.burn_hours, view.burn_at is not None, view.all_burned
 
     assert await page() == (HOURS, False, False)
     await one.show()
@@ -301,8 +307,10 @@ async def test_the_page_tells_how_it_stands():
 
 async def test_burned_codes_go_into_no_mail():
     kept, one = await sold(), await sold()
+    await shop_erases_after(0)
     assert [code.text for code in await reveal.codes_for_mail(kept.order_id)] == kept.codes
-    assert await reveal.codes_for_mail(one.order_id, HOURS) == []
+    await shop_erases_after(HOURS)
+    assert await reveal.codes_for_mail(one.order_id) == []
     await one.show()
     await burn.burn_shown(one.ref, one.session)
     assert await reveal.codes_for_mail(one.order_id) == []
@@ -324,6 +332,7 @@ async def test_a_mail_with_codes_names_the_burned_ones_by_their_mask():
         message = {**facts, "recipient": "b@example.com", "created_at": clock.now()}
         return (await compose.outgoing(message, 1, "http://shop.test")).text
 
+    await shop_erases_after(0)
     text = await mail(one)
     assert f"{first['mask']} (erased for good)" in text
     assert f"{second['mask']} (only on the order page)" in text

@@ -215,9 +215,10 @@ async def test_who_was_killed_while_its_clock_was_wrong_holds_up_no_rotation(rin
         " VALUES ('dead', 0, 0, 'away', now() + interval '2 hours')"
     )
     behind = await rotate._behind("newest", keys.current().newest)
-    without = await keyring.problems()
+    troubled = {row["name"] for row in await keyring.problems()}
     await db.execute("DELETE FROM vault_holder WHERE name = 'dead'")
-    assert (behind, without) == ([], [])
+    assert behind == []
+    assert "dead" not in troubled
 
 
 async def test_only_one_key_is_active_and_only_one_rotation_runs(ring: None) -> None:
