@@ -357,9 +357,10 @@ def _words(message: str) -> Text:
         return _("This must be %(number)s or less.", number=number)
     if "matching regex" in message:
         return _("This does not look right.")
-    if "`int`" in message:
+    expected = message.partition(", got")[0]
+    if "`int" in expected:
         return _("Please enter a whole number.")
-    if "`float`" in message or "`decimal`" in message:
+    if "`float" in expected or "`decimal" in expected:
         return _("Please enter a number.")
     if "date" in message.lower():
         return _("Please enter a date.")

@@ -155,6 +155,14 @@ async def test_a_body_that_is_not_exactly_right_is_refused(api, body, status, fi
     assert await tries() == before
 
 
+@pytest.mark.parametrize("amount", ["5", 658.5, 658.0])
+async def test_an_amount_is_asked_for_as_a_whole_number(api, amount):
+    answer = await api.post(
+        "/redemptions", json={"request_id": "a", "code": "b", "amount": amount}, headers={"accept-language": "en"}
+    )
+    assert answer.json()["errors"] == {"amount": "Please enter a whole number."}
+
+
 async def test_only_json_is_read(api):
     code = await a_code()
     body = json.dumps({"request_id": new_id(), "code": code})
