@@ -35,9 +35,6 @@ class StateMachine:
         if not self.allows(before, after):
             raise IllegalTransition(self.name, before, after)
 
-    def is_final(self, state: str) -> bool:
-        return not self.table[state]
-
     def before(self, after: str) -> list[str]:
         """The states from which ``after`` may be reached, for a guard in SQL."""
         return [state for state, follows in self.table.items() if after in follows]

@@ -9,7 +9,6 @@ import socket
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from core import clock, db
 from core.audit import service as audit
@@ -24,7 +23,6 @@ from core.vault.cipher import Secret
 from core.web.i18n import _
 
 TAKE = "backup.take"
-LATEST = 50
 
 DUE = """
 SELECT plan.public_key <> '' AND NOT EXISTS (
@@ -120,11 +118,6 @@ async def standing() -> Standing:
     longest = timedelta(hours=2 * row["every_hours"] + 1) if row["planned"] else timedelta(days=8)
     late = row["last_good"] is None or row["last_good"] < clock.now() - longest
     return Standing(row["planned"], row["last_good"], row["last_error"] or "", late)
-
-
-async def latest() -> list[dict[str, Any]]:
-    rows = await db.fetch("SELECT * FROM backup_file ORDER BY id DESC LIMIT $1", LATEST)
-    return [{**row, "name": Path(row["path"]).name} for row in rows]
 
 
 async def file_here(file_id: int) -> Path | None:

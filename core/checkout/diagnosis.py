@@ -97,7 +97,6 @@ class Facts:
     messages: Sequence[Sent] = ()
     refunds: Sequence[Back] = ()
     questions: Sequence[tuple[str, datetime]] = ()
-    failed_job: str = ""
     ended: datetime | None = None
     """When it expired or was cancelled."""
 

@@ -68,12 +68,6 @@ class Lease:
         self._said = ""
         self._since = round(clock.now().timestamp(), 1)
 
-    async def still_held(self) -> bool:
-        held = await db.fetchval(
-            "SELECT true FROM jobs_job WHERE id = $1 AND fence = $2 AND state = 'running'", self.job_id, self.fence
-        )
-        return bool(held)
-
     async def check(self, tx: Tx) -> None:
         """Hold the job's row for the rest of ``tx``, so that nobody takes the job over before it commits.
 

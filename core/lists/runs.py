@@ -326,8 +326,3 @@ async def file_of(run_id: int) -> bytes | None:
 
 async def forget_old() -> None:
     await db.execute("DELETE FROM lists_run WHERE created_at < $1", clock.now() - KEPT)
-
-
-async def of_job(job_id: int, staff_id: int) -> int | None:
-    run_id = await db.fetchval("SELECT id FROM lists_run WHERE job_id = $1 AND staff_id = $2", job_id, staff_id)
-    return int(run_id) if run_id is not None else None

@@ -12,20 +12,12 @@ from core.jobs import enqueue, ring
 from core.money import Money
 
 SHOWN = 20
-MAILED = 5
 
 OF_SESSION = """
 SELECT o.ref, o.created_at, o.currency, o.total, o.payment_state, o.fulfilment_state,
        (SELECT line.product_title FROM orders_line line WHERE line.order_id = o.id ORDER BY line.id LIMIT 1) AS title
 FROM orders_access access JOIN orders_order o ON o.id = access.order_id
 WHERE access.session_hash = $1 ORDER BY o.id DESC LIMIT $2
-"""
-
-OF_CONTACT = """
-SELECT id FROM orders_order
-WHERE shop_id = $1 AND contact = $2 AND contact_kind = 'email' AND ($3 = '' OR ref = $3)
-  AND payment_state NOT IN ('cancelled', 'expired')
-ORDER BY id DESC LIMIT $4
 """
 
 

@@ -331,13 +331,6 @@ async def ask_later(attempt: StoredAttempt) -> None:
 
 # -- the buyer's next step as stored -----------------------------------------------------
 
-_STEPS: dict[str, type[Redirect] | type[PostForm] | type[QrCode] | type[Instructions]] = {
-    "redirect": Redirect,
-    "form": PostForm,
-    "qr": QrCode,
-    "instructions": Instructions,
-}
-
 
 def step_to_json(step: Step) -> dict[str, Any]:
     match step:
@@ -349,8 +342,3 @@ def step_to_json(step: Step) -> dict[str, Any]:
             return {"kind": "qr", "text": text, "deep_link": deep_link}
         case Instructions(text):
             return {"kind": "instructions", "text": dict(text)}
-
-
-def step_from_json(stored: dict[str, Any]) -> Step:
-    values = dict(stored)
-    return _STEPS[values.pop("kind")](**values)

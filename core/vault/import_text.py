@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 
 MAX_LINE = 32_768
-SNIFFED = 1 << 16
 
 # Where a byte order mark stands, Python's own decoders for it drop the mark.
 UTF8, UTF16, GB18030 = "utf-8-sig", "utf-16", "gb18030"

@@ -43,7 +43,6 @@ LAYOUT_BLOCKS = frozenset(
 )
 LAYOUT_IDS = frozenset(("main", "toasts"))
 COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
-EXPRESSION = re.compile(r"\{[{%].*?[%}]\}", re.DOTALL)
 TAKEN = re.compile(r"\{%-?\s*(?:extends|include|import|from)\s+[\"']([^\"']+)")
 MADE_FROM = re.compile(r"\{#\s*from:\s*(\S+)\s+([0-9a-f]{8})\s*#\}")
 ID = re.compile(r'\bid="([\w-]+)"')

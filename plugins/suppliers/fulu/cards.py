@@ -8,8 +8,6 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import ECB
 
-KEY_SIGNS = 32
-
 
 class CannotOpen(Exception):
     """The text was not encrypted with this secret. Nothing of it is told."""
