@@ -79,7 +79,7 @@ GROUP BY 1, 2 ORDER BY tries DESC, 1
 """
 
 REFUNDS = """
-SELECT refund.currency, refund.ended_at >= $2 AS now, count(*) AS number, sum(refund.amount)::bigint AS amount
+SELECT refund.currency, refund.ended_at >= $2 AS now, sum(refund.amount)::bigint AS amount
 FROM payments_refund refund JOIN orders_order o ON o.id = refund.order_id
 WHERE refund.shop_id = $1 AND NOT o.test AND refund.state = 'done'
   AND (refund.ended_at >= $2 AND refund.ended_at < $3 OR refund.ended_at >= $4 AND refund.ended_at < $5)
@@ -187,7 +187,6 @@ class Figures:
     average: Pair
     success: Pair
     refunds: Pair
-    refund_count: int
     customers: Pair
     median: Pair
     p95: Pair
@@ -221,7 +220,6 @@ async def of(shop: Shop, span: Span) -> Figures:
         refunds=_money_pair(
             {row["now"]: row for row in refunds if row["currency"] == shop.currency}, "amount", shop.currency
         ),
-        refund_count=sum(row["number"] for row in refunds if row["now"]),
         customers=Pair(customers["now"], customers["before"]),
         median=_seconds(here, 0),
         p95=_seconds(here, 1),
@@ -234,14 +232,7 @@ async def of(shop: Shop, span: Span) -> Figures:
         ],
         trend=await trend(shop, span.start, span.end),
         before_trend=await trend(shop, span.before, span.before_end),
-        others=sorted(
-            (
-                (row["orders"], Money(row["sales"], row["currency"]))
-                for row in sales
-                if row["now"] and row["currency"] != shop.currency
-            ),
-            key=lambda one: one[1].currency,
-        ),
+        others=_others(sales, shop.currency),
     )
 
 
@@ -251,6 +242,14 @@ def _money_pair(rows: dict[bool, Any], name: str, currency: str) -> Pair:
 
 def _average(row: Any, currency: str) -> Money | None:
     return Money(round(row["sales"] / row["orders"]), currency) if row else None
+
+
+def _others(sales: Sequence[Any], currency: str) -> list[tuple[int, Money]]:
+    foreign = [row for row in sales if row["now"] and row["currency"] != currency]
+    return [
+        (row["orders"], Money(row["sales"], row["currency"]))
+        for row in sorted(foreign, key=lambda one: one["currency"])
+    ]
 
 
 def _success(rows: Sequence[Any]) -> float | None:
