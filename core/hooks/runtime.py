@@ -44,7 +44,6 @@ from core.jobs import Retry, registry
 from core.jobs.runner import DATABASE_AWAY
 from core.ledger import chart
 from core.people import rights
-from core.refused import Refused
 from core.vault import keys
 from core.vault.cipher import DecryptError, VaultLocked
 from core.web.feature import Feature
@@ -56,31 +55,6 @@ ROOT = Path(__file__).resolve().parents[2]
 LOOK_SECONDS = 1.0
 FACT = "hooks.fact"
 ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
-
-
-class PluginGone(Refused):
-    """The plugin that once delivered this is not there any more."""
-
-    def __init__(self) -> None:
-        super().__init__(_("The plugin this needs is switched off or was removed. Switch it on again first."))
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """Stands in for an object whose plugin is gone: old rows still show their label, but nothing can be done.
-
-    ``title`` is the label that was stored on the row.
-    """
-
-    key: str
-    title: Mapping[str, str] = field(default_factory=dict)
-    missing: bool = True
-
-    async def _refuse(self, *_args: Any, **_values: Any) -> Any:
-        raise PluginGone
-
-    start = parse_callback = query = refund = query_refund = send = statement = _refuse
-    catalogue = offers = balance = purchase = adjust = assess = answer = tell_sale = tell_stand = _refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,19 +370,6 @@ class Runtime:
     def channels(self) -> dict[str, Any]:
         """The ``Channel`` objects of all active plugins by key."""
         return self._items("register_channels")
-
-    def payment_method(self, key: str, title: Mapping[str, str] | None = None) -> Any:
-        """The method, or :class:`Missing` with the label ``title`` that the row remembers."""
-        return self.payment_methods.get(key) or Missing(key, title or {})
-
-    def notifier(self, key: str, title: Mapping[str, str] | None = None) -> Any:
-        return self.notifiers.get(key) or Missing(key, title or {})
-
-    def supplier(self, key: str, title: Mapping[str, str] | None = None) -> Any:
-        return self.suppliers.get(key) or Missing(key, title or {})
-
-    def channel(self, key: str, title: Mapping[str, str] | None = None) -> Any:
-        return self.channels.get(key) or Missing(key, title or {})
 
     def form_hosts(self) -> tuple[str, ...]:
         """Where the pages' content policy lets forms go: the gateways of the active payment methods."""

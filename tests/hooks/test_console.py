@@ -224,7 +224,7 @@ async def test_settings_are_saved_sealed_and_in_use_at_once(plugins, configured)
     before = await audited()
     answer = await configured.post(WITH_SETTINGS + "/settings", {**GOOD, "set_price": "19.9", "set_words": "a\r\nb"})
     assert (answer.status_code, answer.headers["location"]) == (303, WITH_SETTINGS)
-    settings = plugins.notifier("with_settings").settings
+    settings = plugins.notifiers["with_settings"].settings
     assert (settings.name, settings.key.reveal(), settings.wait, settings.words) == (
         "Ann",
         "s3cr3t-k3y",
@@ -252,10 +252,10 @@ async def test_a_secret_is_never_sent_back_and_an_empty_field_keeps_it(plugins, 
     assert "other-secret" not in answer.text
     assert "Leave empty to keep it." in answer.text
     await configured.post(WITH_SETTINGS + "/settings", {**GOOD, "secret_key": "", "set_name": "Bob"})
-    settings = plugins.notifier("with_settings").settings
+    settings = plugins.notifiers["with_settings"].settings
     assert (settings.name, settings.key.reveal(), settings.extra_key.reveal()) == ("Bob", "s3cr3t-k3y", "other-secret")
     await configured.post(WITH_SETTINGS + "/settings", {**GOOD, "secret_key": "", "forget_extra_key": "on"})
-    assert plugins.notifier("with_settings").settings.extra_key is None
+    assert plugins.notifiers["with_settings"].settings.extra_key is None
 
 
 async def test_settings_that_break_their_plugin_can_be_mended(plugins, owner):
@@ -273,7 +273,7 @@ async def test_an_unticked_switch_is_off(plugins, configured):
     await configured.post(
         WITH_SETTINGS + "/settings", {name: text for name, text in GOOD.items() if name != "set_loud"}
     )
-    assert plugins.notifier("with_settings").settings.loud is False
+    assert plugins.notifiers["with_settings"].settings.loud is False
 
 
 async def test_mistakes_are_named_by_field_what_was_typed_stays_and_nothing_is_saved(plugins, configured):
@@ -308,7 +308,7 @@ async def test_what_the_environment_decides_is_shown_and_cannot_be_changed(plugi
     assert 'name="set_wait"' not in answer.text
     assert "from-outside" not in answer.text
     await configured.post(WITH_SETTINGS + "/settings", {"set_name": "Ann", "set_wait": "44", "secret_key": "mine"})
-    settings = plugins.notifier("with_settings").settings
+    settings = plugins.notifiers["with_settings"].settings
     assert (settings.wait, settings.key.reveal()) == (33, "from-outside")
     row = (await store.rows())["notifiers.with_settings"]
     assert "wait" not in row.settings

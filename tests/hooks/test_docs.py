@@ -99,7 +99,7 @@ ATTEMPT = Attempt(
 
 
 async def test_the_example_of_a_payment_method(examples, acme):
-    method = examples.payment_method("acmepay")
+    method = examples.payment_methods["acmepay"]
     started = await method.start(ATTEMPT)
     assert (started.step.url, started.gateway_ref) == ("https://acme.example/pay/A1", "A1")
     assert json.loads(acme[1][-1][1]) == {"ref": "V1-1", "sum": "19.90", "notify": ATTEMPT.notify_url}
@@ -121,7 +121,7 @@ async def test_the_example_of_a_test_button(examples, acme, key, answer):
 
 async def test_the_example_of_a_notifier(examples, acme):
     message = OutgoingMessage("7", "a@b.example", "Hello", "Your order", "<p>Your order</p>", "en", "Shop")
-    receipt = await examples.notifier("acmepush").send(message)
+    receipt = await examples.notifiers["acmepush"].send(message)
     assert receipt.reference == "M1"
     assert json.loads(acme[1][-1][1]) == {"id": "7", "to": "a@b.example", "text": "Your order"}
 

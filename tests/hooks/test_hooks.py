@@ -1,12 +1,9 @@
 """Each hook once, called as the shop calls it."""
 
-import inspect
-
 import pytest
 
-from core import api
 from core.hooks.answers import Refusal
-from core.hooks.runtime import Missing, PluginGone, Runtime
+from core.hooks.runtime import Runtime
 
 from .conftest import TESTS
 
@@ -36,18 +33,6 @@ DELIVERED = {
     "register_risk_rules": "risk_rules",
     "register_channels": "channels",
 }
-
-
-KINDS = (api.PaymentMethod, api.Notifier, api.Supplier, api.Promotion, api.RiskRule, api.Channel)
-
-
-@pytest.mark.parametrize("kind", KINDS, ids=lambda one: one.__name__)
-async def test_what_stands_in_for_a_gone_object_refuses_all_it_could_do(kind):
-    acts = [name for name, act in vars(kind).items() if inspect.iscoroutinefunction(act)]
-    assert acts
-    for act in acts:
-        with pytest.raises(PluginGone):
-            await getattr(Missing("gone"), act)()
 
 
 async def delivers(operator, hook):

@@ -10,7 +10,7 @@ import pytest
 from core import db
 from core.hooks.answers import Refusal
 from core.hooks.manager import NoSuchHook, State, TwoOwners, way_of
-from core.hooks.runtime import ROOT, Missing, PluginGone
+from core.hooks.runtime import ROOT
 
 SET_ASIDE = {
     "payments.exits": "it tried to end the program (exit 3)",
@@ -175,22 +175,9 @@ async def test_guards_are_asked_in_the_order_of_their_ids(start, order):
     assert active == ["payments.on_by_default", "risk.raises_in_guard", "risk.refuses"]
 
 
-# -- what is missing --------------------------------------------------------------------
-
-
-async def test_a_missing_method_shows_its_label_and_refuses_everything(start):
-    runtime = await start()
-    missing = runtime.payment_method("good", {"en": "Good", "zh-CN": "好"})
-    assert isinstance(missing, Missing)
-    assert (missing.key, missing.title["zh-CN"], missing.missing) == ("good", "好", True)
-    for act in (missing.start, missing.parse_callback, missing.query, missing.send):
-        with pytest.raises(PluginGone, match="switched off or was removed"):
-            await act(object())
-
-
 async def test_a_method_that_is_there_is_given(start):
     runtime = await start("payments.good")
-    assert runtime.payment_method("good").title["en"] == "Good"
+    assert runtime.payment_methods["good"].title["en"] == "Good"
     assert runtime.form_hosts() == ("https://pay.example.com",)
 
 

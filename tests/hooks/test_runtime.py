@@ -8,7 +8,6 @@ import pytest
 from core import db
 from core.hooks import runtime as runtimes
 from core.hooks.manager import State
-from core.hooks.runtime import Missing
 from core.money import Money
 from core.vault import keys
 
@@ -28,21 +27,21 @@ def quiet_log(caplog):
 
 async def test_what_another_process_enables_appears_and_what_it_disables_goes(start, operator):
     runtime = await start()
-    assert isinstance(runtime.payment_method("good"), Missing)
+    assert "good" not in runtime.payment_methods
     await operator.enables("payments.good")
     assert await runtime.refresh()
-    assert runtime.payment_method("good").title["en"] == "Good"
+    assert runtime.payment_methods["good"].title["en"] == "Good"
     await operator.disables("payments.good")
     assert await runtime.refresh()
-    assert isinstance(runtime.payment_method("good"), Missing)
+    assert "good" not in runtime.payment_methods
     assert runtime.form_hosts() == ()
 
 
 async def test_nothing_is_loaded_anew_when_nothing_changed(start):
     runtime = await start("payments.good")
-    method = runtime.payment_method("good")
+    method = runtime.payment_methods["good"]
     assert not await runtime.refresh()
-    assert runtime.payment_method("good") is method
+    assert runtime.payment_methods["good"] is method
 
 
 async def test_a_running_process_follows_by_itself(start, operator):
@@ -88,16 +87,16 @@ async def test_an_enabled_plugin_whose_files_are_gone_is_shown(start):
 
 async def test_a_clash_made_elsewhere_leaves_a_running_process_as_it_was(start, operator):
     runtime = await start("payments.good")
-    method = runtime.payment_method("good")
+    method = runtime.payment_methods["good"]
     clash = await runtime.clash_if_enabled("payments.good_too")
     assert clash.startswith("register_payment_methods: 'good' is delivered by both payments.good and payments.good_too")
     assert await runtime.clash_if_enabled("payments.only_test") == ""
     await operator.enables("payments.good_too")
     assert not await runtime.refresh()
-    assert runtime.payment_method("good") is method
+    assert runtime.payment_methods["good"] is method
     await operator.disables("payments.good")
     assert await runtime.refresh()
-    assert runtime.payment_method("good").title["en"] == "Good too"
+    assert runtime.payment_methods["good"].title["en"] == "Good too"
 
 
 async def test_plugins_bring_their_words_and_templates_without_being_run(start):
@@ -128,7 +127,7 @@ async def test_a_plugin_without_its_settings_waits_for_them(start, operator):
     )
     await operator.saves("notifiers.with_settings", SETTINGS, SECRETS)
     await runtime.refresh()
-    settings = runtime.notifier("with_settings").settings
+    settings = runtime.notifiers["with_settings"].settings
     assert (settings.name, settings.wait, settings.key.reveal()) == ("Ann", 20, "s3cr3t-k3y")
     assert (settings.mode, settings.loud, settings.price) == ("page", True, None)
 
@@ -177,7 +176,7 @@ async def test_the_environment_overrides_what_is_stored(start, operator):
         "VOUCHSAFE_NOTIFIERS_WITH_SETTINGS_PRICE": "19.90",
     }
     runtime = await start(environ=environ)
-    settings = runtime.notifier("with_settings").settings
+    settings = runtime.notifiers["with_settings"].settings
     assert (settings.key.reveal(), settings.wait, settings.loud) == ("from outside", 33, False)
     assert settings.price == Money(1990, "CNY")
 
