@@ -13,7 +13,8 @@ from litestar.params import FromPath
 
 from core import clock, db
 from core.audit import service as audit
-from core.checkout import acts, correcting, diagnosis, held, trace
+from core.checkout import acts, correcting, diagnosis, held, trace, trace_file, trace_words
+from core.checkout.facts import facts_of
 from core.checkout.lists import FOUND_BY, ORDERS, ref_by_code
 from core.checkout.settle import OPEN, Outcome
 from core.fulfilment import deciding
@@ -163,16 +164,16 @@ async def _order_page(
 async def _traced(request: Request[Any, Any, Any], order: dict[str, Any]) -> dict[str, Any]:
     rows = await trace.of(order)
     by = request.query_params.get("by", "")
-    by = by if by in trace.ACTORS else ""
+    by = by if by in trace_words.ACTORS else ""
     return {
         "steps": [row for row in rows if not by or row.actor == by],
         "step_count": len(rows),
         "by": by,
-        "actors": trace.ACTORS,
+        "actors": trace_words.ACTORS,
         "counts": trace.counted(rows),
-        "diagnosis": diagnosis.diagnose(await trace.facts_of(order, rows), clock.now()),
+        "diagnosis": diagnosis.diagnose(await facts_of(order, rows), clock.now()),
         "whose_turn": diagnosis.WHOSE_TURN,
-        "fact_names": trace.FACTS,
+        "fact_names": trace_words.FACTS,
         "minutes": [(minutes, _more_time(minutes)) for minutes in correcting.MINUTES],
     }
 
@@ -339,12 +340,12 @@ async def take_trace(request: Request[Any, Any, Any], ref: FromPath[str]) -> Res
     if order is None:
         raise NotFound()
     rows = await trace.of(order)
-    said = str(diagnosis.diagnose(await trace.facts_of(order, rows), clock.now()).state)
+    said = str(diagnosis.diagnose(await facts_of(order, rows), clock.now()).state)
     await correcting.taken_along(shop_id, ref, form.format, _who(request))
     headers = {"content-disposition": f'attachment; filename="{ref}.{form.format}"', "cache-control": "no-store"}
     if form.format == "json":
-        return Response(trace.as_json(order, rows, said), headers=headers, status_code=200)
-    return Response(trace.as_text(order, rows, said), media_type="text/plain", headers=headers, status_code=200)
+        return Response(trace_file.as_json(order, rows, said), headers=headers, status_code=200)
+    return Response(trace_file.as_text(order, rows, said), media_type="text/plain", headers=headers, status_code=200)
 
 
 async def _done(

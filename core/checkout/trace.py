@@ -11,7 +11,7 @@ from typing import Any
 
 from core import db
 from core.audit import service as audit
-from core.checkout.diagnosis import Back, Bought, Facts, Sent, Try
+from core.checkout.trace_words import ACTS, CALLS
 from core.fulfilment import console as purchase_words
 from core.jobs.titles import title_of
 from core.ledger import chart
@@ -26,16 +26,6 @@ from core.vault.aead import DecryptError
 from core.vault.providers import KeyAway
 from core.web.i18n import Text, _, in_language, in_words
 from core.web.words import device
-
-ACTORS: dict[str, tuple[Text, str]] = {
-    "buyer": (_("Buyer"), "user"),
-    "shop": (_("Shop"), "building-store"),
-    "staff": (_("Staff"), "users"),
-    "gateway": (_("Gateway"), "credit-card"),
-    "supplier": (_("Supplier"), "truck-delivery"),
-    "system": (_("System"), "cpu"),
-}
-"""Who did something: the word and the icon."""
 
 GOOD = ("paid", "delivered", "done", "payment_confirmed", "refunded", "was_sold")
 BAD = (
@@ -97,68 +87,6 @@ AUDITED_ELSEWHERE = {
     "refund.arrived",
     "refund.not_arrived",
 }
-ACTS: dict[str, Text] = {
-    "order.resent": _("Message sent again by hand"),
-    "order.asked": _("The gateway was asked by hand"),
-    "order.traced": _("The trace was taken along as a file"),
-    "order.seen_as_buyer": _("Looked at as the buyer sees it"),
-    "order.delivered_anyway": _("Delivered by hand"),
-    "purchase.answer_opened": _("A supplier's answer was opened with its codes"),
-}
-CALLS: dict[str, Text] = {
-    "delivered": _("The gateway says paid: delivered"),
-    "preparing": _("The gateway says paid: the goods are brought in"),
-    "needs_review": _("The gateway says paid: it waits for a decision"),
-    "repeat": _("The gateway says the same again"),
-    "noted": _("The gateway says: not paid"),
-    "underpaid": _("The gateway says: paid too little"),
-    "wrong_currency": _("The gateway says: paid in another currency"),
-    "paid_twice": _("The gateway says: paid a second time"),
-    "same_money": _("The gateway confirms what was known"),
-    "charged_back": _("The gateway says: charged back"),
-    "nothing": _("Asked: the gateway knows of no payment"),
-    "paid": _("Asked: the gateway says paid"),
-    "pending": _("Asked: the gateway says pending"),
-    "failed": _("Asked: the gateway says failed"),
-    "expired": _("Asked: the gateway says expired"),
-    "broke": _("The payment method's plugin broke when it was asked"),
-}
-FACTS: dict[str, Text] = {
-    "amount": _("Amount"),
-    "total": _("Total"),
-    "method": _("Payment method"),
-    "option": _("Option"),
-    "outcome": _("Result"),
-    "gateway_ref": _("Payment no."),
-    "codes": _("Codes"),
-    "masks": _("Codes, masked"),
-    "ip": _("Address"),
-    "device": _("Device"),
-    "note": _("Note"),
-    "reason": _("Reason"),
-    "why": _("Reason"),
-    "error": _("Error"),
-    "supplier": _("Supplier"),
-    "offer": _("Offer"),
-    "quantity": _("Quantity"),
-    "cap": _("Price cap"),
-    "cost": _("Cost"),
-    "to": _("To"),
-    "channel": _("Channel"),
-    "receipt": _("Receipt"),
-    "tries": _("Tries"),
-    "ms": _("Milliseconds"),
-    "bytes": _("Bytes"),
-    "rule": _("Rule"),
-    "before": _("Before"),
-    "now": _("Now"),
-    "minutes": _("Minutes"),
-    "until": _("Until"),
-    "format": _("Format"),
-    "payments": _("Payments"),
-    "currency": _("Currency"),
-}
-"""What the facts of a step are called; those of plugins keep the names they were given."""
 SECRET = ("token", "secret", "password", "sign", "key")
 LONGEST = 4000
 
@@ -354,45 +282,40 @@ async def _purchases(order_id: int, names: Mapping[str, str]) -> list[Row]:
     if not bought:
         return []
     by_id = {row["id"]: row for row in bought}
-    found = []
-    for row in await db.fetch("SELECT * FROM supply_event WHERE purchase_id = ANY($1) ORDER BY id", list(by_id)):
-        purchase = by_id[row["purchase_id"]]
-        actor, name = _who(row["actor"], names)
-        title = purchase_words.STEPS.get(row["kind"], row["kind"])
-        facts = {"supplier": purchase["supplier"], **_shown(row["data"])}
-        href = f"/admin/purchases/{purchase['id']}"
-        found.append(
-            Row(
-                row["at"],
-                row["kind"],
-                title,
-                actor,
-                name,
-                _state(row["kind"]),
-                purchase["ref"],
-                facts=facts,
-                href=href,
-            )
-        )
-    for row in await db.fetch("SELECT * FROM supply_answer WHERE purchase_id = ANY($1) ORDER BY id", list(by_id)):
-        purchase = by_id[row["purchase_id"]]
-        title = purchase_words.CAME_BY[row["came_by"]]
-        facts = {"bytes": row["size"]}
-        href = f"/admin/purchases/{purchase['id']}"
-        found.append(
-            Row(
-                row["at"],
-                "answer",
-                title,
-                "supplier",
-                purchase["supplier"],
-                about=purchase["ref"],
-                facts=facts,
-                payload=_masked(row),
-                href=href,
-            )
-        )
-    return found
+    steps = await db.fetch("SELECT * FROM supply_event WHERE purchase_id = ANY($1) ORDER BY id", list(by_id))
+    given = await db.fetch("SELECT * FROM supply_answer WHERE purchase_id = ANY($1) ORDER BY id", list(by_id))
+    return [
+        *(_purchase_step(row, by_id[row["purchase_id"]], names) for row in steps),
+        *(_answer(row, by_id[row["purchase_id"]]) for row in given),
+    ]
+
+
+def _purchase_step(row: Any, purchase: Any, names: Mapping[str, str]) -> Row:
+    kind = row["kind"]
+    return Row(
+        row["at"],
+        kind,
+        purchase_words.STEPS.get(kind, kind),
+        *_who(row["actor"], names),
+        _state(kind),
+        purchase["ref"],
+        facts={"supplier": purchase["supplier"], **_shown(row["data"])},
+        href=f"/admin/purchases/{purchase['id']}",
+    )
+
+
+def _answer(row: Any, purchase: Any) -> Row:
+    return Row(
+        row["at"],
+        "answer",
+        purchase_words.CAME_BY[row["came_by"]],
+        "supplier",
+        purchase["supplier"],
+        about=purchase["ref"],
+        facts={"bytes": row["size"]},
+        payload=_masked(row),
+        href=f"/admin/purchases/{purchase['id']}",
+    )
 
 
 def _masked(answer: Any) -> str:
@@ -404,48 +327,33 @@ def _masked(answer: Any) -> str:
 
 
 async def _messages(order: Mapping[str, Any]) -> list[Row]:
-    found = []
-    for row in await db.fetch("SELECT * FROM messages_message WHERE order_id = $1 ORDER BY id", order["id"]):
-        written = _written(row["created_at"], order["delivered_at"])
-        title: Any = EVENTS[row["event"]].title if row["event"] in EVENTS else row["event"]
-        about = f"message {row['id']}"
-        href = f"/admin/messages/{row['id']}"
-        facts = {"to": row["recipient"], "channel": row["channel"]}
-        found.append(
-            Row(
-                written,
-                "message",
-                _("Message “%(title)s” written", title=title),
-                "shop",
-                about=about,
-                facts=facts,
-                href=href,
-            )
-        )
-        if row["sent_at"] is not None:
-            more = {**facts, "receipt": row["receipt"], "tries": row["tries"]}
-            sent = _("Message “%(title)s” sent", title=title)
-            found.append(
-                Row(
-                    row["sent_at"],
-                    "message_sent",
-                    sent,
-                    "system",
-                    state="good",
-                    about=about,
-                    facts=more,
-                    href=href,
-                )
-            )
-        elif row["state"] in ("failed", "held") or row["error"]:
-            state = MESSAGE_STATES[row["state"]][0]
-            why = _("Message “%(title)s”: %(state)s", title=title, state=state)
-            more = {**facts, "error": row["error"], "tries": row["tries"]}
-            at = written + timedelta(microseconds=1)
-            found.append(
-                Row(at, "message_failed", why, "system", state="bad", about=about, facts=more, href=href),
-            )
-    return found
+    rows = await db.fetch("SELECT * FROM messages_message WHERE order_id = $1 ORDER BY id", order["id"])
+    return [step for row in rows for step in _message_steps(row, _written(row["created_at"], order["delivered_at"]))]
+
+
+def _message_steps(row: Any, written: datetime) -> list[Row]:
+    title: Any = EVENTS[row["event"]].title if row["event"] in EVENTS else row["event"]
+    facts = {"to": row["recipient"], "channel": row["channel"]}
+    first = Row(
+        written,
+        "message",
+        _("Message “%(title)s” written", title=title),
+        "shop",
+        about=f"message {row['id']}",
+        facts=facts,
+        href=f"/admin/messages/{row['id']}",
+    )
+    then = replace(first, actor="system")
+    if row["sent_at"] is not None:
+        sent = _("Message “%(title)s” sent", title=title)
+        facts = {**facts, "receipt": row["receipt"], "tries": row["tries"]}
+        return [first, replace(then, at=row["sent_at"], kind="message_sent", title=sent, state="good", facts=facts)]
+    if row["state"] in ("failed", "held") or row["error"]:
+        why = _("Message “%(title)s”: %(state)s", title=title, state=MESSAGE_STATES[row["state"]][0])
+        facts = {**facts, "error": row["error"], "tries": row["tries"]}
+        at = written + timedelta(microseconds=1)
+        return [first, replace(then, at=at, kind="message_failed", title=why, state="bad", facts=facts)]
+    return [first]
 
 
 def _written(at: datetime, delivered: datetime | None) -> datetime:
@@ -555,107 +463,3 @@ def _job_title(state: str, name: str) -> Text:
     if state == "failed":
         return _("Job “%(name)s” gave up", name=title)
     return _("Job “%(name)s” runs", name=title) if state == "running" else _("Job “%(name)s” waits", name=title)
-
-
-# -- what the diagnosis is made of ------------------------------------------------------
-
-
-async def facts_of(order: Mapping[str, Any], rows: Sequence[Row]) -> Facts:
-    order_id = order["id"]
-    tries = await db.fetch("SELECT * FROM payments_attempt WHERE order_id = $1 ORDER BY id", order_id)
-    told = await db.fetchrow(
-        "SELECT received_at, source FROM payments_event WHERE order_id = $1 AND state = 'paid' ORDER BY id LIMIT 1",
-        order_id,
-    )
-    bought = await db.fetch("SELECT * FROM supply_purchase WHERE order_id = $1 ORDER BY id", order_id)
-    sent = await db.fetch("SELECT * FROM messages_message WHERE order_id = $1 ORDER BY id", order_id)
-    back = await db.fetch("SELECT * FROM payments_refund WHERE order_id = $1 ORDER BY id", order_id)
-    asked = await db.fetch(
-        "SELECT kind, created_at FROM review_item WHERE order_id = $1 AND state = 'open' ORDER BY id", order_id
-    )
-    newest = {row.about: row.at for row in rows if row.kind in ("callback", "query")}
-    first = {kind: at for kind, at in reversed([(row.kind, row.at) for row in rows])}
-    return Facts(
-        payment=order["payment_state"],
-        goods=order["fulfilment_state"],
-        placed=order["created_at"],
-        expires=order["expires_at"],
-        paid=order["paid_at"],
-        delivered=order["delivered_at"],
-        held=order["held"],
-        told=told["received_at"] if told else None,
-        told_by=told["source"] if told else "",
-        tries=[
-            Try(
-                in_words(row["label"]) or chart.method_title(row["method"]),
-                row["state"],
-                row["created_at"],
-                row["error"],
-                newest.get(row["ref"]),
-            )
-            for row in tries
-        ],
-        forged=first.get("forged"),
-        purchases=[
-            Bought(row["supplier"], row["state"], row["sent_at"] or row["created_at"], row["error"]) for row in bought
-        ],
-        by_hand=any(line["source"] == "hand" and line["state"] == "preparing" for line in order["lines"] or []),
-        seen=first.get("shown"),
-        messages=[Sent(row["state"], row["sent_at"] or row["created_at"], row["error"]) for row in sent],
-        refunds=[
-            Back(row["state"], row["ended_at"] or row["sent_at"] or row["asked_at"], row["error"]) for row in back
-        ],
-        questions=[(row["kind"], row["created_at"]) for row in asked],
-        ended=first.get("expired") or first.get("cancelled"),
-    )
-
-
-# -- to take along ----------------------------------------------------------------------
-
-
-def as_json(order: Mapping[str, Any], rows: Sequence[Row], said: str) -> dict[str, Any]:
-    return {
-        "order": order["ref"],
-        "total": Money(order["total"], order["currency"]).plain(),
-        "currency": order["currency"],
-        "payment": order["payment_state"],
-        "delivery": order["fulfilment_state"],
-        "diagnosis": said,
-        "steps": [
-            {
-                "at": row.at.isoformat(),
-                "actor": row.actor,
-                "name": row.name,
-                "kind": row.kind,
-                "title": str(row.title),
-                "seconds": row.waited.total_seconds() if row.waited is not None else None,
-                "about": row.about,
-                "request": row.request,
-                "facts": {key: _text(value) for key, value in row.facts.items()},
-                "payload": row.payload,
-            }
-            for row in rows
-        ],
-    }
-
-
-def _text(value: Any) -> Any:
-    if isinstance(value, Money):
-        return f"{value.plain()} {value.currency}"
-    return value if isinstance(value, int | float | str | bool | list) or value is None else str(value)
-
-
-def as_text(order: Mapping[str, Any], rows: Sequence[Row], said: str) -> str:
-    """The same to read and to print. Times are UTC: whoever judges a dispute sits elsewhere."""
-    money = Money(order["total"], order["currency"])
-    lines = [f"{order['ref']}  {money.plain()} {money.currency}", said, ""]
-    for row in rows:
-        waited = f"  +{row.waited.total_seconds():.1f} s" if row.waited is not None else ""
-        who = " ".join(part for part in (str(ACTORS[row.actor][0]), row.name) if part)
-        lines.append(f"{row.at:%Y-%m-%d %H:%M:%S} UTC  {who}: {row.title}{waited}")
-        marks = [text for text in (row.about, row.request) if text]
-        facts = [f"{key}: {_text(value)}" for key, value in row.facts.items() if value not in ("", None)]
-        if marks or facts:
-            lines.append("    " + "; ".join([*marks, *facts]))
-        lines += [f"    {line}" for line in row.payload.splitlines()]
-    return "\n".join(lines) + "\n"
