@@ -69,74 +69,84 @@ async def second_factor_is_on(staff_id: int | None) -> bool:
     return bool(row["second_factor"])
 
 
+STEPS: tuple[tuple[str, Text, Text, str, str], ...] = (
+    (
+        "product",
+        _("Add your own product"),
+        _("A page in the shop with a name, a picture and prices."),
+        "/admin/products/new",
+        "products.edit",
+    ),
+    (
+        "codes",
+        _("Import codes"),
+        _("From a file or by pasting; you see first what would happen."),
+        "/admin/stock/import",
+        "stock.import",
+    ),
+    (
+        "payment",
+        _("Connect a real payment"),
+        _("Switch on a payment method and enter your account."),
+        "/admin/setup/payments",
+        "plugins.edit",
+    ),
+    (
+        "mail",
+        _("Set up mail"),
+        _("So that buyers get the link to their order."),
+        "/admin/setup/messages",
+        "plugins.edit",
+    ),
+    (
+        "second_factor",
+        _("Protect your account"),
+        _("Two-step sign-in with an authenticator app, or a passkey."),
+        "/admin/account",
+        "any",
+    ),
+    (
+        "look",
+        _("Give the shop its look"),
+        _("Theme, announcement, footer, and how buyers reach you."),
+        "/admin/themes",
+        "settings.edit",
+    ),
+    (
+        "backups",
+        _("Plan backups"),
+        _("Sealed, every day, and by hand whenever you like."),
+        "/admin/backups",
+        "backups.manage",
+    ),
+    (
+        "live",
+        _("Open the shop"),
+        _("One page that says what is still in the way."),
+        "/admin/go-live",
+        "settings.edit",
+    ),
+)
+"""Key, title, text, address and right of each step."""
+
+
 async def of(shop: Shop, staff_id: int | None) -> Checklist:
-    found: Any = await db.fetchrow(DONE, shop.id, staff_id)
-    backup = await backups.standing()
-    steps = [
-        Step(
-            "product",
-            _("Add your own product"),
-            _("A page in the shop with a name, a picture and prices."),
-            "/admin/products/new",
-            found["product"],
-            "products.edit",
-        ),
-        Step(
-            "codes",
-            _("Import codes"),
-            _("From a file or by pasting; you see first what would happen."),
-            "/admin/stock/import",
-            found["codes"],
-            "stock.import",
-        ),
-        Step(
-            "payment",
-            _("Connect a real payment"),
-            _("Switch on a payment method and enter your account."),
-            "/admin/setup/payments",
-            takes_real_money(shop),
-            "plugins.edit",
-        ),
-        Step(
-            "mail",
-            _("Set up mail"),
-            _("So that buyers get the link to their order."),
-            "/admin/setup/messages",
-            notifier_for(MAIL, shop.id) is not None,
-            "plugins.edit",
-        ),
-        Step(
-            "second_factor",
-            _("Protect your account"),
-            _("Two-step sign-in with an authenticator app, or a passkey."),
-            "/admin/account",
-            found["second_factor"],
-            "any",
-        ),
-        Step(
-            "look",
-            _("Give the shop its look"),
-            _("Theme, announcement, footer, and how buyers reach you."),
-            "/admin/themes",
-            found["look"] or has_own_look(shop),
-            "settings.edit",
-        ),
-        Step(
-            "backups",
-            _("Plan backups"),
-            _("Sealed, every day, and by hand whenever you like."),
-            "/admin/backups",
-            backup.planned and not backup.last_error,
-            "backups.manage",
-        ),
-        Step(
-            "live",
-            _("Open the shop"),
-            _("One page that says what is still in the way."),
-            "/admin/go-live",
-            not shop.test_mode and not shop.settings.coming_soon,
-            "settings.edit",
-        ),
-    ]
+    done = await _done(shop, staff_id)
+    steps = [Step(key, title, text, href, done[key], right) for key, title, text, href, right in STEPS]
     left = any(not step.done for step in steps)
     return Checklist(steps, left and not shop.settings.checklist_hidden, shop.settings.setup_step)
+
+
+async def _done(shop: Shop, staff_id: int | None) -> dict[str, bool]:
+    found: Any = await db.fetchrow(DONE, shop.id, staff_id)
+    backup = await backups.standing()
+    return {
+        "product": found["product"],
+        "codes": found["codes"],
+        "payment": takes_real_money(shop),
+        "mail": notifier_for(MAIL, shop.id) is not None,
+        "second_factor": found["second_factor"],
+        "look": found["look"] or has_own_look(shop),
+        "backups": backup.planned and not backup.last_error,
+        "live": not shop.test_mode and not shop.settings.coming_soon,
+    }
