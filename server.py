@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 from core import run
 from core.config import Config, SetupProblem
@@ -13,6 +13,8 @@ from core.terminal import _, language
 
 COMMAND = [sys.executable, __file__]
 Act = Callable[[Config, argparse.Namespace], int]
+Add = Callable[..., argparse.Action]
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main() -> int:
@@ -28,33 +30,47 @@ def main() -> int:
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="server.py", description=_("Vouchsafe, a shop server for digital entitlements."))
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for group in (serving, keeping, backing_up, making_plugins, making_themes, letting_in):
+        group(commands)
+    return top
 
-    def command(name: str, act: Act, help: str) -> Callable[..., argparse.Action]:
-        sub = commands.add_parser(name, help=help, description=help)
-        sub.set_defaults(act=act)
-        return sub.add_argument
 
-    def flag(add: Callable[..., argparse.Action], name: str, help: str, **options: Any) -> None:
-        add(name, action="store_true", help=help, **options)
+def command(commands: Commands, name: str, act: Act, help: str) -> Add:
+    sub = commands.add_parser(name, help=help, description=help)
+    sub.set_defaults(act=act)
+    return sub.add_argument
 
-    add = command("run", everything, _("Start engines, shop and worker in one process tree."))
+
+def flag(add: Add, name: str, help: str, **options: Any) -> None:
+    add(name, action="store_true", help=help, **options)
+
+
+def serving(commands: Commands) -> None:
+    add = command(commands, "run", everything, _("Start engines, shop and worker in one process tree."))
     flag(add, "--no-demo", _("start an empty shop"))
-    add = command("web", web, _("Start one web process."))
+    add = command(commands, "web", web, _("Start one web process."))
     flag(add, "--no-demo", _("start an empty shop"))
     add("--go", type=int, help=argparse.SUPPRESS)
     add("--listener", type=int, help=argparse.SUPPRESS)
-    command("worker", worker, _("Start one worker process."))
-    add = command("prepare", admin("prepare"), _("Migrate, seed on the first start, print what `run` must tell."))
+    command(commands, "worker", worker, _("Start one worker process."))
+    add = command(
+        commands, "prepare", admin("prepare"), _("Migrate, seed on the first start, print what `run` must tell.")
+    )
     flag(add, "--no-demo", _("leave the shop empty"))
-    add = command("migrate", admin("migrate"), _("Bring the tables up to date."))
+    add = command(commands, "migrate", admin("migrate"), _("Bring the tables up to date."))
     flag(add, "--json", _("print the facts as JSON"))
-    add = command("demo", admin("demo"), _("Put the demo products into the shop."))
+
+
+def keeping(commands: Commands) -> None:
+    add = command(commands, "demo", admin("demo"), _("Put the demo products into the shop."))
     flag(add, "--remove", _("take them out again"))
     flag(add, "--json", _("print the facts as JSON"))
-    add = command("doctor", admin("doctor"), _("Check engines, tables, disk, clock, worker, key and mail."))
+    add = command(commands, "doctor", admin("doctor"), _("Check engines, tables, disk, clock, worker, key and mail."))
     flag(add, "--audit", _("read the whole audit log and name the first entry that is not as it was"))
     flag(add, "--json", _("print the facts as JSON"))
-    add = command("import-codes", admin("import_codes"), _("Put card codes from a TXT, CSV or XLSX file into stock."))
+    add = command(
+        commands, "import-codes", admin("import_codes"), _("Put card codes from a TXT, CSV or XLSX file into stock.")
+    )
     add("file", metavar="FILE")
     add("--sku", required=True, metavar="SKU_CODE")
     add("--batch", metavar="NAME", help=_("how the batch is called in the admin"))
@@ -63,11 +79,14 @@ def parser() -> argparse.ArgumentParser:
     flag(add, "--dry-run", _("say what would happen and change nothing"))
     flag(add, "--json", _("print the facts as JSON"))
     help = _("Bring codes and secrets under a new key while the shop sells.")
-    add = command("rotate-keys", admin("rotate_keys"), help)
+    add = command(commands, "rotate-keys", admin("rotate_keys"), help)
     flag(add, "--master", _("renew the master key instead, or move the keyring to the provider that is set up now"))
     flag(add, "--to-file", _("move the keyring from a transit engine back to a key file"))
     flag(add, "--json", _("print the facts as JSON"))
-    add = command("backup", admin("backup"), _("Back the shop up into one sealed file while it sells."))
+
+
+def backing_up(commands: Commands) -> None:
+    add = command(commands, "backup", admin("backup"), _("Back the shop up into one sealed file while it sells."))
     add(
         "file",
         metavar="FILE",
@@ -80,14 +99,21 @@ def parser() -> argparse.ArgumentParser:
     add("--new-key", metavar="KEY_FILE", help=_("only make a key that backups can be sealed to"))
     flag(add, "--planned", argparse.SUPPRESS)
     flag(add, "--json", _("print the facts as JSON"))
-    add = command("restore", admin("restore"), _("Make the shop of a backup in an empty data folder and look it over."))
+    add = command(
+        commands, "restore", admin("restore"), _("Make the shop of a backup in an empty data folder and look it over.")
+    )
     add("file", metavar="FILE")
     add("--key-file", metavar="KEY_FILE", help=_("the secret half of the key it was sealed to"))
     flag(add, "--passphrase-stdin", _("read the passphrase from standard input"))
     add("--keys", metavar="KEYS_FILE", help=_("what --with-keys made: put the master key back too"))
     flag(add, "--nothing-sold-since", _("the shop sold nothing after the backup: put its codes on sale at once"))
     flag(add, "--json", _("print the facts as JSON"))
-    add = command("new-plugin", developer("new_plugin"), _("Make a plugin that works and keeps its contract."))
+
+
+def making_plugins(commands: Commands) -> None:
+    add = command(
+        commands, "new-plugin", developer("new_plugin"), _("Make a plugin that works and keeps its contract.")
+    )
     add("kind", metavar="KIND", help=_("suppliers, payments, risk, promotions, notifiers, channels, bridges or apps"))
     add("name", metavar="NAME", help=_("small letters, digits and _; with the kind it is the plugin's id"))
     add(
@@ -99,15 +125,20 @@ def parser() -> argparse.ArgumentParser:
         ),
     )
     flag(add, "--json", _("print the facts as JSON"))
-    add = command("check-plugin", developer("check_plugin"), _("Say how good a plugin is: runs, safe or polished."))
+    add = command(
+        commands, "check-plugin", developer("check_plugin"), _("Say how good a plugin is: runs, safe or polished.")
+    )
     add("path", metavar="PATH", nargs="+", help=_("the plugin's folder or repository"))
     flag(add, "--contract-only", _("of its tests, run only those of the contract"))
     flag(add, "--words", _("first bring new texts into its catalogues"))
     flag(add, "--json", _("print the facts as JSON"))
-    add = command("check-theme", theming("check_theme"), _("Say what is wrong with a theme, in four levels."))
+
+
+def making_themes(commands: Commands) -> None:
+    add = command(commands, "check-theme", theming("check_theme"), _("Say what is wrong with a theme, in four levels."))
     add("theme", metavar="PATH|ID", help=_("the theme's folder, or the id of one that is installed"))
     flag(add, "--json", _("print the facts as JSON"))
-    add = command("new-theme", theming("new_theme"), _("Make a theme that inherits another."))
+    add = command(commands, "new-theme", theming("new_theme"), _("Make a theme that inherits another."))
     add("id", metavar="ID", help=_("small letters, digits, - and _"))
     add("--inherits", metavar="THEME", default="market", help=_("the theme below it; market unless it is said"))
     add("--into", metavar="DIR", default=".", help=_("where its folder is made; here by default"))
@@ -118,11 +149,13 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         help=_("a template to change, such as catalog/home.html"),
     )
-    add = command("create-admin", admin("create_admin"), _("Make an administrator."))
+
+
+def letting_in(commands: Commands) -> None:
+    add = command(commands, "create-admin", admin("create_admin"), _("Make an administrator."))
     add("email", metavar="EMAIL")
     flag(add, "--password-stdin", _("read the password from standard input"), required=True)
     flag(add, "--json", _("print the facts as JSON"))
-    return top
 
 
 def everything(config: Config, args: argparse.Namespace) -> int:
@@ -183,6 +216,18 @@ def speaking(config: Config) -> Iterator[None]:
         yield
 
 
+def admin(name: str) -> Act:
+    """The command of that name, imported only when it is called."""
+
+    def act(config: Config, args: argparse.Namespace) -> int:
+        from core.admin import commands
+
+        with speaking(config):
+            return int(getattr(commands, name)(config, args))
+
+    return act
+
+
 def developer(name: str) -> Act:
     """The same for the commands of plugin authors."""
 
@@ -204,18 +249,6 @@ def theming(name: str) -> Act:
 
         with speaking(config):
             return int(getattr(commands, name)(app.themes_alone(config), args))
-
-    return act
-
-
-def admin(name: str) -> Act:
-    """The command of that name, imported only when it is called."""
-
-    def act(config: Config, args: argparse.Namespace) -> int:
-        from core.admin import commands
-
-        with speaking(config):
-            return int(getattr(commands, name)(config, args))
 
     return act
 
