@@ -8,7 +8,7 @@ import unicodedata
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.params import FromPath
 from msgspec import Meta
 
@@ -33,10 +33,9 @@ from core.web.flash import flash
 from core.web.forms import Line, read_form, read_query
 from core.web.i18n import _, html_lang
 from core.web.render import page, see_other
+from core.web.request import AnyRequest, visit_of
 from core.web.sessions import begin
 from core.web.visit import Visit
-
-AnyRequest = Request[Any, Any, Any]
 
 NEWEST = 3
 TABS = (
@@ -47,11 +46,6 @@ TABS = (
     ("/account/devices", _("Devices"), "device-mobile"),
     ("/account/data", _("My data"), "shield-check"),
 )
-
-
-def visit_of(request: AnyRequest) -> Visit:
-    visit: Visit = request.scope["state"]["visit"]
-    return visit
 
 
 async def contacts_of(visit: Visit) -> list[str]:

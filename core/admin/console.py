@@ -22,6 +22,7 @@ from core.web.flash import flash
 from core.web.forms import Line, read_query
 from core.web.i18n import _
 from core.web.render import page, see_other
+from core.web.request import shop_of
 
 
 class Asked(msgspec.Struct):
@@ -33,7 +34,7 @@ class Asked(msgspec.Struct):
 @get("/", opt={"who": "staff:dashboard.read"})
 async def dashboard(request: Request[Any, Any, Any]) -> Response[str]:
     asked, session = read_query(request, Asked), request.state.session
-    shop = await shops.by_id(request.scope["state"]["visit"].shop.id)
+    shop = await shops.by_id(shop_of(request).id)
     days = span.of(asked.range, asked.since, asked.until, shop.timezone)
     found = await figures.of(shop, days) if session.may("insight.read") else None
     seen = await alerts.of(shop, whole_server=session.whole_server)
@@ -63,7 +64,7 @@ async def demo_page(request: Request[Any, Any, Any]) -> Response[str]:
 async def _demo_page(request: Request[Any, Any, Any], problem: Any = "", status: int = 200) -> Response[str]:
     there = await db.fetch(
         "SELECT id, title FROM catalog_product WHERE shop_id = $1 AND demo ORDER BY id",
-        request.scope["state"]["visit"].shop.id,
+        shop_of(request).id,
     )
     return page(request, "admin/demo.html", {"products": there, "problem": problem}, status=status)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 
 from core import db
 from core.admin import health, opening
@@ -19,9 +19,7 @@ from core.web.flash import flash
 from core.web.forms import read_form
 from core.web.i18n import _
 from core.web.render import page, see_other
-from core.web.visit import Visit
-
-AnyRequest = Request[Any, Any, Any]
+from core.web.request import AnyRequest, shop_of, visit_of
 
 
 class Nothing(msgspec.Struct):
@@ -38,12 +36,12 @@ def _config(request: AnyRequest) -> Config:
 
 
 async def _shop(request: AnyRequest) -> Shop:
-    return await shops.by_id(request.scope["state"]["visit"].shop.id)
+    return await shops.by_id(shop_of(request).id)
 
 
 def seen(request: AnyRequest) -> health.Seen:
     """A proxy that is trusted has put the visitor's address in its own place; of another its own is left."""
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     passed_on = request.headers.get("x-forwarded-for", "")
     untrusted = passed_on and visit.ip not in {part.strip() for part in passed_on.split(",")}
     return health.Seen(visit.origin, visit.ip, visit.ip if untrusted else "")

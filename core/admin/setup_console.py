@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from zoneinfo import available_timezones
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from msgspec import Meta
 
 from core import db
@@ -31,9 +31,7 @@ from core.web.forms import ONE_LINE, Line, read_form
 from core.web.hx import wants_fragment
 from core.web.i18n import LOCALES, NAMES, _, html_lang
 from core.web.render import fragment, page, see_other
-from core.web.visit import Visit
-
-AnyRequest = Request[Any, Any, Any]
+from core.web.request import AnyRequest, visit_of
 
 
 class ShopForm(msgspec.Struct):
@@ -56,15 +54,10 @@ class PostedSettings(msgspec.Struct):
     forget: dict[str, str] = {}
 
 
-def _visit(request: AnyRequest) -> Visit:
-    visit: Visit = request.scope["state"]["visit"]
-    return visit
-
-
 async def _shop(request: AnyRequest) -> Shop:
     """As it is now: the step before may have been saved by another process a moment ago."""
     shops.forget()
-    return await shops.by_id(_visit(request).shop.id)
+    return await shops.by_id(visit_of(request).shop.id)
 
 
 async def _page(request: AnyRequest, name: str, context: dict[str, Any], status: int = 200) -> Response[str]:
@@ -94,7 +87,7 @@ async def shop_step(request: AnyRequest) -> Response[str]:
 async def _shop_step(
     request: AnyRequest, errors: dict[str, Any] | None = None, kept: dict[str, Any] | None = None, status: int = 200
 ) -> Response[str]:
-    shop, visit = await _shop(request), _visit(request)
+    shop, visit = await _shop(request), visit_of(request)
     pack = await setup.pack_there(shop.id)
     first = shop.settings.setup_step == 2
     currency, locale, timezone = shop.currency, shop.locale, shop.timezone
@@ -186,7 +179,7 @@ async def _messages_step(
         "result": result,
         "answers": plugin_console.ANSWERS,
         "retype": bool(sent and any(sent.secrets.values())),
-        "mail_goes_out": notifier_for(MAIL, _visit(request).shop.id) is not None,
+        "mail_goes_out": notifier_for(MAIL, visit_of(request).shop.id) is not None,
         "currency": runtime.current().facts.currency,
     }
     return await _page(request, "messages", context, 422 if errors else 200)
@@ -248,7 +241,7 @@ async def _try_mail(request: AnyRequest, settings: PluginSettings) -> CheckResul
     result = await plugin_console.tried(runtime.current(), loaded, settings)
     if result.answer is not Check.OK:
         return result
-    shop, visit = await _shop(request), _visit(request)
+    shop, visit = await _shop(request), visit_of(request)
     return await setup.send_test(loaded, settings, request.state.session.email or "", shop, visit.locale)
 
 

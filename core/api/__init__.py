@@ -41,7 +41,7 @@ from core.hooks.answers import Check, CheckResult, Refusal
 from core.hooks.context import PluginContext
 from core.hooks.database import PluginDb, PluginTx
 from core.hooks.http import HttpAnswer, HttpError, NotSent, PluginHttp, Unclear
-from core.hooks.pages import plugin_context, record_act, visit_of
+from core.hooks.pages import plugin_context, record_act
 from core.hooks.plugin import Act, Pages, Plugin, PluginJob
 from core.hooks.settings import (
     CategorySlug,
@@ -129,6 +129,7 @@ from core.web.forms import Upload, read_form, read_json
 from core.web.hx import hx_response, toast, wants_fragment
 from core.web.i18n import plugin_text as _
 from core.web.render import fragment, fragment_text, page, see_other
+from core.web.request import visit_of
 from core.web.slots import (
     AccountShown,
     CheckoutShown,

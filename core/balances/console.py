@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import asyncpg
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.params import FromPath
 from msgspec import Meta
 
@@ -23,14 +23,9 @@ from core.web.forms import Line, read_form, read_query
 from core.web.i18n import _
 from core.web.list_page import list_page
 from core.web.render import page, see_other
-
-AnyRequest = Request[Any, Any, Any]
+from core.web.request import AnyRequest, shop_of, visit_of
 
 PAGE = 50
-
-
-def shop_of(request: AnyRequest) -> Any:
-    return request.scope["state"]["visit"].shop
 
 
 class Paging(msgspec.Struct):
@@ -93,7 +88,7 @@ async def change_balance(request: AnyRequest) -> Response[Any]:
 
 
 async def _change(request: AnyRequest, form: ChangeForm) -> int:
-    shop, staff_id, visit = shop_of(request), request.state.session.staff_id, request.scope["state"]["visit"]
+    shop, staff_id, visit = shop_of(request), request.state.session.staff_id, visit_of(request)
     contact = read_email(form.contact, "contact")
     money = _amount(form.amount, form.currency or shop.currency)
     signed = money if form.way == "in" else Money(-money.amount, money.currency)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 
 from core import db
 from core.balances import MAIL_LINK, cards
@@ -24,10 +24,9 @@ from core.web.flash import flash
 from core.web.forms import Line, read_form
 from core.web.i18n import _, html_lang
 from core.web.render import page, see_other
+from core.web.request import AnyRequest, visit_of
 from core.web.sessions import begin
 from core.web.visit import Visit
-
-AnyRequest = Request[Any, Any, Any]
 
 SHOWN = 100
 
@@ -38,7 +37,7 @@ async def balance(request: AnyRequest) -> Response[Any]:
 
 
 async def _mine(request: AnyRequest, errors: dict[str, Any] | None = None, status: int = 200) -> Response[Any]:
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     contacts = await contact_proof.proven(visit.shop.id, visit.session.id_hash) if visit.session else []
     if not contacts:
         return _door(request, {}, {})
@@ -70,7 +69,7 @@ class Ask(msgspec.Struct):
 @post("/balance/link", opt={"who": "anyone", "limit": "lookup", "max_body": 4096})
 async def ask_for_link(request: AnyRequest) -> Response[Any]:
     """The answer is the same whether the address has a balance or not; a job looks."""
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     try:
         sent = await read_form(request, Ask)
         contact = read_email(sent.contact, "contact")
@@ -86,7 +85,7 @@ async def ask_for_link(request: AnyRequest) -> Response[Any]:
 @get("/balance/open", opt={"who": "anyone", "session": True})
 async def link_page(request: AnyRequest) -> Response[Any]:
     """The link of the mail. It is used up by the button, not by whatever looks at links on its way."""
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     await limits.hit("order-link", visit.ip)
     token = request.query_params.get("k", "")
     if not await contact_proof.link_lives(visit.shop.id, token):
@@ -104,7 +103,7 @@ class Open(msgspec.Struct):
 
 @post("/balance/open", opt={"who": "anyone", "limit": "order-link", "max_body": 4096})
 async def open_link(request: AnyRequest) -> Response[Any]:
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     sent = await read_form(request, Open)
     agent = request.headers.get("user-agent", "")
 
@@ -124,7 +123,7 @@ class Card(msgspec.Struct):
 @post("/balance/card", opt={"who": "buyer", "max_body": 4096})
 async def put_card_in(request: AnyRequest) -> Response[Any]:
     """Top up with a value card of this shop."""
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     try:
         sent = await read_form(request, Card)
         if sent.contact not in await contact_proof.proven(visit.shop.id, visit.session.id_hash):
@@ -146,7 +145,7 @@ def _caller(visit: Visit) -> str:
 
 @post("/balance/leave", opt={"who": "buyer", "max_body": 4096})
 async def leave(request: AnyRequest) -> Response[Any]:
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     await contact_proof.forget(visit.session.id_hash)
     return flash(see_other("/balance"), _("Your balance is closed on this device."))
 

@@ -30,7 +30,8 @@ from core.web.i18n import Text, _, locale
 from core.web.list_page import list_page
 from core.web.merchant_text import BadTemplate
 from core.web.render import page, see_other
-from core.web.visit import Shop, Visit
+from core.web.request import shop_of, visit_of
+from core.web.visit import Shop
 
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Version = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -130,7 +131,7 @@ class CategoryForm(msgspec.Struct):
 
 
 def editor(request: Request[Any, Any, Any]) -> Editor:
-    return Editor(request.scope["state"]["visit"].shop.id, request.state.session.staff_id)
+    return Editor(shop_of(request).id, request.state.session.staff_id)
 
 
 def title_of(typed: dict[str, str]) -> dict[str, str]:
@@ -201,14 +202,14 @@ async def _product_page(
         "field_rows": range(FIELD_ROWS),
         "used_rows": [row for row in range(FIELD_ROWS) if _is_asked(form["asked"], row)],
         "image": await _image(product),
-        "currency": request.scope["state"]["visit"].shop.currency,
+        "currency": shop_of(request).currency,
     }
     return page(request, "catalog/product_edit.html", context, status=status)
 
 
 def _shop(request: Request[Any, Any, Any]) -> tuple[Shop, str]:
     """The shop and its address."""
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     return visit.shop, visit.origin
 
 
@@ -508,7 +509,7 @@ async def _write_sku(request: Request[Any, Any, Any], product_id: int, sku_id: i
         await _sku_version(product_id, sku_id)
     try:
         form = await read_form(request, SkuForm, gather=TITLE)
-        draft = _sku_draft(form, request.scope["state"]["visit"].shop.currency)
+        draft = _sku_draft(form, shop_of(request).currency)
         if not SKU_CODE.fullmatch(draft.code):
             raise Refused(_("A SKU code has letters, digits, dots, hyphens and underscores, 64 at most."), "code")
         if sku_id is None:
@@ -532,7 +533,7 @@ async def _write_sku(request: Request[Any, Any, Any], product_id: int, sku_id: i
 async def save_sku_rows(request: Request[Any, Any, Any], product_id: FromPath[int]) -> Response[Any]:
     await _product(editor(request).shop_id, product_id)
     form = await read_form(request, SkuRowsForm, gather={"skus": "sku_"})
-    currency = request.scope["state"]["visit"].shop.currency
+    currency = shop_of(request).currency
     ids = sorted({int(name.partition("_")[0]) for name in form.skus if name.partition("_")[0].isdecimal()})
     try:
         rows = [_sku_row(id, form.skus, currency) for id in ids]
@@ -613,7 +614,7 @@ async def save_tiers(
     prefix = f"tier_{sku_id}_"
     form = await read_form(request, TiersForm, gather={"tiers": prefix})
     try:
-        tiers = _tiers(form.tiers, request.scope["state"]["visit"].shop.currency)
+        tiers = _tiers(form.tiers, shop_of(request).currency)
         try:
             await editing.save_tiers(editor(request), sku_id, form.version, tiers)
         except Refused as refused:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.params import FromPath
 from msgspec import Meta
 
@@ -22,8 +22,8 @@ from core.web.flash import flash
 from core.web.forms import Line, Upload, read_form
 from core.web.i18n import _
 from core.web.render import page, see_other
+from core.web.request import AnyRequest
 
-AnyRequest = Request[Any, Any, Any]
 UPLOADS = 8_000_000
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import msgspec
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.params import FromPath
 from markupsafe import escape
 
@@ -24,11 +24,10 @@ from core.web.forms import Line, read_query
 from core.web.hx import hx_response, wants_fragment
 from core.web.i18n import Text, _
 from core.web.render import fragment, page
+from core.web.request import AnyRequest, visit_of
 from core.web.static import FOREVER
 from core.web.visit import Visit
 from core.web.words import query
-
-AnyRequest = Request[Any, Any, Any]
 
 MEDIA = re.compile(r"([0-9]{1,18})-([0-9a-f]{16})")
 TONE = re.compile(r"tone-([0-9])")
@@ -84,7 +83,7 @@ async def category(request: AnyRequest, slug: FromPath[str]) -> Response[str]:
 
 
 async def _window(request: AnyRequest, slug: str | None) -> Response[str]:
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     asked = read_query(request, Window)
     categories = await browse.categories(visit.shop.id)
     here = next((one for one in categories if one.slug == slug), None)
@@ -153,7 +152,7 @@ def _facts(visit: Visit, here: Category | None, at_door: bool) -> list[dict[str,
 
 @get("/p/{slug:str}", opt={"who": "anyone"})
 async def product(request: AnyRequest, slug: FromPath[str]) -> Response[str]:
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     found = await browse.product(visit.shop.id, slug)
     if found is None:
         raise NotFound()
@@ -164,7 +163,7 @@ async def product(request: AnyRequest, slug: FromPath[str]) -> Response[str]:
 @get("/preview/{product_id:int}", opt={"who": "staff:products.read"})
 async def preview(request: AnyRequest, product_id: FromPath[int]) -> Response[str]:
     """The page as buyers would see it, of a product that may still be a draft."""
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     found = await browse.any_product(visit.shop.id, product_id)
     if found is None:
         raise NotFound()
@@ -219,7 +218,7 @@ async def social_picture(name: FromPath[str]) -> Response[bytes]:
 
 @get("/robots.txt", opt={"who": "anyone"})
 async def robots(request: AnyRequest) -> Response[str]:
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     lines = ["User-agent: *", *(f"Disallow: {path}" for path in CLOSED), f"Sitemap: {visit.origin}/sitemap.xml", ""]
     return Response("\n".join(lines), media_type="text/plain", headers=AN_HOUR)
 
@@ -230,7 +229,7 @@ SITEMAPS = 'xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"'
 
 @get("/sitemap.xml", opt={"who": "anyone"})
 async def sitemap(request: AnyRequest) -> Response[str]:
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     parts = "".join(
         f"<sitemap><loc>{visit.origin}/sitemap/{part}</loc><lastmod>{changed:%Y-%m-%d}</lastmod></sitemap>"
         for part, changed in enumerate(await browse.sitemaps(visit.shop.id), start=1)
@@ -241,7 +240,7 @@ async def sitemap(request: AnyRequest) -> Response[str]:
 
 @get("/sitemap/{part:int}", opt={"who": "anyone"})
 async def sitemap_part(request: AnyRequest, part: FromPath[int]) -> Response[str]:
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     found = await browse.public_pages(visit.shop.id, part) if 1 <= part <= MOST_PARTS else []
     if not found:
         raise NotFound()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 
 from core.catalog.service import words
 from core.checkout import cart
@@ -19,10 +19,9 @@ from core.web.forms import Line, read_form, read_query
 from core.web.hx import hx_response, wants_fragment
 from core.web.i18n import _, html_lang
 from core.web.render import fragment, page, see_other
+from core.web.request import AnyRequest, visit_of
 from core.web.sessions import begin
 from core.web.visit import Visit
-
-AnyRequest = Request[Any, Any, Any]
 
 Quantity = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 
@@ -49,7 +48,7 @@ class ChangeForm(msgspec.Struct):
 
 @get("/cart", opt={"who": "anyone", "session": True})
 async def cart_page(request: AnyRequest) -> Response[Any]:
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     asked = read_query(request, Look)
     found = await cart.of_session(visit.shop.id, visit.session.id_hash) if visit.session else cart.Cart()
     priced, wrong = await _price(visit, found.quote, asked.coupon) if found.quote else (None, None)
@@ -78,14 +77,14 @@ async def _price(visit: Visit, at_list: Quote, entered: str) -> tuple[Quote, Any
 @get("/cart/count", opt={"who": "anyone", "session": True})
 async def count(request: AnyRequest) -> Response[Any]:
     """The link in the head of the page, with how much is in the cart of this visitor."""
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     number = await cart.count(visit.shop.id, visit.session.id_hash) if visit.session else 0
     return fragment(request, "checkout/_cart_link.html", {"cart_count": number})
 
 
 @post("/cart", opt={"who": "anyone", "limit": "cart", "max_body": 4096})
 async def add(request: AnyRequest) -> Response[Any]:
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     sent = await read_form(request, AddForm)
     promised = visit.cookie if visit.session is None and await sessions.is_promised(visit.cookie) else None
     agent = request.headers.get("user-agent", "")
@@ -108,7 +107,7 @@ async def add(request: AnyRequest) -> Response[Any]:
 
 @post("/cart/change", opt={"who": "buyer", "limit": "cart", "max_body": 4096})
 async def change(request: AnyRequest) -> Response[Any]:
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     sent = await read_form(request, ChangeForm)
     quantity = 0 if sent.remove else sent.take or sent.quantity
     await cart.change(visit.shop.id, visit.session.id_hash, sent.sku, quantity)

@@ -41,7 +41,7 @@ from core.web.hx import safe_next
 from core.web.i18n import _
 from core.web.list_page import list_page
 from core.web.render import as_in_shop, page, see_other
-from core.web.visit import Visit
+from core.web.request import visit_of
 from core.web.words import span
 
 
@@ -74,11 +74,6 @@ class Decided(msgspec.Struct):
     note: Line = ""
     way: Line = "hand"
     next: Line = ""
-
-
-def visit_of(request: Request[Any, Any, Any]) -> Visit:
-    visit: Visit = request.scope["state"]["visit"]
-    return visit
 
 
 def staff_id(request: Request[Any, Any, Any]) -> int:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Request, Response, get, post, route
+from litestar import Response, get, post, route
 from litestar.params import FromPath
 
 from core import db
@@ -59,10 +59,9 @@ from core.web.forms import Line, read_form, read_query
 from core.web.i18n import _, html_lang, source
 from core.web.qr import qr
 from core.web.render import page, see_other
+from core.web.request import AnyRequest, visit_of
 from core.web.sessions import begin
 from core.web.visit import Visit
-
-AnyRequest = Request[Any, Any, Any]
 
 MAX_CALLBACK = 65_536
 MOST_ASKED = 1000
@@ -135,7 +134,7 @@ class FormLine:
 
 @get("/checkout", opt={"who": "anyone", "session": True, "repeats": ("item",)})
 async def form(request: AnyRequest) -> Response[Any]:
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     wanted = read_query(request, Wanted)
     kept: dict[str, Any] = {
         "sku": wanted.sku,
@@ -177,7 +176,7 @@ async def _form(
     request: AnyRequest, kept: dict[str, Any], errors: dict[str, Any], status: int = 200, refused: Refused | None = None
 ) -> Response[Any]:
     """The order form as it was filled in, with what is wrong in it."""
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     wanted = [one for one in _wanted(kept) if one[0] != kept.get("without")]
     facts = await sku_facts(visit.shop.id, [code for code, _quantity in wanted])
     gone = [code for code, _quantity in wanted if code not in facts or not facts[code].on_sale]
@@ -348,7 +347,7 @@ def _is_no_order_yet(request: AnyRequest) -> bool:
 
 
 async def _place(request: AnyRequest, sent: OrderForm) -> tuple[Placed, str | None]:
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     at_list = await quote(visit.shop.id, _items(sent))
     answers = _answers(at_list, sent.fields, bool(sent.item), visit.locale)
     kind, contact = read_contact(sent.contact)
@@ -497,7 +496,7 @@ class PayForm(msgspec.Struct):
 @post("/o/{ref:str}/pay", opt={"who": "buyer", "max_body": 4096})
 async def pay(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
     """Another way to pay, or another try: a further attempt for the same order."""
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     sent = await read_form(request, PayForm)
     order = await orders.for_session(ref, visit.session.id_hash)
     if order is None:
@@ -557,7 +556,7 @@ def _opens_outside(visit: Visit, attempt: dict[str, Any]) -> bool:
     status_code=200,
 )
 async def notify(request: AnyRequest, key: FromPath[str]) -> Response[bytes]:
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     method = offer.methods().get(key)
     if method is None:
         raise NotFound()
@@ -612,7 +611,7 @@ def _answer(answer: Answer) -> Response[bytes]:
 @get("/pay/{key:str}/return", opt={"who": "anyone", "session": True})
 async def come_back(request: AnyRequest, key: FromPath[str]) -> Response[Any]:
     """The buyer is back. What the address claims is not believed; the gateway is asked soon."""
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     ref = request.query_params.get("order", "")
     if not ref.isalnum() or not ref.isascii() or len(ref) > 40:
         return see_other("/lookup")

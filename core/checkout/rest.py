@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
 from urllib.parse import parse_qsl
 
-from litestar import Request, Response, route
+from litestar import Response, route
 from litestar.params import FromPath
 
 from core import db
@@ -17,9 +16,8 @@ from core.payments.method import Answer
 from core.web import limits
 from core.web.errors import NotFound
 from core.web.i18n import source
+from core.web.request import AnyRequest, visit_of
 from core.web.visit import Visit
-
-AnyRequest = Request[Any, Any, Any]
 
 MAX_CALL = 65_536
 
@@ -31,7 +29,7 @@ MAX_CALL = 65_536
     status_code=200,
 )
 async def call(request: AnyRequest, key: FromPath[str], path: FromPath[str]) -> Response[bytes]:
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     channel = runtime.current().channels_in(visit.shop.id).get(key)
     if not isinstance(channel, Channel):
         raise NotFound()

@@ -27,6 +27,7 @@ from core.web.forms import Line, read_form
 from core.web.i18n import Text, _
 from core.web.list_page import list_page
 from core.web.render import page, see_other
+from core.web.request import shop_of, visit_of
 
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Codes = Annotated[str, Meta(max_length=500_000)]
@@ -69,7 +70,7 @@ class Why(msgspec.Struct):
 @post("/orders/{ref:str}/codes/{code_id:int}/replace", opt={"who": "staff:codes.replace"})
 async def give_another(request: Request[Any, Any, Any], ref: FromPath[str], code_id: FromPath[int]) -> Response[Any]:
     form = await read_form(request, Why)
-    visit, staff_id = request.scope["state"]["visit"], request.state.session.staff_id
+    visit, staff_id = visit_of(request), request.state.session.staff_id
     back = see_other(f"/admin/orders/{ref}")
     try:
         done = await replacement.give_another(visit.shop.id, ref, code_id, form.note, staff_id, visit.ip or None)
@@ -87,7 +88,7 @@ async def give_another(request: Request[Any, Any, Any], ref: FromPath[str], code
 @post("/orders/{ref:str}/codes/{code_id:int}/good", opt={"who": "staff:codes.replace"})
 async def is_good(request: Request[Any, Any, Any], ref: FromPath[str], code_id: FromPath[int]) -> Response[Any]:
     form = await read_form(request, Why)
-    visit, staff_id = request.scope["state"]["visit"], request.state.session.staff_id
+    visit, staff_id = visit_of(request), request.state.session.staff_id
     back = see_other(f"/admin/orders/{ref}")
     try:
         await replacement.is_good(visit.shop.id, ref, code_id, form.note, staff_id, visit.ip or None)
@@ -109,7 +110,7 @@ class BuyAgain(msgspec.Struct):
 
 
 def _who(request: Request[Any, Any, Any]) -> Who:
-    visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     return Who(visit.shop.id, request.state.session.staff_id, visit.ip or None)
 
 
@@ -255,7 +256,7 @@ async def open_answer(
     if answer_id not in kept:
         raise NotFound()
 
-    most = request.scope["state"]["visit"].shop.settings.staff_codes_per_day
+    most = shop_of(request).settings.staff_codes_per_day
     onlooker = Onlooker(who.shop_id, request.state.session.staff_id, most, who.ip)
 
     async def write(tx: db.Tx) -> bool:

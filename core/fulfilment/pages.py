@@ -28,6 +28,7 @@ from core.web.flash import flash
 from core.web.forms import Line, read_form
 from core.web.i18n import _, source
 from core.web.render import see_other
+from core.web.request import visit_of
 from core.web.visit import Visit
 
 
@@ -40,7 +41,7 @@ class Report(msgspec.Struct):
 @post("/o/{ref:str}/report", opt={"who": "buyer", "limit": "report", "max_body": 8192})
 async def report(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[Any]:
     form = await read_form(request, Report)
-    visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     session_hash = visit.session.id_hash if visit.session else b""
     who = Reporter(session_hash, visit.ip or None, request.headers.get("user-agent", ""))
     try:
@@ -74,7 +75,7 @@ MAX_CALL = 262_144
     status_code=200,
 )
 async def notify(request: Request[Any, Any, Any], key: FromPath[str]) -> Response[bytes]:
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     supplier = sync.supplier(key)
     if supplier is None:
         raise NotFound()

@@ -31,6 +31,7 @@ from core.web.hx import wants_fragment
 from core.web.i18n import Text, _
 from core.web.list_page import list_page
 from core.web.render import fragment, page, see_other
+from core.web.request import visit_of
 
 CHECK_SECONDS = 15.0
 
@@ -195,7 +196,7 @@ async def _switch(request: Request[Any, Any, Any], plugin: str, enabled: bool) -
 async def _note(
     tx: db.Tx, request: Request[Any, Any, Any], act: str, plugin: str, detail: dict[str, Any] | None = None
 ) -> None:
-    visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     actor = f"staff:{request.state.session.staff_id}"
     await audit.record(
         tx, actor, act, f"plugin:{plugin}", detail, shop_id=visit.shop.id, ip=visit.ip, request_id=visit.id

@@ -27,7 +27,7 @@ from core.web import errors, routing, slots
 from core.web.errors import Unavailable
 from core.web.feature import BadRoute, Feature
 from core.web.i18n import Text
-from core.web.visit import Visit
+from core.web.request import visit_of
 
 ANSWER_SECONDS = 30.0
 MOST_DETAIL = 2000
@@ -138,12 +138,6 @@ def plugin_context(request: Request[Any, Any, Any]) -> PluginContext[Any]:
     """The context of the plugin whose page this is, with its settings as they are now."""
     context: PluginContext[Any] = request.scope["state"]["plugin"]
     return context
-
-
-def visit_of(request: Request[Any, Any, Any]) -> Visit:
-    """Who asks for the page: from where, in which shop, in which language."""
-    visit: Visit = request.scope["state"]["visit"]
-    return visit
 
 
 async def record_act(

@@ -6,7 +6,7 @@ from datetime import date
 from typing import Any, Literal
 
 import msgspec
-from litestar import Request, Response, get
+from litestar import Response, get
 
 from core.insight import breakdown, figures, span
 from core.insight.breakdown import BY, Row, Table
@@ -19,10 +19,10 @@ from core.shops.service import Shop
 from core.web.forms import Line, read_query
 from core.web.i18n import Text, _, in_words
 from core.web.render import page
+from core.web.request import AnyRequest, visit_of
 from core.web.words import day, money, number, query
 from core.web.xlsx import XLSX, XlsxFile
 
-AnyRequest = Request[Any, Any, Any]
 SeeMoney = "finance.read"
 
 
@@ -37,8 +37,8 @@ class AskedFile(Asked):
     format: Literal["csv", "xlsx"] = "csv"
 
 
-async def shop_of(request: AnyRequest) -> Shop:
-    return await shops.by_id(request.scope["state"]["visit"].shop.id)
+async def _shop(request: AnyRequest) -> Shop:
+    return await shops.by_id(visit_of(request).shop.id)
 
 
 def span_of(asked: Asked, shop: Shop) -> Span:
@@ -63,7 +63,7 @@ def drawn(points: list[Point], days: Span) -> list[tuple[str, int, str]]:
 
 @get("/insight", opt={"who": "staff:insight.read"})
 async def insight(request: AnyRequest) -> Response[str]:
-    asked, shop = read_query(request, Asked), await shop_of(request)
+    asked, shop = read_query(request, Asked), await _shop(request)
     days = span_of(asked, shop)
     tables = await breakdown.of(shop, days, asked.by)
     context = {
@@ -86,7 +86,7 @@ async def insight(request: AnyRequest) -> Response[str]:
 
 @get("/insight/export", opt={"who": "staff:insight.read"})
 async def export(request: AnyRequest) -> Response[Any]:
-    asked, shop = read_query(request, AskedFile), await shop_of(request)
+    asked, shop = read_query(request, AskedFile), await _shop(request)
     days = span_of(asked, shop)
     rows = _sheet(await breakdown.of(shop, days, asked.by), asked.by, costs=request.state.session.may(SeeMoney))
     name = f"sales-by-{asked.by}-{days.first}-{days.last}.{asked.format}"
@@ -130,7 +130,7 @@ def _said(words: dict[str, str] | str) -> str:
 @get("/insight/series.json", opt={"who": "staff:insight.read"})
 async def series(request: AnyRequest) -> Response[dict[str, Any]]:
     """Sales and orders by day, or by hour of one day, in times of the shop's own clock."""
-    asked, shop = read_query(request, Asked), await shop_of(request)
+    asked, shop = read_query(request, Asked), await _shop(request)
     days = span_of(asked, shop)
     points = await figures.trend(shop, days.start, days.end)
     said = {

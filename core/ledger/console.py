@@ -6,7 +6,7 @@ from datetime import date
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from msgspec import Meta
 
 from core import db
@@ -22,16 +22,11 @@ from core.web.forms import Line, read_form, read_query
 from core.web.i18n import _
 from core.web.list_page import list_page
 from core.web.render import page, see_other
+from core.web.request import AnyRequest, shop_of
 from core.web.words import number
-
-AnyRequest = Request[Any, Any, Any]
 
 PAGE = 50
 MOST_ROWS = 100_000
-
-
-def shop_of(request: AnyRequest) -> Any:
-    return request.scope["state"]["visit"].shop
 
 
 # -- the books --------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import asyncpg
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.params import FromPath
 from msgspec import Meta
 
@@ -25,8 +25,8 @@ from core.web.i18n import _, locale
 from core.web.list_page import EXPORT, scope_of
 from core.web.lists import DEEPEST, Ask, Listing, Wanted
 from core.web.render import fragment, page, see_other
+from core.web.request import AnyRequest, visit_of
 
-AnyRequest = Request[Any, Any, Any]
 Query = Annotated[str, Meta(max_length=4000)]
 MOST_VIEWS = 30
 LEFT_OUT_SHOWN = 200
@@ -61,7 +61,7 @@ class SearchQuery(msgspec.Struct):
 
 
 def _ip(request: AnyRequest) -> str | None:
-    return request.scope["state"]["visit"].ip or None
+    return visit_of(request).ip or None
 
 
 def _listing(request: AnyRequest, name: str) -> Listing:

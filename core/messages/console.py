@@ -29,7 +29,7 @@ from core.web.i18n import LOCALES, NAMES, _, html_lang
 from core.web.list_page import list_page
 from core.web.merchant_text import BadTemplate
 from core.web.render import page, see_other
-from core.web.visit import Visit
+from core.web.request import visit_of
 
 
 class SendAll(msgspec.Struct):
@@ -42,11 +42,6 @@ class Edited(msgspec.Struct):
     body: Annotated[str, Meta(max_length=texts.LONGEST_BODY)]
     order: Line = ""
     to: Line = ""
-
-
-def visit_of(request: Request[Any, Any, Any]) -> Visit:
-    visit: Visit = request.scope["state"]["visit"]
-    return visit
 
 
 # -- the outbox -------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.params import FromPath
 
 from core import db
@@ -21,16 +21,15 @@ from core.vault.reveal import RevealedCode
 from core.web import limits
 from core.web.qr import qr
 from core.web.render import page, see_other
+from core.web.request import AnyRequest, visit_of
 from core.web.sessions import begin
 from core.web.visit import Visit
-
-AnyRequest = Request[Any, Any, Any]
 
 
 @get("/gift", opt={"who": "anyone", "session": True})
 async def by_link(request: AnyRequest) -> Response[Any]:
     """The link: the browser is let in, and the token leaves the address bar."""
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     token = request.query_params.get("k", "")
     if not token:
         return see_other("/")
@@ -58,7 +57,7 @@ async def _alarm(tx: db.Tx, visit: Visit) -> None:
 
 @get("/gift/{ref:str}", opt={"who": "anyone", "session": True})
 async def gift_page(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     row = await gifts.for_session(ref, visit.session.id_hash) if visit.session else None
     if row is None:
         return _unknown(request)
@@ -67,7 +66,7 @@ async def gift_page(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
 
 @post("/gift/{ref:str}/reveal", opt={"who": "buyer", "max_body": 4096})
 async def reveal(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     drawn = await drawing_of(request)
     agent = request.headers.get("user-agent", "")
     shown = await gifts.reveal(ref, visit.session.id_hash, visit.ip, agent)

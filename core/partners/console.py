@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.params import FromPath
 from msgspec import Meta
 
@@ -25,9 +25,7 @@ from core.web.forms import Line, read_form, read_query
 from core.web.i18n import _
 from core.web.list_page import list_page
 from core.web.render import page, see_other
-from core.web.visit import Visit
-
-AnyRequest = Request[Any, Any, Any]
+from core.web.request import AnyRequest, visit_of
 
 PAGE = 50
 
@@ -53,11 +51,6 @@ class MoneyForm(msgspec.Struct):
 
 class Paging(msgspec.Struct):
     page: Annotated[int, Meta(ge=1, le=100_000)] = 1
-
-
-def visit_of(request: AnyRequest) -> Visit:
-    visit: Visit = request.scope["state"]["visit"]
-    return visit
 
 
 def staff_id(request: AnyRequest) -> int:

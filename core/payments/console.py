@@ -32,7 +32,7 @@ from core.web.hx import safe_next
 from core.web.i18n import _
 from core.web.list_page import list_page
 from core.web.render import page, see_other
-from core.web.visit import Visit
+from core.web.request import shop_of, visit_of
 
 METHODS = """
 SELECT attempt.method, count(*) AS attempts, count(*) FILTER (WHERE attempt.state = 'paid') AS paid,
@@ -77,7 +77,7 @@ class Decision(msgspec.Struct):
 
 @get("/payments", opt={"who": "staff:payments.read", "repeats": ("col",)})
 async def payment_list(request: Request[Any, Any, Any]) -> Response[Any]:
-    shop = request.scope["state"]["visit"].shop
+    shop = shop_of(request)
     methods = await db.fetch(METHODS, shop.id)
     accounts = {row["method"]: ledger.GATEWAY.format(row["method"]) for row in methods}
     balances = await ledger.balances(shop.id, [*accounts.values()], shop.currency)
@@ -111,7 +111,7 @@ async def _refund_page(
     back: str = "",
     again: dict[str, Any] | None = None,
 ) -> Response[str]:
-    shop = _visit(request).shop
+    shop = visit_of(request).shop
     context = {
         "rows": await queue.rows(shop.id),
         "asked": [_shown(row) for row in await db.fetch(OPEN_REFUNDS, shop.id, ["asked"])],
@@ -133,14 +133,9 @@ def _shown(row: Any) -> dict[str, Any]:
     return {**row, "money": Money(row["amount"], row["currency"])}
 
 
-def _visit(request: Request[Any, Any, Any]) -> Visit:
-    visit: Visit = request.scope["state"]["visit"]
-    return visit
-
-
 def _who(request: Request[Any, Any, Any]) -> Who:
     session: Session = request.state.session
-    return Who(session.staff_id or 0, _visit(request).ip or None)
+    return Who(session.staff_id or 0, visit_of(request).ip or None)
 
 
 @post("/refunds/ask", opt={"who": "staff:refunds.ask"})
@@ -148,7 +143,7 @@ async def ask_refund(request: Request[Any, Any, Any]) -> Response[Any]:
     form = await read_form(request, Asked)
 
     async def act(tx: db.Tx) -> list[int]:
-        order = await refunds.locked(tx, _visit(request).shop.id, form.order)
+        order = await refunds.locked(tx, visit_of(request).shop.id, form.order)
         payment, amount = await _payment(tx, order["id"], form)
         wish = Wish(form.way, form.take_codes, form.note)
         return await refunds.ask(tx, order, [(payment, amount)], wish, _who(request))
@@ -171,7 +166,7 @@ async def _payment(tx: db.Tx, order_id: int, form: Asked) -> tuple[money.Payment
 @post("/refunds/chargeback", opt={"who": "staff:refunds.ask"})
 async def tell_chargeback(request: Request[Any, Any, Any]) -> Response[Any]:
     form = await read_form(request, Asked)
-    visit, who = _visit(request), _who(request)
+    visit, who = visit_of(request), _who(request)
 
     async def act(tx: db.Tx) -> None:
         order = await refunds.locked(tx, visit.shop.id, form.order)
@@ -186,7 +181,7 @@ async def tell_chargeback(request: Request[Any, Any, Any]) -> Response[Any]:
 @post("/refunds/won", opt={"who": "staff:refunds.won", "fresh": True})
 async def tell_won(request: Request[Any, Any, Any]) -> Response[Any]:
     form = await read_form(request, Asked)
-    visit, who = _visit(request), _who(request)
+    visit, who = visit_of(request), _who(request)
 
     async def act(tx: db.Tx) -> None:
         order = await refunds.locked(tx, visit.shop.id, form.order)
@@ -202,7 +197,7 @@ async def give_back(request: Request[Any, Any, Any], item_id: FromPath[int]) -> 
 
     async def act(tx: db.Tx) -> list[int]:
         wish = Wish(form.way, note=form.note)
-        return await queue.give_back(tx, _visit(request).shop.id, item_id, wish, _who(request))
+        return await queue.give_back(tx, visit_of(request).shop.id, item_id, wish, _who(request))
 
     return await _acted(request, act, _("Written down."), form.next)
 
@@ -212,7 +207,7 @@ async def keep(request: Request[Any, Any, Any], item_id: FromPath[int]) -> Respo
     form = await read_form(request, Decision)
 
     async def act(tx: db.Tx) -> None:
-        await queue.keep(tx, _visit(request).shop.id, item_id, form.note, _who(request))
+        await queue.keep(tx, visit_of(request).shop.id, item_id, form.note, _who(request))
 
     return await _acted(request, act, _("Closed: nothing more will happen."), form.next)
 
@@ -222,7 +217,7 @@ async def seen(request: Request[Any, Any, Any], item_id: FromPath[int]) -> Respo
     form = await read_form(request, Decision)
 
     async def act(tx: db.Tx) -> None:
-        await queue.seen(tx, _visit(request).shop.id, item_id, form.note, _who(request))
+        await queue.seen(tx, visit_of(request).shop.id, item_id, form.note, _who(request))
 
     return await _acted(request, act, _("Closed."), form.next)
 
@@ -254,7 +249,7 @@ async def _decided(
     said: Any,
 ) -> Response[Any]:
     async def act(tx: db.Tx) -> list[int]:
-        return await decide(tx, _visit(request).shop.id, refund_id, _who(request))
+        return await decide(tx, visit_of(request).shop.id, refund_id, _who(request))
 
     return await _acted(request, act, said)
 
@@ -280,7 +275,7 @@ async def _acted(
 
 async def _again(request: Request[Any, Any, Any], door: str, typed: Asked) -> dict[str, Any]:
     """The form of a refund or a chargeback with a mistake in it."""
-    order = await orders.for_staff(_visit(request).shop.id, typed.order)
+    order = await orders.for_staff(visit_of(request).shop.id, typed.order)
     if order is None:
         raise NotFound()
     payment = next(one for one in await money.payments_of(order["id"]) if one.id == typed.payment)
@@ -309,7 +304,7 @@ async def statement_page(request: Request[Any, Any, Any]) -> Response[str]:
 async def _statement_page(
     request: Request[Any, Any, Any], chosen: StatementDay, problem: Any = "", status: int = 200
 ) -> Response[str]:
-    shop_id = _visit(request).shop.id
+    shop_id = visit_of(request).shop.id
     days = await reconciliation.days(shop_id)
     shown = next((one for one in days if (one.method, one.day) == (chosen.method, chosen.day)), None)
     context = {
@@ -328,7 +323,7 @@ async def _statement_page(
 
 @post("/statements/settled", opt={"who": "staff:review.decide"})
 async def statement_settled(request: Request[Any, Any, Any]) -> Response[Any]:
-    form, visit, who = await read_form(request, Settled), _visit(request), _who(request)
+    form, visit, who = await read_form(request, Settled), visit_of(request), _who(request)
     try:
         await db.transaction(reconciliation.settled, visit.shop.id, form.item, who.staff_id, form.note, who.ip)
     except Refused as refused:

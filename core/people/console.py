@@ -25,8 +25,8 @@ from core.web.forms import Line, read_form
 from core.web.i18n import _
 from core.web.list_page import list_page
 from core.web.render import fragment, page, see_other
+from core.web.request import visit_of
 from core.web.sessions import begin, finish
-from core.web.visit import Visit
 
 Password = Annotated[str, Meta(max_length=1000)]
 Token = Annotated[str, Meta(max_length=100)]
@@ -35,17 +35,17 @@ TOTP_OFFER = "totp-offer"
 
 
 def caller(request: Request[Any, Any, Any]) -> Caller:
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     return Caller(visit.ip or None, request.headers.get("user-agent", ""))
 
 
 def shop_id(request: Request[Any, Any, Any]) -> int:
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     return visit.shop.id
 
 
 def passkey_site(request: Request[Any, Any, Any]) -> passkeys.Site | None:
-    return passkeys.site(request.scope["state"]["visit"], request.app.state.config.base_url)
+    return passkeys.site(visit_of(request), request.app.state.config.base_url)
 
 
 def fields_of(refused: Refused) -> dict[str, Any]:
@@ -205,14 +205,14 @@ class Proof(msgspec.Struct):
 
 @get("/confirm", opt={"who": "staff:any"})
 async def confirm_page(request: Request[Any, Any, Any]) -> Response[str]:
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     return page(request, "people/confirm.html", await step_up.asking(request.app.state.config.base_url, visit))
 
 
 @post("/confirm", opt={"who": "staff:any"})
 async def confirm(request: Request[Any, Any, Any]) -> Response[Any]:
     form = await read_form(request, Proof)
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     base_url = request.app.state.config.base_url
     proof = step_up.Proof(form.proof_password, form.proof_totp, form.proof_passkey)
     wrong = await step_up.confirm(base_url, visit, proof, caller(request))
@@ -285,7 +285,7 @@ async def _account(
     request: Request[Any, Any, Any], errors: dict[str, Any] | None = None, status: int = 200
 ) -> Response[str]:
     session: sessions.Session = request.state.session
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     person = await db.fetchrow("SELECT * FROM people_staff WHERE id = $1", session.staff_id)
     assert person is not None  # noqa: S101 - the guard let this person in
     offer = None

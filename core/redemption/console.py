@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.params import FromPath
 from markupsafe import Markup
 from msgspec import Meta
@@ -29,8 +29,8 @@ from core.web.forms import Line, read_form
 from core.web.i18n import _
 from core.web.list_page import list_page
 from core.web.render import fragment, page, see_other
+from core.web.request import AnyRequest, shop_of, visit_of
 
-AnyRequest = Request[Any, Any, Any]
 Typed = Annotated[str, Meta(max_length=100)]
 RequestId = Annotated[str, Meta(min_length=8, max_length=100)]
 Reason = Annotated[str, Meta(max_length=redeem.MOST_REASON, extra={"strip": True})]
@@ -38,10 +38,6 @@ Place = Annotated[str, Meta(max_length=100, extra={"strip": True})]
 PLACE = "till_place"
 CAMERA = {"permissions-policy": "camera=(self)"}
 """Scanning needs the camera; no other page may use it."""
-
-
-def shop_of(request: AnyRequest) -> Any:
-    return request.scope["state"]["visit"].shop
 
 
 def today_in(shop: Any) -> date:
@@ -217,7 +213,7 @@ async def progress(request: AnyRequest, batch_id: FromPath[int]) -> Response[Any
 @post("/own-codes/{batch_id:int}/sheet", opt={"who": "staff:codes.print", "fresh": True, "limit": "staff-reveal"})
 async def sheet(request: AnyRequest, batch_id: FromPath[int]) -> Response[str]:
     batch = await _known(request, batch_id)
-    visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     try:
         form = await read_form(request, Sheet)
     except FormError as error:
@@ -264,7 +260,7 @@ class VoidForm(msgspec.Struct):
 
 
 def _till(request: AnyRequest, place: str) -> Till:
-    session, visit = request.state.session, request.scope["state"]["visit"]
+    session, visit = request.state.session, visit_of(request)
     name = place or session.name or visit.shop.name
     return Till(visit.shop.id, visit.shop.timezone, f"staff:{session.staff_id}", name, visit.ip or None)
 

@@ -17,6 +17,7 @@ from core.redemption.words import SAYS
 from core.web.errors import Conflict, NotFound, WebError
 from core.web.i18n import _
 from core.web.openapi import Problem, problems
+from core.web.request import visit_of
 
 STORABLE = "^[^\\u0000]*$"
 CODE = Annotated[
@@ -85,7 +86,7 @@ class Refusal(Problem, kw_only=True):
 
 
 def till_of(request: Request[Any, Any, Any], place: str) -> Till:
-    key, visit = request.state.key, request.scope["state"]["visit"]
+    key, visit = request.state.key, visit_of(request)
     return Till(key.shop_id, visit.shop.timezone, f"key:{key.id}", place or key.name, visit.ip or None)
 
 

@@ -26,7 +26,7 @@ from core.web.hx import safe_next
 from core.web.i18n import Text, _
 from core.web.list_page import list_page
 from core.web.render import page, see_other
-from core.web.visit import Visit
+from core.web.request import visit_of
 
 Points = Annotated[int, Meta(ge=1, le=1000)]
 
@@ -43,11 +43,6 @@ class TakeOver(msgspec.Struct):
 class RulesForm(msgspec.Struct):
     risk_review: Points
     risk_refuse: Points
-
-
-def _visit(request: Request[Any, Any, Any]) -> Visit:
-    visit: Visit = request.scope["state"]["visit"]
-    return visit
 
 
 def _staff_id(request: Request[Any, Any, Any]) -> int:
@@ -72,7 +67,7 @@ async def claim(request: Request[Any, Any, Any], item_id: FromPath[int]) -> Resp
     form = await read_form(request, Back)
 
     async def act(tx: db.Tx) -> None:
-        await claims.claim(tx, _visit(request).shop.id, item_id, _staff_id(request))
+        await claims.claim(tx, visit_of(request).shop.id, item_id, _staff_id(request))
 
     return await _acted(request, act, form.next, _("Yours for the next quarter of an hour."))
 
@@ -80,7 +75,7 @@ async def claim(request: Request[Any, Any, Any], item_id: FromPath[int]) -> Resp
 @post("/review/{item_id:int}/take-over", opt={"who": "staff:review.decide"})
 async def take_over(request: Request[Any, Any, Any], item_id: FromPath[int]) -> Response[Any]:
     form = await read_form(request, TakeOver)
-    visit = _visit(request)
+    visit = visit_of(request)
 
     async def act(tx: db.Tx) -> None:
         await claims.take_over(tx, visit.shop.id, item_id, _staff_id(request), form.holder, visit.ip or None)
@@ -93,7 +88,7 @@ async def release(request: Request[Any, Any, Any], item_id: FromPath[int]) -> Re
     form = await read_form(request, Back)
 
     async def act(tx: db.Tx) -> None:
-        await claims.release(tx, _visit(request).shop.id, item_id, _staff_id(request))
+        await claims.release(tx, visit_of(request).shop.id, item_id, _staff_id(request))
 
     return await _acted(request, act, form.next, _("Left to the others."))
 
@@ -124,7 +119,7 @@ async def rules(request: Request[Any, Any, Any]) -> Response[str]:
 async def _rules(
     request: Request[Any, Any, Any], errors: dict[str, Any], kept: dict[str, Any], status: int = 200
 ) -> Response[str]:
-    shop = await shops.by_id(_visit(request).shop.id)
+    shop = await shops.by_id(visit_of(request).shop.id)
     plugins = runtime.current()
     on = plugins.risk_rules_in(shop.id)
     form = {"risk_review": shop.settings.risk_review, "risk_refuse": shop.settings.risk_refuse, **kept}
@@ -150,7 +145,7 @@ async def save_rules(request: Request[Any, Any, Any]) -> Response[Any]:
     if form.risk_refuse < form.risk_review:
         wrong = {"risk_refuse": _("Not below the number from which a person is asked.")}
         return await _rules(request, wrong, msgspec.to_builtins(form), 422)
-    shop = await shops.by_id(_visit(request).shop.id)
+    shop = await shops.by_id(visit_of(request).shop.id)
     new = msgspec.structs.replace(shop.settings, **msgspec.structs.asdict(form))
 
     async def write(tx: db.Tx) -> None:

@@ -21,6 +21,7 @@ from core.web.flash import flash
 from core.web.forms import ONE_LINE, Line, read_form
 from core.web.i18n import LOCALES, NAMES, _, html_lang
 from core.web.render import page, see_other
+from core.web.request import shop_of
 
 LONGEST_TEXT = 2000
 Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$")]
@@ -87,7 +88,7 @@ def _languages() -> dict[str, str]:
 
 
 async def _shop(request: Request[Any, Any, Any]) -> Shop:
-    return await shops.by_id(request.scope["state"]["visit"].shop.id)
+    return await shops.by_id(shop_of(request).id)
 
 
 def _as_form(shop: Shop) -> dict[str, Any]:

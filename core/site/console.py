@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.params import FromPath
 from msgspec import Meta
 
@@ -24,11 +24,10 @@ from core.web.forms import Form, Line, Upload, read_form, read_query
 from core.web.hx import safe_next
 from core.web.i18n import LOCALES, NAMES, _, html_lang
 from core.web.render import page, see_other
+from core.web.request import AnyRequest, visit_of
 from core.web.theme_settings import BadValue, Setting
 from core.web.themes import BadTheme, Look, Theme, Themes
 from core.web.visit import PREVIEW_COOKIE, Visit
-
-AnyRequest = Request[Any, Any, Any]
 
 UPLOADS = 8_000_000
 SIZES = {
@@ -36,11 +35,6 @@ SIZES = {
     "tablet": (_("Tablet"), 820, 900),
     "desktop": (_("Desktop"), 1280, 900),
 }
-
-
-def visit_of(request: AnyRequest) -> Visit:
-    visit: Visit = request.scope["state"]["visit"]
-    return visit
 
 
 def themes_of(request: AnyRequest) -> Themes:

@@ -14,9 +14,9 @@ from core.web.errors import NotFound
 from core.web.i18n import in_words
 from core.web.merchant_text import BadTemplate
 from core.web.render import page
+from core.web.request import visit_of
 from core.web.static import FOREVER
 from core.web.themes import Themes
-from core.web.visit import Visit
 from core.web.words import day
 
 log = logging.getLogger("vouchsafe.web")
@@ -39,7 +39,7 @@ async def stylesheet(request: Request[Any, Any, Any], name: FromPath[str]) -> Re
 
 @get("/i/{slug:str}", opt={"who": "anyone"})
 async def notice(request: Request[Any, Any, Any], slug: FromPath[str]) -> Response[str]:
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     found = await notices.by_slug(visit.shop.id, slug)
     if found is None:
         raise NotFound()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.params import FromPath
 from msgspec import Meta
 
@@ -26,8 +26,8 @@ from core.web.forms import Line, read_form
 from core.web.i18n import Text, _
 from core.web.list_page import list_page
 from core.web.render import page, see_other
+from core.web.request import AnyRequest, shop_of, visit_of
 
-AnyRequest = Request[Any, Any, Any]
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Place = Annotated[int, Meta(ge=1, le=100)]
 
@@ -110,7 +110,7 @@ async def _supplier_page(
     known = await suppliers.one(key)
     if known is None:
         raise NotFound()
-    shop = request.scope["state"]["visit"].shop
+    shop = shop_of(request)
     context = {
         "supplier": known,
         "round_to": [(text, text) for text in ROUND_TO],
@@ -133,7 +133,7 @@ async def _supplier_page(
 @post("/supply/{key:str}", opt={"who": "staff:supply.edit"})
 async def save_supplier(request: AnyRequest, key: FromPath[str]) -> Response[Any]:
     form = await read_form(request, SupplierForm, gather={"rates": "rate_"})
-    visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
 
     async def write(tx: db.Tx) -> None:
         staff_id = request.state.session.staff_id
@@ -184,7 +184,7 @@ async def import_offers(request: AnyRequest, key: FromPath[str]) -> Response[Any
 
 
 def _wish(request: AnyRequest, form: ImportForm) -> Wish:
-    shop = request.scope["state"]["visit"].shop
+    shop = shop_of(request)
     rule = PriceRule(
         True, _percent(form.markup, "markup"), 0, max(1, _amount(form.round_to, shop.currency, "round_to"))
     )

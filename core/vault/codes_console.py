@@ -21,6 +21,7 @@ from core.web.flash import flash
 from core.web.forms import Line, read_form
 from core.web.i18n import _
 from core.web.render import page, see_other
+from core.web.request import visit_of
 
 SHOWN_SECONDS = 60
 EXPORTS = "/admin/exports"
@@ -48,7 +49,7 @@ class File(msgspec.Struct):
 
 
 def person(request: Request[Any, Any, Any]) -> Person:
-    visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     return Person(visit.shop.id, request.state.session.staff_id, visit.ip or None)
 
 
@@ -58,7 +59,7 @@ def person(request: Request[Any, Any, Any]) -> Person:
 @post("/orders/{ref:str}/codes", opt={"who": "staff:codes.reveal", "fresh": True, "limit": "staff-reveal"})
 async def look(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[Any]:
     form = await read_form(request, Look)
-    visit, who = request.scope["state"]["visit"], person(request)
+    visit, who = visit_of(request), person(request)
     most = visit.shop.settings.staff_codes_per_day
     onlooker = Onlooker(who.shop_id, who.staff_id, most, who.ip, request.headers.get("user-agent", ""))
     try:

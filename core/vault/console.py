@@ -27,6 +27,7 @@ from core.web.forms import Line, Upload, read_form
 from core.web.i18n import Text, _
 from core.web.list_page import list_page
 from core.web.render import fragment, page, see_other
+from core.web.request import shop_of
 from core.web.words import zone
 
 MOST_BYTES = 64_000_000
@@ -74,10 +75,6 @@ class CommitForm(msgspec.Struct):
     name: Line
     note: Line = ""
     unit_cost: Line = ""
-
-
-def shop_of(request: Request[Any, Any, Any]) -> Any:
-    return request.scope["state"]["visit"].shop
 
 
 # -- what is there ----------------------------------------------------------------------

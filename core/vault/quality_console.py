@@ -23,6 +23,7 @@ from core.web.forms import Line, read_form
 from core.web.i18n import _
 from core.web.list_page import list_page
 from core.web.render import page, see_other
+from core.web.request import shop_of
 
 ASIDE = "/admin/stock/aside"
 REUSABLE = "/admin/stock/reusable"
@@ -50,10 +51,6 @@ class NewReusable(msgspec.Struct):
 
 class Cap(msgspec.Struct):
     cap: Annotated[int, Meta(ge=1, le=reusable.MOST_PLACES)]
-
-
-def shop_of(request: Request[Any, Any, Any]) -> Any:
-    return request.scope["state"]["visit"].shop
 
 
 # -- set aside --------------------------------------------------------------------------

@@ -6,16 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from litestar import Request, Response
+from litestar import Response
 
 from core import db
 from core.money import Money
 from core.web import lists
 from core.web.lists import Act, Asked, Choice, Column, Listing, Scope
 from core.web.render import page, see_other
-from core.web.visit import Visit
-
-AnyRequest = Request[Any, Any, Any]
+from core.web.request import AnyRequest, visit_of
 
 EXPORT = "lists.export"
 VIEWS = "SELECT id, name, query, is_default FROM web_view WHERE staff_id = $1 AND page = $2 ORDER BY name"
@@ -77,7 +75,7 @@ class Shown:
 
 
 def scope_of(request: AnyRequest) -> Scope:
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     session = request.state.session
     return Scope(
         visit.shop.id,
