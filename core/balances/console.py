@@ -17,6 +17,7 @@ from core.ledger import chart, customers
 from core.money import Money
 from core.people.email import read_email
 from core.refused import Refused
+from core.web.amounts import read_amount_above_zero
 from core.web.errors import FormError, NotFound
 from core.web.flash import flash
 from core.web.forms import Line, read_form, read_query
@@ -90,7 +91,7 @@ async def change_balance(request: AnyRequest) -> Response[Any]:
 async def _change(request: AnyRequest, form: ChangeForm) -> int:
     shop, staff_id, visit = shop_of(request), request.state.session.staff_id, visit_of(request)
     contact = read_email(form.contact, "contact")
-    money = _amount(form.amount, form.currency or shop.currency)
+    money = read_amount_above_zero(form.amount, form.currency or shop.currency, "amount")
     signed = money if form.way == "in" else Money(-money.amount, money.currency)
 
     async def write(tx: db.Tx) -> None:
@@ -122,16 +123,6 @@ async def _change(request: AnyRequest, form: ChangeForm) -> int:
             raise
     [balance] = [one for one in await customers.of_contact(shop.id, contact) if one.money.currency == money.currency]
     return balance.id
-
-
-def _amount(text: str, currency: str) -> Money:
-    try:
-        money = Money.parse(text, currency)
-    except ValueError:
-        raise Refused(_("Write an amount in digits, such as 19.90."), "amount") from None
-    if money.amount <= 0:
-        raise Refused(_("Write an amount above zero."), "amount")
-    return money
 
 
 ROUTES = (balance_list, balance_page, change_balance)

@@ -23,6 +23,7 @@ from core.money import Money
 from core.refused import Refused
 from core.vault import stock
 from core.web import languages
+from core.web.amounts import read_amount_from_zero
 from core.web.errors import FormError, NotFound
 from core.web.flash import flash
 from core.web.forms import Line, Upload, read_form
@@ -462,7 +463,7 @@ def _sku_draft(form: SkuForm, currency: str) -> SkuDraft:
         title=title_of(form.title),
         price=_price(form.price, currency),
         currency=currency,
-        face_value=_amount(form.face_value, currency, "face_value") if form.face_value else None,
+        face_value=read_amount_from_zero(form.face_value, currency, "face_value").amount if form.face_value else None,
         period=form.period,
         min_per_order=form.min_per_order,
         max_per_order=form.max_per_order,
@@ -476,20 +477,10 @@ def _sku_draft(form: SkuForm, currency: str) -> SkuDraft:
 
 
 def _price(text: str, currency: str) -> int:
-    price = _amount(text, currency, "price")
+    price = read_amount_from_zero(text, currency, "price").amount
     if price == 0:
         raise Refused(_("A price must be above zero: nobody can pay nothing."), "price")
     return price
-
-
-def _amount(text: str, currency: str, field: str) -> int:
-    try:
-        amount = Money.parse(text, currency).amount
-    except ValueError:
-        raise Refused(_("Write an amount in digits, such as 19.90."), field) from None
-    if amount < 0:
-        raise Refused(_("An amount cannot be negative."), field)
-    return amount
 
 
 @post("/products/{product_id:int}/skus", opt={"who": "staff:products.edit"})
@@ -601,7 +592,7 @@ def _tiers(tiers: dict[str, str], currency: str) -> dict[int, int]:
             raise Refused(_("Write a number, in digits."), f"{row}_from")
         if int(least) in found:
             raise Refused(_("This quantity stands here twice."), f"{row}_from")
-        found[int(least)] = _amount(price, currency, f"{row}_price")
+        found[int(least)] = read_amount_from_zero(price, currency, f"{row}_price").amount
     return found
 
 

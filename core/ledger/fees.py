@@ -14,6 +14,7 @@ from core.db import Tx
 from core.ledger.chart import BALANCE_METHOD, GATEWAY
 from core.money import Money
 from core.refused import Refused
+from core.web.amounts import read_amount
 from core.web.i18n import _
 
 # A method the shop was ever paid by, or has a rate for.
@@ -66,10 +67,7 @@ def _hundredths(text: str) -> int:
 
 
 def _fixed(text: str, currency: str) -> Money:
-    try:
-        money = Money.parse(text, currency)
-    except ValueError:
-        raise Refused(_("Write an amount in digits, such as 19.90."), "fixed") from None
+    money = read_amount(text, currency, "fixed")
     if not 0 <= money.amount <= 10**12:
         raise Refused(_("An amount cannot be negative."), "fixed")
     return money

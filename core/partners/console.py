@@ -19,6 +19,7 @@ from core.partners import accounts
 from core.partners.accounts import Keys, Partner
 from core.partners.lists import PARTNERS
 from core.refused import Refused
+from core.web.amounts import read_amount_above_zero
 from core.web.errors import FormError, NotFound
 from core.web.flash import flash
 from core.web.forms import Line, read_form, read_query
@@ -76,16 +77,6 @@ def read_address(text: str) -> str:
     if text.strip() and (parts.scheme not in ("http", "https") or not parts.hostname or len(text) > 500):
         raise Refused(_("Write an address such as https://shop.example.com/path."), "notify_url")
     return text.strip()
-
-
-def read_amount(text: str, currency: str) -> Money:
-    try:
-        money = Money.parse(text, currency)
-    except ValueError:
-        raise Refused(_("Write an amount in digits, such as 19.90."), "amount") from None
-    if money.amount <= 0:
-        raise Refused(_("Write an amount above zero."), "amount")
-    return money
 
 
 # -- all of them ------------------------------------------------------------------------
@@ -191,7 +182,7 @@ async def change_balance(request: AnyRequest, partner_id: FromPath[int]) -> Resp
     try:
         form = await read_form(request, MoneyForm)
         kept = msgspec.structs.asdict(form)
-        money = read_amount(form.amount, visit.shop.currency)
+        money = read_amount_above_zero(form.amount, visit.shop.currency, "amount")
         await accounts.put_in(
             partner,
             money if form.way == "in" else Money(-money.amount, money.currency),

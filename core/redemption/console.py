@@ -23,6 +23,7 @@ from core.redemption.lists import KEYS, LOG, OWN
 from core.redemption.redeem import Answer, Outcome, RequestReused, Till
 from core.refused import Refused
 from core.vault import sheets
+from core.web.amounts import read_amount
 from core.web.errors import Conflict, FormError, NotFound
 from core.web.flash import flash
 from core.web.forms import Line, read_form
@@ -51,10 +52,7 @@ def fields_of(refused: Refused) -> dict[str, Any]:
 def _amount(text: str, currency: str, field: str) -> int | None:
     if not text:
         return None
-    try:
-        amount = Money.parse(text, currency).amount
-    except ValueError:
-        raise Refused(_("Write an amount in digits, such as 19.90."), field) from None
+    amount = read_amount(text, currency, field).amount
     if amount <= 0:
         raise Refused(_("This must be more than nothing."), field)
     return amount

@@ -20,6 +20,7 @@ from core.supply.importing import Wish
 from core.supply.lists import OFFERS, SUPPLIERS
 from core.supply.price_rule import PriceRule
 from core.supply.skus import Draft
+from core.web.amounts import read_amount
 from core.web.errors import FormError, NotFound
 from core.web.flash import flash
 from core.web.forms import Line, read_form
@@ -312,10 +313,7 @@ def _as_percent(hundredths: int) -> str:
 
 
 def _amount(text: str, currency: str, field: str) -> int:
-    try:
-        return Money.parse(text or "0", currency).amount
-    except ValueError:
-        raise Refused(_("Write an amount in digits, such as 19.90."), field) from None
+    return read_amount(text or "0", currency, field).amount
 
 
 @post("/supply/skus/{sku_id:int}/unlink", opt={"who": "staff:supply.edit"})

@@ -14,6 +14,7 @@ from core.hooks import runtime
 from core.money import Money
 from core.refused import Refused
 from core.supply.supplier import Supplier
+from core.web.amounts import read_amount
 from core.web.i18n import _
 
 LONGEST_RATE = 20
@@ -107,10 +108,7 @@ async def save(tx: Tx, key: str, low_balance: str, rates: dict[str, str], staff_
     currency = row["currency"] or next(iter(row["currencies"] or []), None)
     floor = None
     if low_balance.strip() and currency:
-        try:
-            floor = Money.parse(low_balance, currency).amount
-        except ValueError:
-            raise Refused(_("Write an amount in digits, such as 19.90."), "low_balance") from None
+        floor = read_amount(low_balance, currency, "low_balance").amount
         if floor < 0:
             raise Refused(_("Write an amount in digits, such as 19.90."), "low_balance")
     good = {name: text for name, given in rates.items() if (text := _rate(name, given))}

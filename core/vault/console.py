@@ -15,12 +15,12 @@ from msgspec import Meta
 from core import clock, db
 from core.audit import service as audit
 from core.jobs import service as jobs
-from core.money import Money
 from core.refused import Refused
 from core.vault import import_layout, import_words
 from core.vault import import_service as imports
 from core.vault.import_text import ENCODINGS
 from core.vault.lists import BATCHES, STOCKED
+from core.web.amounts import read_amount_from_zero
 from core.web.errors import FormError, NotFound
 from core.web.flash import flash
 from core.web.forms import Line, Upload, read_form
@@ -298,7 +298,7 @@ async def commit(request: Request[Any, Any, Any], import_id: FromPath[int]) -> R
     shop, staff_id = shop_of(request), request.state.session.staff_id
     try:
         form = await read_form(request, CommitForm)
-        facts = imports.BatchFacts(name=form.name, note=form.note, unit_cost=_amount(form.unit_cost, shop.currency))
+        facts = imports.BatchFacts(name=form.name, note=form.note, unit_cost=_unit_cost(form.unit_cost, shop.currency))
         await imports.commit(shop.id, import_id, facts, staff_id)
     except FormError as error:
         return await _one_import(request, import_id, dict(error.fields), 422, error.kept)
@@ -308,16 +308,8 @@ async def commit(request: Request[Any, Any, Any], import_id: FromPath[int]) -> R
     return see_other(f"/admin/stock/imports/{import_id}")
 
 
-def _amount(text: str, currency: str) -> int | None:
-    if not text:
-        return None
-    try:
-        amount = Money.parse(text, currency).amount
-    except ValueError:
-        raise Refused(_("Write an amount in digits, such as 19.90."), "unit_cost") from None
-    if amount < 0:
-        raise Refused(_("An amount cannot be negative."), "unit_cost")
-    return amount
+def _unit_cost(text: str, currency: str) -> int | None:
+    return read_amount_from_zero(text, currency, "unit_cost").amount if text else None
 
 
 @post("/stock/imports/{import_id:int}/drop", opt={"who": "staff:stock.import"})
