@@ -15,6 +15,7 @@ from core.web.i18n import _
 
 LONGEST_SIDE = 1200
 MOST_PIXELS = 40_000_000
+TOO_MANY_PIXELS = _("This picture has too many pixels. Choose a smaller one.")
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "AVIF")
 QUALITY = 82
 
@@ -43,21 +44,31 @@ async def _encoded(file: IO[bytes], longest_side: int) -> tuple[bytes, int, int]
 
 
 def _encode(file: IO[bytes], longest_side: int) -> tuple[bytes, int, int]:
-    from PIL import Image, ImageOps, UnidentifiedImageError  # not needed before there is a picture
+    from PIL import Image  # not needed before there is a picture
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture: Any = Image.open(file, formats=FORMATS)
-            if picture.width * picture.height > MOST_PIXELS:
-                raise Refused(_("This picture has too many pixels. Choose a smaller one."), "image")
-            picture = ImageOps.exif_transpose(picture)
-            picture.thumbnail((longest_side, longest_side))
-            picture = picture.convert("RGBA" if "A" in picture.getbands() or "transparency" in picture.info else "RGB")
-            body = io.BytesIO()
-            picture.save(body, "WEBP", quality=QUALITY, method=4)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombWarning):
+            return _drawn_anew(file, longest_side)
+    except Refused:
+        raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise Refused(TOO_MANY_PIXELS, "image") from None
+    except Exception:  # noqa: BLE001  a broken file makes its readers stumble in ways that no list of errors holds
         raise Refused(_("This is not a picture we can read. Use PNG, JPEG, WebP, AVIF or GIF."), "image") from None
+
+
+def _drawn_anew(file: IO[bytes], longest_side: int) -> tuple[bytes, int, int]:
+    from PIL import Image, ImageOps
+
+    picture: Any = Image.open(file, formats=FORMATS)
+    if picture.width * picture.height > MOST_PIXELS:
+        raise Refused(TOO_MANY_PIXELS, "image")
+    picture = ImageOps.exif_transpose(picture)
+    picture.thumbnail((longest_side, longest_side))
+    picture = picture.convert("RGBA" if "A" in picture.getbands() or "transparency" in picture.info else "RGB")
+    body = io.BytesIO()
+    picture.save(body, "WEBP", quality=QUALITY, method=4)
     return body.getvalue(), picture.width, picture.height
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import re
+import struct
 import time
 from html import unescape
 
@@ -312,6 +313,15 @@ async def test_pictures_are_unpacked_one_by_one():
     """One of a few kilobytes takes 350 MB for a moment; buyers of a ticket may send many at once."""
     await asyncio.gather(*(clean_picture(Read(picture("PNG"))) for _ in range(4)))
     assert Read.most == 1
+
+
+async def test_a_picture_that_claims_to_be_huge_or_breaks_while_it_is_read_is_refused(staff):
+    """Their readers stumble in many ways: a buyer's ticket with one was answered with an error of ours."""
+    product_id = await add(staff)
+    huge = b"GIF89a" + struct.pack("<HH", 65535, 65535) + picture("GIF")[10:]
+    cut = picture("AVIF", (400, 300))[:-40]
+    assert "too many pixels" in await upload(staff, product_id, huge, status=422)
+    assert "not a picture" in await upload(staff, product_id, cut, status=422)
 
 
 async def test_each_form_beside_the_picture_asks_before_it_is_left(staff):
