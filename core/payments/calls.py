@@ -35,6 +35,9 @@ SECRET = re.compile(
     re.IGNORECASE,
 )
 """Names of what is not to be shown: signatures, and who paid."""
+PERSON = re.compile(r"customer|billing|shipping|address|payer_|buyer_|cardholder", re.IGNORECASE)
+"""Whatever stands under such a name tells who paid, and where they live."""
+DEEPEST = 5
 OPAQUE = re.compile(r"\S{80,}")
 """A value without a gap as long as this is a signature or sealed, whatever it is called."""
 
@@ -164,11 +167,14 @@ def names_in(said: Mapping[str, Any]) -> list[str]:
 
 def masked(said: Any, name: str = "", depth: int = 0) -> Any:
     """The same without signatures, keys, and who paid."""
-    if name and SECRET.search(name) and not isinstance(said, dict | list):
+    is_leaf = not isinstance(said, dict | list)
+    if PERSON.search(name) or (is_leaf and SECRET.search(name)):
         return DOTS if said not in ("", None) else said
-    if isinstance(said, dict) and depth < 5:
+    if depth >= DEEPEST and not is_leaf:
+        return DOTS
+    if isinstance(said, dict):
         return {storable(str(key)[:60]): masked(value, str(key), depth + 1) for key, value in list(said.items())[:60]}
-    if isinstance(said, list) and depth < 5:
+    if isinstance(said, list):
         return [masked(value, name, depth + 1) for value in said[:20]]
     if said is None or isinstance(said, bool | int) or (isinstance(said, float) and math.isfinite(said)):
         return said

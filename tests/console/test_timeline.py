@@ -193,6 +193,25 @@ def test_nothing_secret_is_kept_of_a_call():
     assert calls.read(replace(call, query=b"", body=b"[" * 60_000)) == {}
 
 
+def test_who_paid_is_not_kept_wherever_it_stands():
+    """Stripe tells name and address of the payer, which nobody would erase with the buyer's other data."""
+    payer = {"name": "Jenny Rosen", "email": "j@example.com", "address": {"line1": "510 Townsend", "city": "Reno"}}
+    session = {"id": "cs_1", "amount_total": 1990, "customer_details": payer, "shipping_address": "510 Townsend"}
+    said = calls.masked({"type": "checkout.session.completed", "data": {"object": session}})
+    kept = {"id": "cs_1", "amount_total": 1990, "customer_details": "••••", "shipping_address": "••••"}
+    assert said == {"type": "checkout.session.completed", "data": {"object": kept}}
+
+
+def test_what_lies_deep_is_not_kept_as_text():
+    deep: object = {"token": "t0p"}
+    for _level in range(5):
+        deep = {"a": deep}
+    assert "t0p" not in str(calls.masked(deep))
+    for _level in range(100_000):
+        deep = [deep]
+    assert calls.masked({"a": deep})["a"][0][0][0][0] == "••••"
+
+
 # -- the page ---------------------------------------------------------------------------
 
 
