@@ -161,7 +161,7 @@ async def _one(
     return page(request, "partners/one.html", context, status=status)
 
 
-@post("/partners/{partner_id:int}", opt={"who": "staff:partners.edit", "max_body": 8192})
+@post("/partners/{partner_id:int}", opt={"who": "staff:partners.edit", "fresh": True, "max_body": 8192})
 async def change_partner(request: AnyRequest, partner_id: FromPath[int]) -> Response[Any]:
     partner, kept = await _partner(request, partner_id), {}
     try:

@@ -170,7 +170,7 @@ def _limit(text: str, currency: str) -> int | None:
     return limit
 
 
-@post("/settings/opening", opt={"who": "staff:settings.edit"})
+@post("/settings/opening", opt={"who": "staff:settings.edit", "fresh": True})
 async def open_or_close(request: Request[Any, Any, Any]) -> Response[Any]:
     """Test mode on or off. Off is the day the shop opens."""
     form = await read_form(request, OpeningForm)

@@ -10,6 +10,7 @@ from core.admin import demo
 from core.audit import service as audit
 from core.checkout.settle import settle
 from core.hooks import runtime
+from core.partners import accounts as partners
 from core.shops import service as shops
 from tests import stocked
 from tests.console import audited, everything, newest_audit, words
@@ -226,6 +227,17 @@ async def test_opening_the_shop_hides_the_test_payment(address, staff):
     await staff.post("/admin/settings/opening", test_mode="off")
     await offered(False)
     assert await audited(mark) == [("shop.test_mode_off", "shop:1")]
+
+
+async def test_test_mode_and_a_partner_s_price_ask_who_it_is(address, staff):
+    """Either lets somebody have codes for nothing, as the settings and acts beside them do that ask."""
+    await db.execute("UPDATE shops_shop SET test_mode = false WHERE id = 1")
+    keys = await partners.make(1, "Northwind", 500, "", await stocked.staff_member())
+    await db.execute("UPDATE people_session SET confirmed_at = NULL WHERE kind = 'staff'")
+    await staff.post("/admin/settings/opening", 403, test_mode="on")
+    await staff.post(f"/admin/partners/{keys.partner_id}", 403, discount="99.99", notify_url="")
+    assert not await db.fetchval("SELECT test_mode FROM shops_shop WHERE id = 1")
+    assert await db.fetchval("SELECT discount FROM partners_partner WHERE id = $1", keys.partner_id) == 500
 
 
 async def test_the_demo_changes_currency_with_the_shop_and_goes_in_one_act(address, staff):

@@ -81,6 +81,14 @@ async def test_what_cannot_work_is_refused_and_nothing_is_kept(owner, form, word
     assert await db.fetchval("SELECT count(*) FROM notifiers_webhook_endpoint") == before
 
 
+async def test_another_address_asks_who_it_is_as_a_new_one_does(owner):
+    _secret, number = await added(owner)
+    await db.execute("UPDATE people_session SET confirmed_at = NULL WHERE kind = 'staff'")
+    await owner.post(f"{HOOKS}/{number}", 403, url="https://thief.example.com/", events="order.paid")
+    url = await db.fetchval("SELECT url FROM notifiers_webhook_endpoint WHERE id = $1", number)
+    assert url == "https://hooks.example.com/in"
+
+
 async def test_changing_switching_testing_and_deleting(owner):
     _secret, number = await added(owner, note="Warehouse <1>")
     here = f"{HOOKS}/{number}"

@@ -211,7 +211,7 @@ def _draft(ctx: PluginContext[None], form: EndpointForm) -> Draft:
     return Draft(form.url, form.note, tuple(sorted(set(form.events))))
 
 
-@post("/{endpoint_id:int}", opt={"who": EDIT, "max_body": 16_384})
+@post("/{endpoint_id:int}", opt={"who": EDIT, "fresh": True, "max_body": 16_384})
 async def change(request: AnyRequest, endpoint_id: FromPath[int]) -> Response[Any]:
     endpoint = await _endpoint(request, endpoint_id)
     kept: dict[str, Any] = {}
