@@ -170,6 +170,8 @@ class Counter:
         return None
 
     async def sale_of(self, partner: Partner, reference: str) -> Sale | None:
+        if reference != db.storable(reference):
+            return None
         row = await db.fetchrow(SALE + "WHERE bought.partner_id = $1 AND bought.reference = $2", partner.id, reference)
         return _sale(row) if row else None
 

@@ -160,6 +160,7 @@ async def test_a_clear_no_changes_nothing(shop):
         ((400, "bad_request"), await program.ask("POST", "/orders", body=b"[1]")),
         ((404, "product_not_found"), await program.ask("GET", "/products/99999999999999999999")),
         ((404, "order_not_found"), await program.ask("GET", "/orders/1000000")),
+        ((404, "order_not_found"), await program.ask("GET", "/orders", params={"downstream_order_no": "A\0"})),
         ((404, "not_found"), await program.ask("GET", "/wallet")),
     ):
         assert (answer.status_code, answer.json()["ok"], answer.json()["error_code"]) == (
