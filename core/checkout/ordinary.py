@@ -46,6 +46,7 @@ WITH asked AS MATERIALIZED (
             AND code IN (o.account, '{ledger.DEPOSITS}', '{ledger.REVENUE}')
     ) AS account
     WHERE o.payment_state = 'unpaid' AND o.fulfilment_state = 'reserved' AND NOT o.held
+      AND (NOT o.test OR EXISTS (SELECT FROM shops_shop WHERE id = o.shop_id AND test_mode))
       AND stock.wanted = code.held AND (account.gateway + account.deposits + account.revenue) IS NOT NULL
 ), event AS (
     INSERT INTO payments_event (method, event_key, attempt_id, order_id, source, state, amount, currency,

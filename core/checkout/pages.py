@@ -505,7 +505,9 @@ async def pay(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
     try:
         total = Money(order["total"], order["currency"])
         payers = await _payers(visit, total) if offer.takes_balance(sent.method) else []
-        offered = offer.offers_for_order(visit.shop.id, total.currency, order["test"], order["contact"] in payers)
+        may_use_balance = order["contact"] in payers
+        shop = visit.shop
+        offered = offer.offers_for_order(shop.id, total.currency, order["test"], shop.test_mode, may_use_balance)
         way = offer.chosen(sent.method, offered)
         attempt_ref = await db.transaction(payments.begin, order["id"], way.method, way.option)
     except Refused as refused:
@@ -530,7 +532,9 @@ def pay_panel(order: Any) -> tuple[str, dict[str, Any]] | None:
         "attempt": attempt,
         "step": started,
         "outside": _opens_outside(visit, attempt) if started else "",
-        "offers": offer.offers_for_order(visit.shop.id, order.total.currency, order.test, from_balance),
+        "offers": offer.offers_for_order(
+            visit.shop.id, order.total.currency, order.test, visit.shop.test_mode, from_balance
+        ),
         "balance_is_taken": offer.balance_is_taken(visit.shop.id)
         and not order.test
         and not order.missing

@@ -35,8 +35,11 @@ def offers(shop_id: int, currency: str, test_mode: bool, balance: bool = False) 
     return _offers(currency, usable, balance)
 
 
-def offers_for_order(shop_id: int, currency: str, test: bool, balance: bool = False) -> list[Offer]:
-    """Every button for an order that is there: a test order is paid by a test method, a real one by a real one."""
+def offers_for_order(shop_id: int, currency: str, test: bool, test_mode: bool, balance: bool = False) -> list[Offer]:
+    """Every button for an order that is there: a test order is paid by a test method while the shop is in test mode,
+    a real one by a real method."""
+    if test and not test_mode:
+        return []
     usable = [method for method in _methods_in(shop_id).values() if method.test_only == test]
     return _offers(currency, usable, balance and not test)
 

@@ -146,6 +146,23 @@ async def test_test_orders_stay_out_of_the_books():
     assert await moved(before) == {"gateway:epay": 0, "deposits": 0, "revenue": 0}
 
 
+async def test_a_test_payment_gets_no_codes_once_the_shop_is_open():
+    """The order was placed in test mode, the test gateway's word kept back until there were real codes to have."""
+    sku = await stocked.sku(2)
+    early, late = await stocked.order(sku, test=True), await stocked.order(sku, test=True)
+    await db.execute("UPDATE orders_order SET expires_at = now() - interval '1 minute' WHERE id = $1", late.order_id)
+    await orders.expire_due()
+    await db.execute("UPDATE shops_shop SET test_mode = false")
+    try:
+        for placed, state in ((early, ("unpaid", "reserved")), (late, ("expired", "released"))):
+            assert (await settle("epay", stocked.paid(placed), "callback")).outcome is Outcome.NOTED
+            assert (await settle("epay", stocked.paid(placed), "query")).outcome is Outcome.REPEAT
+            assert await stocked.states(placed) == state
+    finally:
+        await db.execute("UPDATE shops_shop SET test_mode = true")
+    assert await stocked.codes_by_state(sku) == {"free": 1, "reserved": 1}
+
+
 # -- repeats and parallel repeats -------------------------------------------------------
 
 
