@@ -14,16 +14,27 @@ TAGS = set("p br hr em strong s code pre blockquote ul ol li h2 h3 h4 table thea
 PICTURE = re.compile(r"/media/[0-9]+-[0-9a-f]{16}")
 """The address of a picture of ours."""
 
-_pictured = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(["table", "strikethrough"])
+MOST_CELLS = 20_000
+"""A table is filled up to its width, so that two kilobytes can become 65,536 cells and take three seconds."""
+NEWLINE = re.compile(r"\r\n?|\n")
+
+_plain = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("strikethrough")
 _markdown = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(["table", "strikethrough"])
+
+
+def _raw(text: str) -> str:
+    """A first-level heading becomes a second. Tables that could have too many cells stay text."""
+    lines = NEWLINE.split(text)
+    widest = max(line.count("|") for line in lines) + 1
+    parser = _markdown if widest * len(lines) <= MOST_CELLS else _plain
+    return str(parser.render(text)).replace("<h1>", "<h2>").replace("</h1>", "</h2>")
 
 
 @lru_cache(maxsize=512)
 def to_html(text: str) -> Markup:
     """Markdown without raw HTML, pictures or scripts. A first-level heading becomes a second: the page has one."""
-    raw = _markdown.render(text).replace("<h1>", "<h2>").replace("</h1>", "</h2>")
     clean = nh3.clean(
-        raw,
+        _raw(text),
         tags=TAGS,
         attributes={"a": {"href"}},
         url_schemes={"https", "http", "mailto", "tel"},
@@ -35,9 +46,8 @@ def to_html(text: str) -> Markup:
 @lru_cache(maxsize=256)
 def with_pictures(text: str) -> Markup:
     """The same, with pictures that were uploaded to the shop; those of anybody else are left out."""
-    raw = _pictured.render(text).replace("<h1>", "<h2>").replace("</h1>", "</h2>")
     clean = nh3.clean(
-        raw,
+        _raw(text),
         tags=TAGS | {"img"},
         attributes={"a": {"href"}, "img": {"src", "alt"}},
         attribute_filter=_our_pictures,

@@ -274,6 +274,15 @@ async def test_a_line_is_a_picture_too(size: tuple[int, int]) -> None:
         assert picture.size == (1200, 630)
 
 
+def test_a_table_that_fills_itself_up_stays_text() -> None:
+    """Two kilobytes of a supplier's description held the whole storefront up for three seconds."""
+    for newline in ("\n", "\r", "\r\n"):
+        wide = newline.join(["|a" * 300, "|-" * 300, *["|b"] * 300])
+        assert "<table" not in to_html(wide)
+    usual = "|a" * 12 + "\n" + "|-" * 12 + "\n" + "|b\n" * 500
+    assert to_html(usual).count("<td") == 12 * 500
+
+
 def test_markdown_is_harmless() -> None:
     text = '# Big\n\n<script>alert(1)</script>\n\n[go](javascript:alert(1)) [ok](https://a.example)\n\n<b onclick="x">'
     html = to_html(text)
