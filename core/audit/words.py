@@ -15,6 +15,7 @@ KINDS: dict[str, Text] = {
     "supply.unknown": _("A supplier's call about no purchase"),
     "supply.odd_purchase": _("Odd purchase"),
     "supply.below_margin": _("Sold below its cost"),
+    "supply.odd_price": _("A supplier's price that cannot be"),
     "supply.low_balance": _("Little balance at a supplier"),
     "payment.unknown": _("Payment of no order"),
     "payment.wrong_amount": _("Wrong amount"),

@@ -229,6 +229,7 @@ async def _sku_page(
         ),
         "offers": linked,
         "form": {**_as_form(row), **(kept or {})},
+        "is_odd": bool(row["sku_id"]) and skus.is_odd(row),
         "errors": errors or {},
         "sources": SOURCES,
         "routings": ROUTINGS,

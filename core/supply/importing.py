@@ -74,6 +74,9 @@ async def _make(tx: Tx, editor: Editor, offer: Any, wish: Wish) -> int:
     cost = price_rule.in_shop_currency(Money(offer["cost"], offer["currency"]), wish.currency, offer["rates"])
     if cost is None:
         raise Refused(_("tell the exchange rate of %(currency)s first", currency=offer["currency"]))
+    price = wish.draft.rule.price(cost)
+    if not price_rule.can_be_asked(price):
+        raise Refused(_("nobody could pay the price that comes of its cost"))
     category_id = await _category(tx, editor, offer["category"], wish) if wish.with_categories else None
     product = ProductDraft(
         slug=f"{editing.slug_from(offer['title'])[:50].strip('-')}-{offer['id']}",
@@ -87,7 +90,7 @@ async def _make(tx: Tx, editor: Editor, offer: Any, wish: Wish) -> int:
         position=0,
     )
     product_id = await editing.add_product_in(tx, editor, product)
-    sku_id = await editing.add_sku_in(tx, editor, product_id, _sku(offer, wish.draft.rule.price(cost), wish))
+    sku_id = await editing.add_sku_in(tx, editor, product_id, _sku(offer, price, wish))
     await skus.link(tx, editor, sku_id, offer["id"])
     await skus.save_in(tx, editor, sku_id, replace(wish.draft, source="supplier"))
     return product_id

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation
 
-from core.money import Money, exponent
+from core.money import MAX_AMOUNT, Money, exponent
 
 WHOLE = 10_000
 """Markups and cost jumps count hundredths of a percent."""
+MOST_PRICE = MAX_AMOUNT // 1000
+"""What a rule may make of one piece: an order of a thousand is still an amount of money."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,11 @@ class PriceRule:
         return max(0, price - self.least_margin)
 
 
+def can_be_asked(price: int) -> bool:
+    """Whether a price by rule is one: nobody pays nothing, and a slip of the supplier may be anything."""
+    return 0 < price <= MOST_PRICE
+
+
 def jumped(before: int, now: int, bound: int) -> bool:
     """Whether the cost moved by more than ``bound`` in either direction: cheaper may be a slip of the supplier."""
     return abs(now - before) * WHOLE > before * bound
@@ -54,12 +61,15 @@ def rate_of(rates: Mapping[str, str], supplier_currency: str, shop_currency: str
 
 
 def in_shop_currency(cost: Money, currency: str, rates: Mapping[str, str]) -> int | None:
-    """The cost in minor units of ``currency``, rounded up; None without an exchange rate."""
+    """The cost in minor units of ``currency``, rounded up; None without an exchange rate.
+
+    What is more than any amount of money is as much as one can be.
+    """
     rate = rate_of(rates, cost.currency, currency)
     if rate is None:
         return None
     exact = (cost.decimal() * rate).scaleb(exponent(currency))
-    return int(exact.to_integral_value(ROUND_CEILING))
+    return int(min(exact.to_integral_value(ROUND_CEILING), Decimal(MAX_AMOUNT)))
 
 
 def in_supplier_currency(amount: Money, currency: str, rates: Mapping[str, str]) -> int | None:

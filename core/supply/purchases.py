@@ -13,7 +13,7 @@ from typing import Any
 
 from core import clock, db
 from core.db import Tx
-from core.money import Money
+from core.money import MAX_AMOUNT, Money
 from core.orders import timeline
 from core.supply import accounts, price_rule, skus
 from core.supply.skus import Linked
@@ -99,6 +99,8 @@ def with_cap(row: Any, offer: Linked, line: Any, missing: int) -> Chosen | None:
     if cap is None:
         return None
     known = offer.price.amount * quantity
+    if known > MAX_AMOUNT:
+        return None
     if row["below_margin"] == "alarm":
         cap = max(cap, known)
     return Chosen(offer, quantity, Money(cap, offer.price.currency)) if known <= cap else None

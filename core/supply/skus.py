@@ -120,6 +120,13 @@ def _linked(row: Any, offer: dict[str, Any]) -> Linked:
     )
 
 
+def is_odd(row: Any) -> bool:
+    """Whether its cost makes no price that could be asked for: it is not sold."""
+    rule = rule_of(row)
+    follows = row["source"] == "supplier" and rule.follows and not row["paused"] and row["cost"] is not None
+    return follows and not price_rule.can_be_asked(rule.price(row["cost"]))
+
+
 # -- following the offers ---------------------------------------------------------------
 
 
@@ -158,13 +165,18 @@ async def _follow(tx: Tx, row: Any) -> None:
         else:
             accepted = cost
     price = rule.price(cost) if rule.follows and cost is not None and not paused else row["price"]
+    odd = is_odd({**row, "cost": cost, "paused": paused})
+    if odd:
+        if cost != row["cost"]:
+            await _alarm_odd_price(tx, row, cost)
+        price = row["price"]
     lowest = min(price, row["for_many"] or price)
     below = cost is not None and not rule.is_enough(lowest, cost)
     if below and not row["sells_below"]:
         await _alarm_below(tx, row, lowest, cost)
     if row["below_margin"] == "delist":
         usable = [one for one in usable if one.cost is not None and rule.is_enough(lowest, one.cost)]
-    available = 0 if paused else _sum(usable)
+    available = 0 if paused or odd else _sum(usable)
     asked = accounts.buyer_fields(offers[0].fields) if offers else []
     await tx.execute(WRITE, row["id"], available, asked, price, cost, accepted, paused, below)
 
@@ -208,6 +220,17 @@ async def _alarm_below(tx: Tx, row: Any, price: int, cost: int | None) -> None:
         f"sku:{row['code']}",
         _("it costs more than its price allows"),
         {"price": price, "cost": cost, "currency": row["currency"], "guard": row["below_margin"]},
+        shop_id=row["shop_id"],
+    )
+
+
+async def _alarm_odd_price(tx: Tx, row: Any, cost: int | None) -> None:
+    await audit.alarm(
+        tx,
+        "supply.odd_price",
+        f"sku:{row['code']}",
+        _("the supplier's price makes none that anybody could pay: the SKU keeps its own and is not sold"),
+        {"cost": cost, "currency": row["currency"]},
         shop_id=row["shop_id"],
     )
 

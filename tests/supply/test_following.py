@@ -290,3 +290,33 @@ async def test_a_top_up_asks_for_the_account_checks_it_and_hands_it_on(world: Wo
 async def test_a_field_no_form_can_carry_is_not_linked():
     with pytest.raises(Refused):
         accounts.buyer_fields(accounts.stored([AccountField("a b", {"en": "x"})]))
+
+
+@pytest.mark.parametrize("cost", [0, 10**15])
+async def test_a_cost_that_makes_no_price_stops_the_sku_and_not_the_shop(world: World, cost: int):
+    offer = world.warehouse.offer("steam", cost=1000)
+    sku = await world.sku("steam", rule=RULE)
+    offer["cost"] = cost
+    await world.sync()
+    await world.sync()
+    assert await stand(sku.id) == (1500, 0)
+    with pytest.raises(SoldOut):
+        await world.order(sku)
+    alarms = "SELECT count(*) FROM audit_alarm WHERE kind = 'supply.odd_price' AND subject = $1"
+    assert await db.fetchval(alarms, f"sku:{sku.code}") == 1
+    assert skus.is_odd(await skus.one(1, sku.id))
+    offer["cost"] = 1110
+    await world.sync()
+    assert await stand(sku.id) == (1700, 10)
+    assert not skus.is_odd(await skus.one(1, sku.id))
+
+
+async def test_an_offer_whose_cost_makes_no_price_becomes_no_product(world: World):
+    for cost in (0, 10**15):
+        world.warehouse.offer(f"slip-{cost}", cost=cost)
+    await world.sync()
+    chosen = [await world.offer_id(f"slip-{cost}") for cost in (0, 10**15)]
+    editor, wish = Editor(1, await stocked.staff_member()), Wish(Draft("supplier", rule=RULE), "en", "CNY")
+    made = await importing.make_products(editor, chosen, wish)
+    assert made.product_ids == []
+    assert len(made.left_out) == 2
