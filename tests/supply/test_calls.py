@@ -67,6 +67,64 @@ async def test_a_call_delivers_once_whatever_comes_again(shop: World, address: s
     assert await alarms("supply.odd_purchase") == 1
 
 
+async def booked(placed) -> list[int]:
+    rows = await db.fetch("SELECT amount FROM ledger_entry WHERE order_id = $1 AND kind = 'purchase'", placed.order_id)
+    return [row["amount"] for row in rows]
+
+
+async def delivered_by_a_call_without_cost(shop: World, address: str):
+    shop.warehouse.offer("steam")
+    sku = await shop.sku("steam")
+    placed = await shop.paid(sku)
+    shop.warehouse.works_on_it = True
+    await shop.work()
+    ref = f"{placed.ref}-1-1"
+    told = {"ref": ref, **shop.warehouse.told[ref], "cost": None}
+    for _time in range(2):
+        assert (await shop.warehouse.tell(f"{address}/supply/warehouse/notify", told)).status == 200
+    assert await stocked.states(placed) == ("paid", "delivered")
+    assert await booked(placed) == []
+    return placed
+
+
+async def test_goods_that_a_call_brings_without_their_cost_are_booked_once_the_supplier_tells(
+    shop: World, address: str
+):
+    placed = await delivered_by_a_call_without_cost(shop, address)
+    shop.warehouse.works_on_it = False
+    shop.warehouse.fails("/bought", Fault.ERROR)
+    for expected in ([], [1000], [1000]):
+        await shop.ask_all()
+        assert await booked(placed) == expected
+    assert await shop.questions(placed) == []
+    assert len(await shop.masks(placed)) == 1
+
+
+async def test_a_cost_that_nobody_tells_is_a_question_until_it_is_told(shop: World, address: str):
+    placed = await delivered_by_a_call_without_cost(shop, address)
+    shop.warehouse.works_on_it = False
+    shop.warehouse.fails("/bought", Fault.ERROR, times=None)
+    for _again in range(4):
+        await shop.ask_all()
+    assert await shop.questions(placed) == ["purchase_odd"]
+    shop.warehouse.heals()
+    await shop.ask_all()
+    assert await booked(placed) == [1000]
+    assert await shop.questions(placed) == []
+
+
+async def test_a_call_that_cannot_be_written_down_is_taken_and_changes_nothing(shop: World, address: str):
+    shop.warehouse.offer("steam")
+    sku = await shop.sku("steam")
+    placed = await shop.paid(sku)
+    shop.warehouse.works_on_it = True
+    await shop.work()
+    ref = f"{placed.ref}-1-1"
+    told = {"ref": ref, **shop.warehouse.told[ref], "cost": -500}
+    assert (await shop.warehouse.tell(f"{address}/supply/warehouse/notify", told)).status == 200
+    assert await shop.purchases(placed) == [("-1-1", "waiting")]
+
+
 async def test_a_forged_call_or_one_about_nothing_changes_nothing(shop: World, address: str):
     shop.warehouse.offer("steam")
     sku = await shop.sku("steam")

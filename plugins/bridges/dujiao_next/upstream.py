@@ -287,7 +287,7 @@ class Upstream(Supplier):
         return PurchaseNews(ref, await self._with_cost(answer) if answer else None)
 
     async def _with_cost(self, answer: PurchaseAnswer) -> PurchaseAnswer:
-        """A call does not say what the order came to. Goods do not wait for that when it cannot be asked."""
+        """A call does not say what the order came to. Goods do not wait for that: core asks again."""
         try:
             order = await self._look(f"/orders/{answer.supplier_ref}")
             return replace(answer, cost=Money.parse(str(order["amount"]), str(order["currency"])))
