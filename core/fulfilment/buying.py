@@ -11,7 +11,7 @@ import asyncio
 import logging
 import traceback
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from core import clock, db
@@ -69,7 +69,7 @@ LIMIT 50
 async def go_on(purchase_id: int, lease: Lease | None = None) -> None:
     """Send a purchase that was not sent yet; ask about one that may have been sold."""
     row = await purchases.load(purchase_id)
-    if row is None or row["state"] not in purchases.LIVE:
+    if row is None or not (row["state"] in purchases.LIVE or purchases.lacks_cost(row)):
         return
     supplier = sync.supplier(row["supplier"])
     if row["state"] == "created":
@@ -79,6 +79,8 @@ async def go_on(purchase_id: int, lease: Lease | None = None) -> None:
             await _buy(supplier, row, lease)
     elif supplier is None:
         await _ask_later(row)
+    elif row["state"] == "done":
+        await _ask_for_cost(supplier, row)
     else:
         await _ask(supplier, row)
     await bell.ring(f"order:{row['order_ref']}", "purchase")
@@ -126,7 +128,7 @@ async def _buy(supplier: Supplier, row: Any, lease: Lease | None) -> None:
         await _in_doubt(supplier, row, "unknown", type(error).__name__)
     else:
         crash_point("purchase.answered")
-        await _take_or_doubt(supplier, row, answer)
+        await take_or_doubt(supplier, row, answer)
 
 
 async def _write(lease: Lease | None, work: Any, *args: Any) -> Any:
@@ -172,12 +174,7 @@ def _view(row: Any, came_by: str) -> Any:
 
 
 async def _ask(supplier: Supplier, row: Any) -> None:
-    asked = await db.fetchval(
-        "UPDATE supply_purchase SET queries = queries + 1, next_query_at = $2 WHERE id = $1 RETURNING queries",
-        row["id"],
-        purchases.next_question(supplier, row, row["queries"] + 1),
-    )
-    row = {**row, "queries": asked}
+    row = await _counted(supplier, row)
     try:
         async with asyncio.timeout(purchases.CALL_SECONDS):
             answer = await supplier.query(_view(row, "query"))
@@ -191,11 +188,21 @@ async def _ask(supplier: Supplier, row: Any) -> None:
     else:
         crash_point("purchase.asked")
         if answer is not None:
-            await _take_or_doubt(supplier, row, answer)
+            await take_or_doubt(supplier, row, answer)
         elif _is_unsold(supplier, row):
             await _failed(row, "absent", "the supplier does not know this purchase")
         else:
             await _in_doubt(supplier, row, _doubt(row), "the supplier does not know this purchase")
+
+
+async def _counted(supplier: Supplier, row: Any) -> Any:
+    """The purchase as it is once it is asked about one more time."""
+    asked = await db.fetchval(
+        "UPDATE supply_purchase SET queries = queries + 1, next_query_at = $2 WHERE id = $1 RETURNING queries",
+        row["id"],
+        purchases.next_question(supplier, row, row["queries"] + 1),
+    )
+    return {**row, "queries": asked}
 
 
 def _is_unsold(supplier: Supplier, row: Any) -> bool:
@@ -216,13 +223,67 @@ async def _ask_later(row: Any) -> None:
     )
 
 
+# -- what it cost -----------------------------------------------------------------------
+
+
+async def _ask_for_cost(supplier: Supplier, row: Any) -> None:
+    """A call brought the goods and not what they cost: without that the books are wrong."""
+    row, answer = await _counted(supplier, row), None
+    try:
+        async with asyncio.timeout(purchases.CALL_SECONDS):
+            answer = await supplier.query(_view(row, "query"))
+    except (SupplierRefused, SupplierUnavailable, NotSent, TimeoutError):
+        pass
+    except Exception as error:  # noqa: BLE001  a plugin's mistake of any kind
+        _broke(row, error)
+    if answer is not None and answer.cost is not None and answer.cost.amount >= 0:
+        await db.transaction(_book_late, row["id"], answer.cost)
+    elif row["queries"] >= len(supplier.query_after):
+        await db.transaction(_ask_about_cost, row["id"])
+
+
+async def _book_late(tx: Tx, purchase_id: int, cost: Money) -> None:
+    order, purchase = await purchases.locked(tx, purchase_id)
+    if not purchases.lacks_cost(purchase):
+        return
+    await purchases.cost_known(tx, purchase, cost)
+    await _book(tx, order, purchase, cost)
+    await tx.execute(
+        "UPDATE review_item SET state = 'done', resolution = 'seen', resolved_at = now()"
+        " WHERE key = $1 AND state = 'open'",
+        _about_cost(purchase),
+    )
+
+
+def _about_cost(purchase: Any) -> str:
+    return f"{PURCHASE_ODD}:{purchase['ref']}:cost"
+
+
+async def _ask_about_cost(tx: Tx, purchase_id: int) -> None:
+    order, purchase = await purchases.locked(tx, purchase_id)
+    if purchases.lacks_cost(purchase):
+        await review.open_item(
+            tx,
+            order["shop_id"],
+            PURCHASE_ODD,
+            _about_cost(purchase),
+            _("the supplier delivered and does not say what it cost: the books lack it"),
+            order_id=order["id"],
+            data=_evidence(purchase, ""),
+        )
+
+
 # -- the outcome ------------------------------------------------------------------------
 
 
-async def _take_or_doubt(supplier: Supplier, row: Any, answer: PurchaseAnswer) -> None:
-    """An answer that cannot be written down is none: it lies sealed, and a person will look at it."""
+async def take_or_doubt(supplier: Supplier, row: Any, answer: PurchaseAnswer, *, called: bool = False) -> None:
+    """An answer that cannot be written down is none: it lies sealed, and a person will look at it.
+
+    A supplier that ``called`` may not have said what the goods cost: then it is asked for that alone.
+    """
+    cost_at = purchases.next_question(supplier, row, row["queries"]) if called else None
     try:
-        await take(supplier, row, answer)
+        await take(supplier, row, answer, cost_at)
     except db.AWAY:
         raise
     except Exception as error:  # noqa: BLE001  a plugin's mistake of any kind
@@ -237,7 +298,7 @@ def _broke(row: Any, error: Exception) -> None:
     log.error("supplier %s and %s: %s in %s:%s", row["supplier"], row["ref"], kind, place.filename, place.lineno)
 
 
-async def take(supplier: Supplier, row: Any, answer: PurchaseAnswer, actor: str = "") -> None:
+async def take(supplier: Supplier, row: Any, answer: PurchaseAnswer, cost_at: datetime | None = None) -> None:
     """What the supplier said for certain is written down whoever asked.
 
     :raises ValueError: it cannot be.
@@ -245,10 +306,10 @@ async def take(supplier: Supplier, row: Any, answer: PurchaseAnswer, actor: str 
     if answer.cost is not None and answer.cost.amount < 0:
         raise ValueError("it charged less than nothing")
     answer = replace(answer, supplier_ref=storable(answer.supplier_ref), text=storable(answer.text))
-    actor = actor or f"supplier:{supplier.key}"
+    actor = f"supplier:{supplier.key}"
     match answer.state:
         case PurchaseState.DONE:
-            await ring(*await db.transaction(_done, row["id"], answer, actor))
+            await ring(*await db.transaction(_done, row["id"], answer, actor, cost_at))
             crash_point("purchase.booked")
         case PurchaseState.FAILED:
             await _failed(row, "failed", answer.text, actor)
@@ -360,6 +421,8 @@ class Sold:
     texts: tuple[Text, ...] = field(repr=False)
     cost: Money | None
     supplier_ref: str
+    unseen: bool = True
+    """No person has looked at the texts."""
 
 
 def sold(answer: PurchaseAnswer) -> Sold:
@@ -367,14 +430,17 @@ def sold(answer: PurchaseAnswer) -> Sold:
     return Sold(texts, answer.cost, answer.supplier_ref)
 
 
-async def _done(tx: Tx, purchase_id: int, answer: PurchaseAnswer, actor: str) -> list[int]:
+async def _done(tx: Tx, purchase_id: int, answer: PurchaseAnswer, actor: str, cost_at: datetime | None) -> list[int]:
     order, purchase = await purchases.locked(tx, purchase_id)
     if purchase["state"] == "done":
         return []
     if purchase["state"] == "failed":
         await _sold_after_all(tx, order, purchase)
         return []
-    return await end_sold(tx, order, purchase, sold(answer), actor)
+    jobs = await end_sold(tx, order, purchase, sold(answer), actor)
+    if answer.cost is None and cost_at is not None:
+        await purchases.ask_for_cost(tx, purchase, cost_at)
+    return jobs
 
 
 async def end_sold(tx: Tx, order: Any, purchase: Any, what: Sold, actor: str) -> list[int]:
@@ -405,6 +471,7 @@ async def _put_in(tx: Tx, order: Any, purchase: Any, what: Sold, wanted: int) ->
         purchase["line_id"] if wanted else None,
         purchase["supplier"],
         f"{purchase['supplier']} {purchase['ref']}",
+        what.unseen,
     )
     return await bought.put_in(tx, shelf, what.texts, wanted, stock.today(timezone))
 

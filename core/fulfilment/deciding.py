@@ -49,7 +49,7 @@ async def _was_sold(tx: Tx, purchase_id: int, pasted: str, cost: Money | None, w
     if purchase["delivers"] == Delivers.CODES and len(texts) != purchase["quantity"]:
         raise Refused(_("Enter %(count)d codes, one in each line.", count=purchase["quantity"]), "codes")
     await _record(tx, purchase, "purchase.was_sold", who, {"codes": len(texts)})
-    jobs = await buying.end_sold(tx, order, purchase, Sold(texts, cost, ""), who.actor)
+    jobs = await buying.end_sold(tx, order, purchase, Sold(texts, cost, "", unseen=False), who.actor)
     await _close_questions(tx, purchase, who, "sold")
     return jobs
 

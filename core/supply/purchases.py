@@ -216,6 +216,24 @@ async def done(tx: Tx, purchase: Any, got: int, cost: Money | None, supplier_ref
     )
 
 
+def lacks_cost(purchase: Any) -> bool:
+    """Whether it was delivered and the supplier is still asked what it cost."""
+    return purchase["state"] == "done" and purchase["cost"] is None and purchase["next_query_at"] is not None
+
+
+async def ask_for_cost(tx: Tx, purchase: Any, next_at: datetime) -> None:
+    await tx.execute("UPDATE supply_purchase SET next_query_at = $2 WHERE id = $1", purchase["id"], next_at)
+
+
+async def cost_known(tx: Tx, purchase: Any, cost: Money) -> None:
+    await tx.execute(
+        "UPDATE supply_purchase SET cost = $2, cost_currency = $3, next_query_at = NULL WHERE id = $1",
+        purchase["id"],
+        cost.amount,
+        cost.currency,
+    )
+
+
 async def failed(tx: Tx, purchase: Any, failure: str, error: str, actor: str) -> None:
     """Certainly nothing was sold. ``failure`` says how that is known."""
     await tx.execute(
@@ -247,8 +265,7 @@ def next_question(supplier: Supplier, purchase: Any, asked: int) -> datetime:
 async def due() -> list[int]:
     """Purchases whose supplier is to be asked now."""
     rows = await db.fetch(
-        "SELECT id FROM supply_purchase WHERE state IN ('sent', 'waiting', 'unknown') AND next_query_at <= $1"
-        " ORDER BY next_query_at LIMIT $2",
+        "SELECT id FROM supply_purchase WHERE next_query_at <= $1 ORDER BY next_query_at LIMIT $2",
         clock.now(),
         ASKS_AT_ONCE,
     )

@@ -144,7 +144,8 @@ class PurchaseAnswer:
 
 @dataclass(frozen=True, slots=True)
 class PurchaseNews:
-    """A supplier's call about a purchase. Without an ``answer`` core asks :meth:`Supplier.query` at once.
+    """A supplier's call about a purchase. Without an ``answer`` core asks :meth:`Supplier.query` at once, and later on
+    when goods came without their ``cost``.
 
     ``reply`` is for suppliers that want to be told something else than ``accepted``.
     """

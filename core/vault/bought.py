@@ -54,13 +54,17 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """Where the codes belong. ``source`` is the supplier's key, or ``hand``; ``reason`` is why some are set aside."""
+    """Where the codes belong. ``source`` is the supplier's key, or ``hand``; ``reason`` is why some are set aside.
+
+    ``unseen`` says that no person has looked at them: words in place of a code are none then.
+    """
 
     shop_id: int
     sku_id: int
     line_id: int | None
     source: str
     reason: str
+    unseen: bool = False
 
 
 def joined(code: str, pin: str) -> str:
@@ -72,14 +76,17 @@ def joined(code: str, pin: str) -> str:
 async def put_in(tx: Tx, shelf: Shelf, texts: Sequence[Text], wanted: int, today: date) -> Taken:
     """Seal ``texts``: the first ``wanted`` good ones are reserved for the line, more than that is set aside.
 
-    One that this shop has ever seen before is not stored again and given to nobody.
+    One that this shop has ever seen before is not stored again and given to nobody. Where one is something said, the
+    others are set aside too: they may be its other lines.
     """
     taken = Taken()
     fit = []
     for text in texts:
         code = code_text.clean(text.code)
         wrong = code_text.problem(code)
-        if wrong is not None and wrong is not Problem.LOST_DIGITS:
+        is_said = shelf.unseen and code_text.is_said(code)
+        wanted = 0 if is_said else wanted
+        if is_said or (wrong is not None and wrong is not Problem.LOST_DIGITS):
             taken.unfit.append(code_text.mask_line(text.code))
         else:
             fit.append(Text(code, text.expires_on))

@@ -19,6 +19,23 @@ LETTER = re.compile(r"\w")
 SHORTENED = re.compile(r"\d(?:[.,]\d+)?[eE]\+\d+")
 UNREADABLE = "\ufffd"
 
+# What suppliers send in place of a code: an excuse, or a page of their web server.
+EXCUSE = re.compile(
+    "抱歉|对不起|不好意思|库存不足|缺货|暂无货|没货|断货|售罄|发货失败|发货中|待发货"
+    r"|\b(?:sorry|out of stock|sold out|internal server error|being delivered)\b"
+    r"|<!doctype|</?(?:html|head|body|div|p|br|span|script)\b",
+    re.IGNORECASE,
+)
+EXCUSE_OR_HINT = re.compile(
+    r"处理中|繁忙|维护中|请稍[后候]|\b(?:not available|unavailable|try again|contact|please wait)\b", re.IGNORECASE
+)
+"""Beside a code it may be a hint to the buyer."""
+LIKE_A_CODE = re.compile(r"(?=[A-Za-z-]*\d)[A-Za-z\d-]{6,}")
+SENTENCE = re.compile(r"[A-Za-z']+[,;:]?(?: [A-Za-z']+[,;:]?){2,}[.!?]")
+CHINESE = re.compile("[\u3400-\u9fff]")
+ONLY_WORDS = 6
+"""So many Chinese signs beside no letter and no digit are something said."""
+
 
 class Problem(StrEnum):
     """Why a line is not taken."""
@@ -69,6 +86,16 @@ def problem(code: str) -> Problem | None:
 
 def _is_control(sign: str) -> bool:
     return unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp")
+
+
+def is_said(code: str) -> bool:
+    """Whether it is something said and no code: only a guess, for what no person has looked at."""
+    if EXCUSE.search(code) or SENTENCE.fullmatch(code):
+        return True
+    if EXCUSE_OR_HINT.search(code) and not LIKE_A_CODE.search(code):
+        return True
+    has_code_signs = any(sign.isascii() and sign.isalnum() for sign in code)
+    return not has_code_signs and len(CHINESE.findall(code)) >= ONLY_WORDS
 
 
 def normalise(text: str) -> str:

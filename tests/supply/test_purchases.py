@@ -156,9 +156,10 @@ GOOD = [{"code": "FRESH-1111"}, {"code": "FRESH-2222"}]
         ([{"code": "A-OVER-1"}, {"code": "A-OVER-2"}, {"code": "A-OVER-3"}], 2, 1, ["purchase_odd"]),
         ([{"code": "TWICE-01"}, {"code": "TWICE-01"}], 0, 0, ["purchase_odd", "purchase_failed"]),
         ([{"code": "HALF\x00CODE"}, {"code": "WHOLE-01"}], 0, 0, ["purchase_odd", "purchase_failed"]),
+        ([{"code": "您好："}, {"code": "库存不足，请联系QQ 12345678"}], 0, 1, ["purchase_odd", "purchase_failed"]),
         ([{"code": "CARD-1", "pin": "PIN-1"}, {"code": "CARD-2", "pin": "PIN-2"}], 2, 0, []),
     ],
-    ids=["short", "empty", "over", "twice", "unfit", "pins"],
+    ids=["short", "empty", "over", "twice", "unfit", "excuse", "pins"],
 )
 async def test_odd_deliveries(world: World, codes, delivered, aside, questions):
     world.warehouse.offer("steam")

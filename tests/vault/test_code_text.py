@@ -4,7 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.vault.code_text import DOTS, MAX_CODE, Problem, clean, mask, mask_line, masks, normalise, outline, problem
+from core.vault.code_text import (
+    DOTS,
+    MAX_CODE,
+    Problem,
+    clean,
+    is_said,
+    mask,
+    mask_line,
+    masks,
+    normalise,
+    outline,
+    problem,
+)
 
 ANY_TEXT = st.text(st.characters(), max_size=60)
 # The signs that make normalising hard: blanks, marks, wide forms, invisible ones.
@@ -100,3 +112,40 @@ def test_an_outline_keeps_the_shape_and_hides_the_rest() -> None:
 def test_a_refused_line_is_masked_and_printable() -> None:
     assert mask_line("\x00" * 40).isprintable()
     assert "CANARY" not in mask_line("CANARY-CODE-1234")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "库存不足，请联系QQ 12345678",
+        "非常抱歉，订单 20260101123 无法发货",
+        "请联系在线客服处理",
+        "系统繁忙，请稍后再试",
+        "Sorry, this item is temporarily unavailable. Order 123456.",
+        "Please contact support.",
+        "Your order is being delivered",
+        "We will send it soon.",
+        "<html><body>502 Bad Gateway</body></html>",
+        "<script>alert(1)</script>",
+    ],
+)
+def test_what_is_said_in_place_of_a_code(text: str):
+    assert is_said(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ABCDE-FGHIJ-KLMNO",
+        "CARD-1----PIN-1",
+        "账号：zhang3 密码：a1b2c3d4",
+        "卡号 8888123412341234 密码 123456，如提示系统繁忙请稍后再试",
+        "AB12CD34 (try again later if it is not accepted)",
+        "恭喜发财",
+        "user@example.com correct horse battery",
+        "https://example.com/redeem?code=AB12",
+        "<AB12-CD34>",
+    ],
+)
+def test_a_code_is_no_speech(text: str):
+    assert not is_said(text)
