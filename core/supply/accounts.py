@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from core.db import storable
 from core.orders.view import ACCOUNT
 from core.refused import Refused
 from core.supply.supplier import AccountField
@@ -42,13 +43,22 @@ def stored(fields: Iterable[AccountField]) -> list[dict[str, Any]]:
     """As they lie in ``supply_offer.fields``."""
     return [
         {
-            "key": field.key,
-            "title": dict(field.title),
-            "pattern": field.pattern,
-            "choices": {value: dict(title) for value, title in list(field.choices.items())[:MOST_CHOICES]},
+            "key": storable(field.key),
+            "title": _kept(field.title),
+            "pattern": storable(field.pattern),
+            "choices": {storable(value): _kept(title) for value, title in list(field.choices.items())[:MOST_CHOICES]},
         }
         for field in fields
     ]
+
+
+def _kept(texts: Mapping[str, str]) -> dict[str, str]:
+    return {storable(locale): storable(text) for locale, text in texts.items()}
+
+
+def can_be_asked(fields: Iterable[AccountField]) -> bool:
+    """Whether an order form can carry all of them; what asks for more is not sold."""
+    return all(KEY.fullmatch(field.key) for field in fields)
 
 
 def buyer_fields(fields: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -50,26 +50,26 @@ class BadOffer(ValueError):
 
 
 def _row(offer: Offer) -> dict[str, Any]:
-    if not offer.item or len(offer.item) > 100:
+    if not offer.item or len(offer.item) > 100 or storable(offer.item) != offer.item:
         raise BadOffer("an item number has 1 to 100 signs")
     if offer.cost.amount < 0:
         raise BadOffer(f"{offer.item} costs less than nothing")
-    least = max(1, offer.least)
+    least = min(max(1, offer.least), MOST_STOCK)
     return {
         "item": offer.item,
         "title": _text(offer.title, LONGEST_TITLE) or offer.item,
         "category": _text(offer.category, LONGEST_TITLE),
         "description": _text(offer.description, LONGEST_DESCRIPTION),
-        "image_url": offer.image_url[:1000] if offer.image_url.startswith(("https://", "http://")) else "",
+        "image_url": _text(offer.image_url, 1000) if offer.image_url.startswith(("https://", "http://")) else "",
         "delivers": str(offer.delivers),
         "cost": offer.cost.amount,
         "currency": offer.cost.currency,
         "stock": None if offer.stock is None else min(max(0, offer.stock), MOST_STOCK),
-        "listed": offer.listed,
+        "listed": offer.listed and accounts.can_be_asked(offer.fields),
         "face_value": offer.face_value.amount if offer.face_value else None,
         "face_currency": offer.face_value.currency if offer.face_value else None,
         "least": least,
-        "most": None if offer.most is None else max(least, offer.most),
+        "most": None if offer.most is None else min(max(least, offer.most), MOST_STOCK),
         "fields": accounts.stored(offer.fields),
     }
 
@@ -78,12 +78,19 @@ def _text(text: str, most: int) -> str:
     return storable(text).strip()[:most]
 
 
-async def seen(tx: Tx, supplier: str, offers: Sequence[Offer], now: datetime) -> list[int]:
-    """Write down what a supplier offers now; gives the ids of what changed.
+def rows_of(offers: Iterable[Offer]) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Offers by item as they are kept, and what is wrong with those that cannot be: they are as good as gone."""
+    rows, wrong = {}, []
+    for offer in offers:
+        try:
+            rows[offer.item] = _row(offer)
+        except BadOffer as bad:
+            wrong.append(str(bad))
+    return rows, wrong
 
-    :raises BadOffer: one of them cannot be kept; nothing is.
-    """
-    rows = list({offer.item: _row(offer) for offer in offers}.values())
+
+async def seen(tx: Tx, supplier: str, rows: list[dict[str, Any]], now: datetime) -> list[int]:
+    """Write down what a supplier offers now; gives the ids of what changed."""
     return [row["id"] for row in await tx.fetch(SEEN, supplier, rows, now) if row["changed"]]
 
 

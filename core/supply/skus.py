@@ -177,7 +177,9 @@ async def _follow(tx: Tx, row: Any) -> None:
     if row["below_margin"] == "delist":
         usable = [one for one in usable if one.cost is not None and rule.is_enough(lowest, one.cost)]
     available = 0 if paused or odd else _sum(usable)
-    asked = accounts.buyer_fields(offers[0].fields) if offers else []
+    asked = [] if not offers else row["account_fields"]
+    if offers and offers[0].listed:
+        asked = accounts.buyer_fields(offers[0].fields)
     await tx.execute(WRITE, row["id"], available, asked, price, cost, accepted, paused, below)
 
 

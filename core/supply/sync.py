@@ -17,7 +17,7 @@ from core.hooks.http import HttpError
 from core.jobs import enqueue
 from core.money import Money
 from core.supply import offers, skus
-from core.supply.supplier import Offer, Supplier, SupplierRefused, SupplierUnavailable
+from core.supply.supplier import Supplier, SupplierRefused, SupplierUnavailable
 from core.web.i18n import _
 
 log = logging.getLogger("vouchsafe.supply")
@@ -44,7 +44,7 @@ RETURNING key
 """
 ENDED = """
 UPDATE supply_supplier SET synced_at = $2, catalogue_at = CASE WHEN $3 THEN $2 ELSE catalogue_at END,
-                           sync_error = '', failures = 0 WHERE key = $1
+                           sync_error = $4, failures = 0 WHERE key = $1
 """
 
 
@@ -93,7 +93,7 @@ async def look(key: str, items: Sequence[str], *, whole: bool) -> None:
 
 
 def _why(error: Exception) -> str:
-    if isinstance(error, SupplierUnavailable | SupplierRefused | HttpError | offers.BadOffer):
+    if isinstance(error, SupplierUnavailable | SupplierRefused | HttpError):
         return str(error) or type(error).__name__
     return "it did not answer in time" if isinstance(error, TimeoutError) else type(error).__name__
 
@@ -106,10 +106,10 @@ async def _look(one: Supplier, items: list[str], whole: bool) -> None:
     last = await db.fetchval("SELECT catalogue_at FROM supply_supplier WHERE key = $1", one.key)
     if whole or last is None or last + WHOLE_EVERY < now:
         whole = True
-        await _whole_catalogue(one, now)
+        wrong = await _whole_catalogue(one, now)
     else:
-        await _look_at(one, await _linked_items(one.key), now)
-    await db.execute(ENDED, one.key, now, whole)
+        wrong = await _look_at(one, await _linked_items(one.key), now)
+    await db.execute(ENDED, one.key, now, whole, "; ".join(wrong)[:500])
     await _balance(one)
 
 
@@ -121,32 +121,39 @@ async def _linked_items(key: str) -> list[str]:
     return [row["item"] for row in rows]
 
 
-async def _whole_catalogue(one: Supplier, now: datetime) -> None:
+async def _whole_catalogue(one: Supplier, now: datetime) -> list[str]:
+    """What was wrong with offers that were left out."""
     start: str | None = None
+    left_out = []
     for _number in range(MOST_PAGES):
         async with asyncio.timeout(PAGE_SECONDS):
             part = await one.catalogue(start)
-        await _write(_take, one.key, part.offers, now)
+        rows, wrong = offers.rows_of(part.offers)
+        left_out += wrong
+        await _write(_take, one.key, rows, now)
         start = part.next
         if start is None:
             await _write(_let_go, one.key, now)
-            return
+            return left_out
     raise SupplierUnavailable("its catalogue has no end")
 
 
-async def _look_at(one: Supplier, items: list[str], now: datetime) -> None:
+async def _look_at(one: Supplier, items: list[str], now: datetime) -> list[str]:
+    left_out = []
     for first in range(0, len(items), AT_ONCE):
         some = tuple(items[first : first + AT_ONCE])
         async with asyncio.timeout(PAGE_SECONDS):
             found = await one.offers(some)
-        known = [offer for item in some if (offer := found.get(item)) is not None]
-        await _write(_take, one.key, known, now)
-        gone = [item for item in some if item in found and found[item] is None]
+        rows, wrong = offers.rows_of(offer for item in some if (offer := found.get(item)) is not None)
+        left_out += wrong
+        await _write(_take, one.key, rows, now)
+        gone = [item for item in some if item in found and item not in rows]
         await _write(_let_go, one.key, now, gone)
+    return left_out
 
 
-async def _take(tx: Tx, key: str, found: Sequence[Offer], now: datetime) -> bool:
-    return await skus.follow(tx, await offers.seen(tx, key, found, now))
+async def _take(tx: Tx, key: str, rows: dict[str, dict[str, Any]], now: datetime) -> bool:
+    return await skus.follow(tx, await offers.seen(tx, key, list(rows.values()), now))
 
 
 async def _let_go(tx: Tx, key: str, now: datetime, items: list[str] | None = None) -> bool:

@@ -292,6 +292,35 @@ async def test_a_field_no_form_can_carry_is_not_linked():
         accounts.buyer_fields(accounts.stored([AccountField("a b", {"en": "x"})]))
 
 
+FIELD = {"key": "qq", "title": {"en": "QQ"}}
+
+
+@pytest.mark.parametrize(
+    ("odd", "available", "told"),
+    [
+        ({"cost": -1}, 0, "odd costs less than nothing"),
+        ({"most": 10**12}, 10, ""),
+        ({"fields": [{**FIELD, "title": {"en": "Q\x00Q\ud800"}}]}, 10, ""),
+        ({"fields": [{**FIELD, "key": "your QQ"}]}, 0, ""),
+    ],
+    ids=["cost", "most", "signs", "key"],
+)
+async def test_one_odd_offer_keeps_no_other_from_being_followed(world: World, odd: dict, available: int, told: str):
+    offer = world.warehouse.offer("odd", cost=1000, delivers="top_up", fields=[FIELD])
+    other = world.warehouse.offer("steam", cost=1000)
+    sku, bought = await world.sku("steam", rule=RULE), await world.sku("odd", rule=RULE)
+    offer.update(odd)
+    other.update(cost=1110)
+    await world.sync()
+    assert await stand(sku.id) == (1700, 10)
+    assert await stand(bought.id) == (1500, available)
+    assert (await suppliers.one("warehouse")).sync_error == told
+    offer.update(cost=1110, fields=[FIELD])
+    await sync.look("warehouse", (), whole=False)
+    assert await stand(bought.id) == (1700, 10)
+    assert (await suppliers.one("warehouse")).sync_error == ""
+
+
 @pytest.mark.parametrize("cost", [0, 10**15])
 async def test_a_cost_that_makes_no_price_stops_the_sku_and_not_the_shop(world: World, cost: int):
     offer = world.warehouse.offer("steam", cost=1000)
