@@ -251,7 +251,7 @@ class Upstream(Supplier):
         except _No as no:
             _refuse_if_locked_out(no)
             raise SupplierUnavailable(f"order {number}: {no}") from None
-        return _outcome(told, bool(purchase.account))
+        return _outcome(told, purchase)
 
     async def _by_reference(self, purchase: Purchase) -> PurchaseAnswer | None:
         """The order has no number yet. Shops like ours find it by our reference, others do not know the question."""
@@ -264,7 +264,7 @@ class Upstream(Supplier):
                 return None
             _refuse_if_locked_out(no)
             raise SupplierRefused(f"it cannot be asked by our reference: {no}") from None
-        return _outcome(told, bool(purchase.account))
+        return _outcome(told, purchase)
 
     # -- its calls ----------------------------------------------------------------------
 
@@ -308,7 +308,9 @@ def _told(told: dict[str, Any]) -> PurchaseAnswer | None:
     return PurchaseAnswer(PurchaseState.DONE, str(number), goods=goods) if goods and is_number else None
 
 
-def _outcome(told: dict[str, Any], top_up: bool) -> PurchaseAnswer:
+def _outcome(told: dict[str, Any], purchase: Purchase) -> PurchaseAnswer:
+    if (told.get("downstream_order_no") or purchase.ref) != purchase.ref:
+        raise SupplierUnavailable("it told of another order than it was asked about")
     number, status = str(told.get("order_id", "")), _text(told.get("status"), 40)
     try:
         cost = Money.parse(str(told["amount"]), str(told["currency"]))
@@ -318,7 +320,7 @@ def _outcome(told: dict[str, Any], top_up: bool) -> PurchaseAnswer:
         return PurchaseAnswer(PurchaseState.FAILED, number, text="the other shop cancelled the order")
     if status not in DELIVERED:
         return PurchaseAnswer(PurchaseState.WAITING, number, cost, text=status)
-    if top_up:
+    if purchase.account:
         return PurchaseAnswer(PurchaseState.DONE, number, cost)
     fulfillment = told.get("fulfillment")
     goods = _goods(fulfillment) if isinstance(fulfillment, dict) else ()

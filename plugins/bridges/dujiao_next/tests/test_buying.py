@@ -108,6 +108,15 @@ class TestContract(SupplierContract):
             with pytest.raises(Forged):
                 await supplier.parse_callback(call)
 
+    async def test_the_goods_of_another_order_are_not_taken(self, supplier, other_side):
+        other_side.at_once = False
+        purchase = self.purchase(other_side)
+        await supplier.purchase(purchase)
+        await other_side.finish(purchase.ref)
+        other_side.order_of(purchase.ref).facts["downstream_order_no"] = "V9-1-1"
+        with pytest.raises(SupplierUnavailable, match="another order"):
+            await supplier.query(replace(purchase, supplier_ref="101"))
+
     async def test_no_means_no(self, supplier, other_side):
         other_side.payment_fails = True
         with pytest.raises(SupplierRefused):
