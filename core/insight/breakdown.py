@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core import db
-from core.insight.figures import SOLD
+from core.insight.figures import EARNED, SOLD
 from core.insight.span import Span
 from core.ledger import chart
 from core.money import Money
@@ -42,12 +42,12 @@ KEYS = {
 # a float is exact far beyond what a shop sells.
 SQL = """
 WITH sold AS MATERIALIZED (
-    SELECT id, paid_at AT TIME ZONE $4::text AS local, currency, total,
+    SELECT id, paid_at AT TIME ZONE $4::text AS local, currency, earned.amount AS total,
            -- what came too much and went back took nothing from the sale
-           least(back.amount, greatest(0, total - (paid - back.amount))) AS refunded
-    FROM orders_order CROSS JOIN LATERAL (
+           least(back.amount, greatest(0, earned.amount - (paid - back.amount))) AS refunded
+    FROM orders_order o CROSS JOIN LATERAL (SELECT {earned} AS amount) AS earned CROSS JOIN LATERAL (
         SELECT refunded + CASE WHEN payment_state = 'charged_back' THEN (
-            SELECT sum(charged_back)::bigint FROM payments_event WHERE order_id = orders_order.id AND state = 'paid')
+            SELECT sum(charged_back)::bigint FROM payments_event WHERE order_id = o.id AND state = 'paid')
             ELSE 0 END AS amount
     ) AS back
     WHERE shop_id = $1 AND NOT test AND payment_state = ANY($5) AND paid_at >= $2 AND paid_at < $3
@@ -123,7 +123,10 @@ class Table:
 async def of(shop: Shop, span: Span, by: str) -> list[Table]:
     """One table for each currency something was sold in, the shop's own first."""
     sql = SQL.format(
-        key=KEYS[by], more=PAID_BY if by == "method" else "", order="key" if by in TIMES else "sales DESC, key"
+        earned=EARNED,
+        key=KEYS[by],
+        more=PAID_BY if by == "method" else "",
+        order="key" if by in TIMES else "sales DESC, key",
     )
     found = await db.fetch(sql, shop.id, span.start, span.end, shop.timezone, list(SOLD), MOST)
     orders = await db.fetch(ORDERS, shop.id, span.start, span.end, list(SOLD))

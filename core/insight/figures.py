@@ -24,15 +24,20 @@ SOLD = ("paid", "refunded", "charged_back")
 TOP = 5
 A_DAY = timedelta(days=1)
 
-SALES = """
-SELECT currency, paid_at >= $2 AS now, count(*) AS orders, sum(total)::bigint AS sales,
+EARNED = """CASE WHEN o.paid = o.total THEN o.total ELSE least(o.total, (
+    SELECT coalesce(sum(event.amount), 0)::bigint FROM payments_event event
+    WHERE event.order_id = o.id AND event.state = 'paid' AND event.currency = o.currency)) END"""
+"""What an order sold for: its total; where less came and staff let it be, what came."""
+
+SALES = f"""
+SELECT currency, paid_at >= $2 AS now, count(*) AS orders, sum({EARNED})::bigint AS sales,
        count(delivered_at) AS delivered,
        percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY extract(epoch FROM delivered_at - paid_at)) AS to_code
-FROM orders_order
+FROM orders_order o
 WHERE shop_id = $1 AND NOT test AND payment_state = ANY($6)
   AND (paid_at >= $2 AND paid_at < $3 OR paid_at >= $4 AND paid_at < $5)
 GROUP BY currency, now
-"""
+"""  # noqa: S608  of our own words alone
 
 # Whoever paid for the first time ever: of those who paid in one of the two stretches, those who never did before it.
 CUSTOMERS = """
@@ -61,7 +66,7 @@ WHERE account.shop_id = $1 AND account.code = ANY($6) GROUP BY 1, 2
 FUNNEL = """
 SELECT count(*) AS placed, count(*) FILTER (WHERE begun) AS begun, count(*) FILTER (WHERE paid) AS paid,
        count(*) FILTER (WHERE delivered) AS delivered
-FROM (SELECT o.paid_at IS NOT NULL AS paid, o.delivered_at IS NOT NULL AS delivered,
+FROM (SELECT o.payment_state = ANY($4) AS paid, o.delivered_at IS NOT NULL AS delivered,
              o.paid_at IS NOT NULL OR EXISTS (SELECT 1 FROM payments_attempt WHERE order_id = o.id
                                               AND (started IS NOT NULL OR state IN ('waiting', 'paid'))) AS begun
       FROM orders_order o WHERE o.shop_id = $1 AND NOT o.test AND o.created_at >= $2 AND o.created_at < $3) AS placed
@@ -70,8 +75,9 @@ FROM (SELECT o.paid_at IS NOT NULL AS paid, o.delivered_at IS NOT NULL AS delive
 METHODS = """
 SELECT attempt.method, attempt.created_at >= $2 AS now, count(*) AS tries,
        count(*) FILTER (WHERE attempt.state = 'paid') AS paid,
-       coalesce(sum(attempt.amount) FILTER (WHERE attempt.state = 'paid' AND attempt.currency = $6), 0)::bigint
-           AS amount
+       coalesce(sum((
+           SELECT sum(event.amount) FROM payments_event event WHERE event.order_id = attempt.order_id
+             AND event.attempt_id = attempt.id AND event.state = 'paid' AND event.currency = $6)), 0)::bigint AS amount
 FROM payments_attempt attempt JOIN orders_order o ON o.id = attempt.order_id
 WHERE o.shop_id = $1 AND NOT o.test
   AND (attempt.created_at >= $2 AND attempt.created_at < $3 OR attempt.created_at >= $4 AND attempt.created_at < $5)
@@ -86,22 +92,28 @@ WHERE refund.shop_id = $1 AND NOT o.test AND refund.state = 'done'
 GROUP BY 1, 2
 """
 
-PRODUCTS = """
+# Discounts of an order are divided by the prices of its lines.
+PRODUCTS = f"""
+WITH line AS (
+    SELECT line.id, line.product_id, line.quantity, {EARNED} AS earned, line.total::float8 AS total,
+           sum(line.total::float8) OVER (PARTITION BY o.id) AS listed
+    FROM orders_order o JOIN orders_line line ON line.order_id = o.id
+    WHERE o.shop_id = $1 AND NOT o.test AND o.payment_state = ANY($5) AND o.currency = $4
+      AND o.paid_at >= $2 AND o.paid_at < $3
+)
 SELECT sold.product_id, newest.product_title AS title, sold.units, sold.amount
-FROM (SELECT line.product_id, max(line.id) AS newest, sum(line.quantity) AS units, sum(line.total)::bigint AS amount
-      FROM orders_order o JOIN orders_line line ON line.order_id = o.id
-      WHERE o.shop_id = $1 AND NOT o.test AND o.payment_state = ANY($5) AND o.currency = $4
-        AND o.paid_at >= $2 AND o.paid_at < $3
-      GROUP BY 1 ORDER BY amount DESC, 1 LIMIT $6) AS sold JOIN orders_line newest ON newest.id = sold.newest
+FROM (SELECT product_id, max(id) AS newest, sum(quantity) AS units,
+             round(sum(coalesce(earned * total / nullif(listed, 0), 0)))::bigint AS amount
+      FROM line GROUP BY 1 ORDER BY amount DESC, 1 LIMIT $6) AS sold JOIN orders_line newest ON newest.id = sold.newest
 ORDER BY sold.amount DESC, sold.product_id
-"""
+"""  # noqa: S608  of our own words alone
 
-TREND = """
-SELECT date_trunc($6, paid_at AT TIME ZONE $5) AS at, count(*) AS orders, sum(total)::bigint AS sales
-FROM orders_order
+TREND = f"""
+SELECT date_trunc($6, paid_at AT TIME ZONE $5) AS at, count(*) AS orders, sum({EARNED})::bigint AS sales
+FROM orders_order o
 WHERE shop_id = $1 AND NOT test AND payment_state = ANY($7) AND currency = $4 AND paid_at >= $2 AND paid_at < $3
 GROUP BY 1
-"""
+"""  # noqa: S608  of our own words alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +218,7 @@ async def of(shop: Shop, span: Span) -> Figures:
     sales = await db.fetch(SALES, *times, list(SOLD))
     customers = await db.fetchrow(CUSTOMERS, *times)
     books = await db.fetch(BOOKS, *times, list(BOOKED))
-    funnel = await db.fetchrow(FUNNEL, shop.id, span.start, span.end)
+    funnel = await db.fetchrow(FUNNEL, shop.id, span.start, span.end, list(SOLD))
     methods = await db.fetch(METHODS, *times, shop.currency)
     refunds = await db.fetch(REFUNDS, *times)
     products = await db.fetch(PRODUCTS, shop.id, span.start, span.end, shop.currency, list(SOLD), TOP)
