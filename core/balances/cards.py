@@ -16,7 +16,7 @@ from core.web.i18n import _
 
 # A card sold here was booked as a sale; what it is worth is owed now. One handed out on paper was never sold.
 SOLD = """
-SELECT code.line_id IS NOT NULL AS here, coalesce(o.test, false) AS test FROM redemption_try AS asked
+SELECT code.line_id IS NOT NULL AS here, coalesce(o.test, false) AS test, o.id AS order_id FROM redemption_try AS asked
 JOIN vault_code code ON code.id = asked.code_id LEFT JOIN orders_line line ON line.id = code.line_id
 LEFT JOIN orders_order o ON o.id = line.order_id WHERE asked.id = $1
 """
@@ -57,5 +57,6 @@ async def _put_in(tx: Tx, till: Till, contact: str, key: str, code: str) -> Answ
         kind="balance_card",
         source=f"balance:card:{answer.id}",
         against=REVENUE if sold["here"] else GOODWILL,
+        order_id=sold["order_id"],
     )
     return answer

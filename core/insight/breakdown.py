@@ -53,14 +53,18 @@ WITH sold AS MATERIALIZED (
     WHERE shop_id = $1 AND NOT test AND payment_state = ANY($5) AND paid_at >= $2 AND paid_at < $3
 ), account AS (
     SELECT array_agg(id) FILTER (WHERE code = 'cost') AS cost, array_agg(id) FILTER (WHERE code = 'fees') AS fees,
-           array_agg(id) AS ids
-    FROM ledger_account WHERE shop_id = $1 AND code IN ('cost', 'fees')
+           array_agg(id) FILTER (WHERE code = 'revenue') AS revenue,
+           array_agg(id) FILTER (WHERE code IN ('cost', 'fees')) AS ids
+    FROM ledger_account WHERE shop_id = $1 AND code IN ('cost', 'fees', 'revenue')
 ), booked AS (
+    -- a value card costs what it puts into a balance: with that money other goods are bought
     SELECT entry.order_id, entry.currency,
-           sum(CASE WHEN debit_id = ANY(cost) THEN amount WHEN credit_id = ANY(cost) THEN -amount END::float8) AS cost,
+           sum(CASE WHEN debit_id = ANY(cost || revenue) THEN amount
+                    WHEN credit_id = ANY(cost) THEN -amount END::float8) AS cost,
            sum(CASE WHEN debit_id = ANY(fees) THEN amount WHEN credit_id = ANY(fees) THEN -amount END::float8) AS fees
     FROM ledger_entry entry, account
-    WHERE entry.at >= $2 AND entry.order_id IS NOT NULL AND (debit_id = ANY(ids) OR credit_id = ANY(ids))
+    WHERE entry.at >= $2 AND entry.order_id IS NOT NULL
+      AND (debit_id = ANY(ids) OR credit_id = ANY(ids) OR debit_id = ANY(revenue) AND entry.kind = 'balance_card')
     GROUP BY 1, 2
 ), line AS (
     SELECT id, order_id, product_id, sku_code, quantity,

@@ -40,11 +40,12 @@ INSERT INTO ledger_entry (kind, source, order_id, debit_id, credit_id, amount, c
 SELECT $3, $4, $5, account_id, $6, $2, currency FROM held RETURNING id
 """
 
+# A value card may have been a gift: the number of the order that bought it is not for its holder.
 HISTORY = """
 SELECT entry.id, entry.kind, entry.at, entry.currency, o.ref AS order_ref, note.reason,
        coalesce(nullif(staff.name, ''), staff.email, '') AS staff,
        CASE WHEN entry.credit_id = $1 THEN entry.amount ELSE -entry.amount END AS amount
-FROM ledger_entry entry LEFT JOIN orders_order o ON o.id = entry.order_id
+FROM ledger_entry entry LEFT JOIN orders_order o ON o.id = entry.order_id AND entry.kind <> 'balance_card'
 LEFT JOIN ledger_note note ON note.entry_id = entry.id LEFT JOIN people_staff staff ON staff.id = note.staff_id
 WHERE starts_with(entry.kind, 'balance_') AND (entry.debit_id = $1 OR entry.credit_id = $1)
 ORDER BY entry.id DESC LIMIT $2 OFFSET $3

@@ -7,11 +7,13 @@ import pytest
 from core import db
 from core.balances import cards
 from core.checkout.settle import settle
+from core.insight import breakdown, span
 from core.ledger import customers
 from core.ledger import service as ledger
 from core.money import Money
 from core.redemption.redeem import redeem
 from core.refused import Refused
+from core.shops import service as shops
 from tests import stocked
 from tests.redemption.own import a_code, new_id, own_batch, texts, till, voucher
 
@@ -36,6 +38,24 @@ async def test_a_card_bought_here_becomes_balance_and_is_no_revenue_any_more():
     assert await ledger.balance(1, "revenue", "CNY") == 0
     assert (await voucher(code))["balance"] == 0
     assert await customers.out_of_step() == []
+
+
+async def test_a_card_that_became_balance_earned_nothing_and_leads_to_its_order_and_its_holder_to_none():
+    what = await stocked.sku(0, price=9500)
+    batch_id = await own_batch(what=what, on_paper=False, face_value=10000)
+    placed = await stocked.order(what)
+    await settle("epay", stocked.paid(placed, 9500), "callback")
+    await cards.put_in(ME, "given@example.com", new_id(), (await texts(batch_id))[0])
+    shop = await shops.main_shop()
+    [table] = await breakdown.of(shop, span.of("today", None, None, shop.timezone), "sku")
+    [row] = [row for row in table.rows if row.key == what.code]
+    assert (row.sales.amount, row.cost.amount, row.profit.amount) == (9500, 10000, -500)
+    booked = "SELECT count(*) FROM ledger_entry WHERE kind = 'balance_card' AND order_id = $1"
+    assert await db.fetchval(booked, placed.order_id) == 1
+    [balance] = await customers.of_contact(1, "given@example.com")
+    assert [(change.kind, change.order_ref) for change in await customers.history(balance, 9)] == [
+        ("balance_card", None)
+    ]
 
 
 async def test_only_what_is_left_goes_in_and_a_second_click_gives_the_first_answer():
