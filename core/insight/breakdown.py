@@ -75,14 +75,22 @@ WITH sold AS MATERIALIZED (
            sum(line.quantity) AS units, sum(line.share)::float8 AS share
     FROM sold JOIN line ON line.order_id = sold.id {more}
     GROUP BY 1, 2, 3, 4, 5
+), part AS (
+    -- from where to where a piece goes in its order: rounded there, the pieces of an amount are that amount again
+    SELECT *, low + share AS high FROM (SELECT *, {low} AS low FROM piece) AS piece
 )
-SELECT key, piece.currency, max(newest) AS newest, count(*) AS orders, sum(units)::bigint AS units,
-       round(sum(total * share))::bigint AS sales, round(sum(refunded * share))::bigint AS refunded,
-       round(coalesce(sum(booked.cost * share), 0))::bigint AS cost,
-       round(coalesce(sum(booked.fees * share), 0))::bigint AS fees
-FROM piece LEFT JOIN booked ON booked.order_id = piece.id AND booked.currency = piece.currency
+SELECT key, part.currency, max(newest) AS newest, count(*) AS orders, sum(units)::bigint AS units,
+       sum(round(total * high) - round(total * low))::bigint AS sales,
+       sum(round(refunded * high) - round(refunded * low))::bigint AS refunded,
+       coalesce(sum(round(booked.cost * high) - round(booked.cost * low)), 0)::bigint AS cost,
+       coalesce(sum(round(booked.fees * high) - round(booked.fees * low)), 0)::bigint AS fees
+FROM part LEFT JOIN booked ON booked.order_id = part.id AND booked.currency = part.currency
 GROUP BY 1, 2 ORDER BY {order} LIMIT $6
 """
+
+WHOLE = "0::float8"
+BEFORE_IT = """coalesce(sum(share) OVER (
+    PARTITION BY id ORDER BY key ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)"""
 
 TITLES = "SELECT id, product_title, sku_title FROM orders_line WHERE id = ANY($1)"
 
@@ -129,6 +137,7 @@ async def of(shop: Shop, span: Span, by: str) -> list[Table]:
     sql = SQL.format(
         earned=EARNED,
         key=KEYS[by],
+        low=BEFORE_IT if by in ("product", "sku", "category") else WHOLE,
         more=PAID_BY if by == "method" else "",
         order="key" if by in TIMES else "sales DESC, key",
     )

@@ -286,6 +286,23 @@ async def test_an_order_of_two_products_is_divided_by_its_lines(what):
     assert (table.total.orders, table.total.units, table.total.sales.amount) == (1, 2, 2000)
 
 
+async def test_no_cent_is_lost_or_made_where_an_order_is_divided(what):
+    other = await stocked.sku(3, price=1990)
+    for total in (1001, 1003, 1005):
+        placed = await sold(what, clock.now() - timedelta(minutes=1), total=total, paid=total, refunded=total - 2)
+        await db.execute(
+            "INSERT INTO orders_line (order_id, sku_id, product_id, product_title, sku_title, sku_code, quantity,"
+            " unit_price, total) SELECT $1, sku.id, product_id, '{\"en\": \"B\"}', '{}', code, 1, 1990, 1990"
+            " FROM catalog_sku sku WHERE id = $2",
+            placed.order_id,
+            other.id,
+        )
+    shop, days = await asked("today")
+    for by in breakdown.BY:
+        [table] = await breakdown.of(shop, days, by)
+        assert (table.total.sales.amount, table.total.refunded.amount) == (3009, 3003), by
+
+
 async def test_other_currencies_have_a_table_of_their_own(what, staff):
     await sold(what, clock.now() - timedelta(minutes=2))
     await sold(what, clock.now() - timedelta(minutes=1), currency="USD")
