@@ -166,7 +166,11 @@ class Runtime:
             if one.plugin
             for job in as_jobs(one.id, one.plugin.jobs, self._context_of, self.count_failure)
         )
-        chart.of_methods({key: getattr(method, "title", {}) for key, method in self.payment_methods.items()})
+        methods = self.payment_methods
+        chart.of_methods(
+            {key: getattr(method, "title", {}) for key, method in methods.items()},
+            [key for key, method in methods.items() if not getattr(method, "test_only", False)],
+        )
         if found != new.manager.plugins.keys():
             self.on_new_folders()
 

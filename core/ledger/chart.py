@@ -5,7 +5,7 @@ A code is a heading's own (``revenue``), or a heading and a name (``gateway:epay
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -134,12 +134,18 @@ def title(code: str) -> str:
 
 
 _titles: Mapping[str, Mapping[str, str]] = {}
+_real: Sequence[str] = ()
 
 
-def of_methods(titles: Mapping[str, Mapping[str, str]]) -> None:
-    """From now on payment methods are called so, each in several languages."""
-    global _titles
-    _titles = titles
+def of_methods(titles: Mapping[str, Mapping[str, str]], real: Sequence[str]) -> None:
+    """From now on payment methods are called so, each in several languages; ``real`` are those that take money."""
+    global _titles, _real
+    _titles, _real = titles, real
+
+
+def real_methods() -> list[str]:
+    """The payment methods that are switched on and take money."""
+    return list(_real)
 
 
 def method_title(key: str) -> str:

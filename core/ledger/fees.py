@@ -11,18 +11,19 @@ from decimal import Decimal, InvalidOperation
 from core import db
 from core.audit import service as audit
 from core.db import Tx
-from core.ledger.chart import BALANCE_METHOD, GATEWAY
+from core.ledger.chart import BALANCE_METHOD, GATEWAY, real_methods
 from core.money import Money
 from core.refused import Refused
 from core.web.amounts import read_amount
 from core.web.i18n import _
 
-# A method the shop was ever paid by, or has a rate for.
+# A method that is switched on, or the shop was ever paid by, or has a rate for.
 OF_SHOP = """
 SELECT known.method, coalesce(fee.percent, 0) AS percent, coalesce(fee.fixed, 0) AS fixed FROM (
     SELECT substr(code, length($3) + 1) AS method FROM ledger_account
     WHERE shop_id = $1 AND currency = $2 AND starts_with(code, $3)
-    UNION SELECT method FROM ledger_fee WHERE shop_id = $1 AND currency = $2) AS known
+    UNION SELECT method FROM ledger_fee WHERE shop_id = $1 AND currency = $2
+    UNION SELECT unnest($5::text[])) AS known
 LEFT JOIN ledger_fee fee ON fee.shop_id = $1 AND fee.currency = $2 AND fee.method = known.method
 WHERE known.method <> $4 ORDER BY known.method
 """
@@ -42,7 +43,7 @@ class Fee:
 
 
 async def of_shop(shop_id: int, currency: str) -> list[Fee]:
-    rows = await db.fetch(OF_SHOP, shop_id, currency, GATEWAY.format(""), BALANCE_METHOD)
+    rows = await db.fetch(OF_SHOP, shop_id, currency, GATEWAY.format(""), BALANCE_METHOD, real_methods())
     return [Fee(row["method"], row["percent"], Money(row["fixed"], currency)) for row in rows]
 
 

@@ -10,7 +10,7 @@ import pytest
 from core import clock, db
 from core.checkout.settle import settle
 from core.hooks import runtime
-from core.ledger import bookkeeping, books, console
+from core.ledger import bookkeeping, books, chart, console
 from core.ledger.sheet import cell, csv_text
 from core.money import Money
 from tests import stocked
@@ -118,6 +118,20 @@ async def test_no_cell_of_a_spreadsheet_can_be_a_formula():
 )
 async def test_what_is_not_there_is_not_found(staff, sold, path):
     await staff.get(path, 404)
+
+
+async def test_a_fee_is_entered_before_the_first_payment_comes(address, staff):
+    kept = "SELECT method, percent, fixed FROM ledger_fee WHERE method = 'manual'"
+    account = "SELECT count(*) FROM ledger_account WHERE code = 'gateway:manual'"
+    assert await db.fetchval(account) == 0
+    chart.of_methods({}, ["manual"])
+    try:
+        assert "manual" in headings(await staff.get("/admin/books/fees"))
+        await staff.post("/admin/books/fees", method="manual", percent="1", fixed="0.30")
+        assert [tuple(row.values()) for row in await db.fetch(kept)] == [("manual", 100, 30)]
+    finally:
+        await db.execute("DELETE FROM ledger_fee WHERE method = 'manual'")
+        await runtime.current().refresh()
 
 
 async def set_test_mode(on: str) -> None:
