@@ -176,8 +176,9 @@ def _state(kind: str) -> str:
 def _shown(data: Mapping[str, Any]) -> dict[str, Any]:
     """Facts without what nobody needs to read, amounts as money."""
     kept = {key: value for key, value in data.items() if not any(one in key.lower() for one in SECRET)}
-    if isinstance(kept.get("amount"), int) and isinstance(kept.get("currency"), str):
-        kept["amount"] = Money(kept["amount"], kept.pop("currency").strip())
+    for key in ("amount", "total"):
+        if isinstance(kept.get(key), int) and isinstance(kept.get("currency"), str):
+            kept[key] = Money(kept[key], kept.pop("currency").strip())
     if kept.get("outcome") in words.OUTCOMES:
         kept["outcome"] = words.OUTCOMES[kept["outcome"]]
     return kept

@@ -265,6 +265,11 @@ async def test_a_sale_is_told_from_all_tables_in_one_line(staff, order):
     assert "TRADE_SUCCESS" not in words(await staff.get(path(order) + "?by=buyer"))
 
 
+async def test_the_price_of_an_order_is_told_as_money(staff, order):
+    page = words(await staff.get(f"/admin/orders/{order.ref}"))
+    assert "Total CN¥19.90" in page and "Total 1990" not in page
+
+
 async def test_a_call_that_is_not_believed_stands_on_its_order(staff, order):
     calls.note(calls.Call("epay", "callback", ["x" * 9, order.attempt_ref], "forged: no sign", 1))
     calls.note(calls.Call("other", "callback", [order.attempt_ref], "forged: no sign", 1))
