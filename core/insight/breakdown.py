@@ -173,16 +173,16 @@ SELECT entry.currency,
        sum(CASE account.id WHEN entry.debit_id THEN entry.amount ELSE -entry.amount END)::bigint AS amount
 FROM ledger_account account JOIN ledger_entry entry ON account.id IN (entry.debit_id, entry.credit_id)
 JOIN orders_order o ON o.id = entry.order_id AND o.currency <> entry.currency
-WHERE account.shop_id = $1 AND account.code = 'cost' AND entry.at >= $2
+WHERE account.shop_id = $1 AND account.code IN ('cost', 'fees') AND entry.at >= $2
   AND NOT o.test AND o.payment_state = ANY($4) AND o.paid_at >= $2 AND o.paid_at < $3
 GROUP BY 1 ORDER BY 1
 """
 
-COST_CURRENCIES = "SELECT currency FROM ledger_account WHERE shop_id = $1 AND code = 'cost'"
+COST_CURRENCIES = "SELECT DISTINCT currency FROM ledger_account WHERE shop_id = $1 AND code IN ('cost', 'fees')"
 
 
 async def costs_beside(shop: Shop, span: Span, tables: Sequence[Table]) -> list[Money]:
-    """What goods of these orders cost in other currencies than they were sold in: it is in no table."""
+    """What these orders cost in goods and fees in other currencies than they were sold in: it is in no table."""
     sold_in = {table.currency for table in tables}
     if len(sold_in | {row["currency"] for row in await db.fetch(COST_CURRENCIES, shop.id)}) < 2:
         return []

@@ -17,6 +17,7 @@ from core.insight.span import Span
 from core.ledger import chart
 from core.ledger.chart import Nature
 from core.money import Money
+from core.payments.money import by_currency
 from core.shops.service import Shop
 
 SOLD = ("paid", "refunded", "charged_back")
@@ -164,7 +165,7 @@ class Profit:
     gross: Pair
     margin: Pair
     beside: list[Money]
-    """What goods cost in other currencies in these days: it is in none of the figures."""
+    """What goods cost and ways to pay kept in other currencies in these days: it is in none of the figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,11 +310,9 @@ def profit_of(rows: Sequence[Any], currency: str) -> Profit:
     gross = _less(net, cost, fees, chargebacks)
     shares = ((_plain(gross.now), _plain(net.now)), (_plain(gross.before), _plain(net.before)))
     margin = Pair(*(part / whole if part is not None and whole else None for part, whole in shares))
-    beside = [
-        Money(-row["now"], row["currency"])
-        for row in sorted(rows, key=lambda row: str(row["currency"]))
-        if row["code"] == chart.COST and row["currency"] != currency and row["now"]
-    ]
+    kept = [row for row in rows if row["code"] in (chart.COST, chart.FEES) and row["currency"] != currency]
+    beside = by_currency(Money(-row["now"], row["currency"]) for row in sorted(kept, key=lambda row: row["currency"]))
+    beside = [money for money in beside if money.amount]
     return Profit(sales, discounts, refunds, cost, fees, chargebacks, net, gross, margin, beside)
 
 

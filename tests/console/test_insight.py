@@ -167,16 +167,20 @@ async def test_profit_is_what_the_books_say(what, staff, sign_in):
     assert "Sales CN¥39.80" in reader and "Gross profit" not in reader and "Margin" not in reader
 
 
-async def test_goods_bought_in_another_currency_are_not_silently_free(what, staff):
+async def test_goods_and_fees_in_another_currency_are_not_silently_free(what, staff):
     placed = await sold(what, clock.now() - timedelta(minutes=1))
     dollars = Money(250, "USD")
     await db.transaction(
         ledger.move, 1, "purchase", f"purchase:{placed.ref}-1-1", dollars, "cost", "supplier:abroad", placed.order_id
     )
+    for cents, source in ((30, "statement:stripe:1"), (7, "statement:stripe:2")):
+        await db.transaction(
+            ledger.move, 1, "fee", source, Money(cents, "USD"), "fees", "gateway:stripe", placed.order_id
+        )
     shop, days = await asked("today")
     profit = (await figures.of(shop, days)).profit
-    assert (profit.cost.now.amount, profit.beside) == (0, [dollars])
-    said = "Not taken off the profit, because it is in other currencies: cost of goods $2.50"
+    assert (profit.cost.now.amount, profit.fees.now.amount, profit.beside) == (0, 0, [Money(287, "USD")])
+    said = "Not taken off the profit, because it is in other currencies: cost of goods and payment fees $2.87"
     assert said in words(await staff.get("/admin?range=today"))
     assert said in words(await staff.get("/admin/insight?range=today"))
 
