@@ -76,7 +76,10 @@ WITH event AS (
     UPDATE payments_attempt SET state = 'paid', gateway_ref = $8, settled_at = clock_timestamp(), next_query_at = NULL
     WHERE id = $3
 ), placed AS (
-    UPDATE orders_order SET payment_state = $10, paid = paid + $6, paid_at = coalesce(paid_at, clock_timestamp())
+    -- a price that comes in pieces is paid with the last of them
+    UPDATE orders_order SET payment_state = $10, paid = paid + $6, paid_at = CASE
+        WHEN payment_state = 'mismatch' AND $10 = 'paid' THEN clock_timestamp()
+        ELSE coalesce(paid_at, clock_timestamp()) END
     WHERE id = $4
 )
 INSERT INTO orders_event (order_id, kind, actor, data)

@@ -113,6 +113,23 @@ async def test_the_buyer_pays_the_rest_and_gets_the_code():
     assert await stocked.codes_by_state(sku) == {"delivered": 1}
 
 
+async def test_an_order_is_sold_on_the_day_the_rest_comes():
+    what = await stocked.sku(1)
+    placed = await stocked.order(what)
+    await settle("epay", stocked.paid(placed, 1000), "callback")
+    back_then = "UPDATE orders_order SET paid_at = '2026-01-01' WHERE id = $1"
+    await db.execute(back_then, placed.order_id)
+    rest = await another_attempt(placed)
+    first_day = "SELECT paid_at = '2026-01-01' FROM orders_order WHERE id = $1"
+    assert await db.fetchval(first_day, placed.order_id)
+    await settle("epay", said(placed, 990, "rest", rest), "callback")
+    assert await stocked.states(placed) == ("paid", "delivered")
+    assert not await db.fetchval(first_day, placed.order_id)
+    await db.execute(back_then, placed.order_id)
+    await settle("epay", said(placed, 1990, "again", rest), "callback")
+    assert await db.fetchval(first_day, placed.order_id)
+
+
 async def test_the_rest_in_pieces_counts_together_and_too_much_of_it_waits_apart():
     sku = await stocked.sku(1)
     placed = await stocked.order(sku)
