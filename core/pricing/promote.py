@@ -22,6 +22,7 @@ from core.web.i18n import _
 SECONDS = 2.0
 MOST_CODES = 5
 LONGEST_CODE = 60
+MOST_USES = 2**31 - 1
 FIELD = "coupon"
 """The field of the order form that takes codes."""
 
@@ -171,8 +172,11 @@ def _discount(promotion: str, given: Adjustment, basket: Basket, quote: Quote) -
         raise ValueError(f"{given.key}: an adjustment is negative and in {basket.total.currency}")
     if not 1 <= len(given.key) <= 200 or not any(given.title.values()):
         raise ValueError(f"{given.key!r}: an adjustment has a key of at most 200 signs and a title")
-    if any(cap.most < 1 or not 1 <= len(cap.key) <= 200 for cap in given.caps):
-        raise ValueError(f"{given.key}: a cap is one use or more, under a key of at most 200 signs")
+    if any(type(cap.most) is not int or not 1 <= cap.most <= MOST_USES for cap in given.caps):
+        raise ValueError(f"{given.key}: a cap is a whole number of uses, one or more")
+    if any(not 1 <= len(cap.key) <= 200 for cap in given.caps):
+        raise ValueError(f"{given.key}: a cap has a key of at most 200 signs")
+    _check_kept(given)
     entered = {code.casefold(): code for code in basket.codes}
     if given.code and given.code.casefold() not in entered:
         raise ValueError(f"{given.key}: nobody entered its code")
@@ -188,6 +192,18 @@ def _discount(promotion: str, given: Adjustment, basket: Basket, quote: Quote) -
         caps=tuple(given.caps),
         data=dict(given.data),
     )
+
+
+def _check_kept(given: Adjustment) -> None:
+    """It is stored with the order: what no database keeps would break the order of everybody.
+
+    :raises ValueError: naming what it is.
+    """
+    words = [given.key, *given.title.values(), *(cap.key for cap in given.caps), *given.data]
+    words += [value for value in given.data.values() if not (isinstance(value, int) and abs(value) < 2**63)]
+    wrong = [one for one in words if not (isinstance(one, str) and db.storable(one) == one)]
+    if wrong:
+        raise ValueError(f"{given.key!r}: {wrong[0]!r:.100} is no text that can be stored")
 
 
 # -- adding up --------------------------------------------------------------------------

@@ -42,6 +42,13 @@ def failures(plugins):
         "no-line",
         "strange-code",
         "no-use",
+        "many-uses",
+        "half-a-use",
+        "odd-key",
+        "odd-cap",
+        "odd-title",
+        "odd-data",
+        "no-list",
         "nonsense",
     ],
 )

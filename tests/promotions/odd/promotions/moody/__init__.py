@@ -39,6 +39,20 @@ class Moody(Promotion):
                 return [off(100, code="NOBODY-ENTERED-THIS")]
             case "no-use":
                 return [off(100, caps=(Cap("none", 0),))]
+            case "many-uses":
+                return [off(100, caps=(Cap("many", 10**12),))]
+            case "half-a-use":
+                return [off(100, caps=(Cap("half", 2.5),))]
+            case "odd-key":
+                return [off(100, key="a\x00b")]
+            case "odd-cap":
+                return [off(100, caps=(Cap("\ud800", 1),))]
+            case "odd-title":
+                return [Adjustment("moody", {"en": 5}, Money(-100, "CNY"))]
+            case "odd-data":
+                return [off(100, data={"at": basket.at})]
+            case "no-list":
+                return off(100)
             case "nonsense":
                 return ["a hundred off"]
             case "too-much":
