@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -39,15 +40,14 @@ class Finding:
 
     def row(self) -> dict[str, Any]:
         """As it is stored."""
+        data = {name: value if isinstance(value, int) else str(value) for name, value in self.evidence.data.items()}
         return {
             "rule": self.rule,
-            "title": dict(self.title),
+            "title": _storable(self.title),
             "score": self.evidence.score,
             "action": self.evidence.action.value,
-            "reason": kept(self.evidence.reason),
-            "data": {
-                name: value if isinstance(value, int) else str(value) for name, value in self.evidence.data.items()
-            },
+            "reason": _storable(kept(self.evidence.reason)),
+            "data": _storable(data),
         }
 
 
@@ -106,17 +106,24 @@ async def _ask(rule: RiskRule, order: OrderToCheck) -> list[Finding] | BaseExcep
         findings = [Finding(rule.key, dict(rule.title), evidence) for evidence in await rule.assess(order)]
         for finding in findings:
             _check(finding.evidence)
-            finding.row()
+            json.dumps(finding.row())
         return findings[:MOST_FINDINGS]
     except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin may raise anything
         return error
 
 
+def _storable(value: Any) -> Any:
+    """A rule may quote what a buyer or another server said, in whatever signs."""
+    if isinstance(value, Mapping):
+        return {db.storable(str(name)): _storable(one) for name, one in value.items()}
+    return db.storable(value) if isinstance(value, str) else value
+
+
 def _check(evidence: Evidence) -> None:
     if not isinstance(evidence, Evidence) or not isinstance(evidence.action, Action):
         raise TypeError(f"a rule gives Evidence, not {type(evidence).__name__}")
-    if not 0 <= evidence.score <= 100:
-        raise ValueError(f"a score is from 0 to 100, not {evidence.score}")
+    if type(evidence.score) is not int or not 0 <= evidence.score <= 100:
+        raise ValueError(f"a score is a whole number from 0 to 100, not {evidence.score}")
 
 
 def _answer(key: str, task: asyncio.Task[list[Finding] | BaseException]) -> list[Finding]:

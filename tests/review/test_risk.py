@@ -125,7 +125,14 @@ async def test_the_shop_says_from_where_on(says):
 
 @pytest.mark.parametrize(
     ("fault", "error"),
-    [("raise", "RuntimeError"), ("exit", "SystemExit"), ("cancel", "CancelledError"), ("nonsense", "TypeError")],
+    [
+        ("raise", "RuntimeError"),
+        ("exit", "SystemExit"),
+        ("cancel", "CancelledError"),
+        ("nonsense", "TypeError"),
+        ("half", "ValueError"),
+        ("endless", "ValueError"),
+    ],
 )
 async def test_a_rule_that_fails_asks_for_a_person_and_the_others_still_count(says, plugins, fault, error):
     await says(fault, "score 10", "score 101")
@@ -221,6 +228,13 @@ async def test_what_is_found_below_the_line_is_kept_and_holds_nothing(says):
     await settle("epay", stocked.paid(placed), "callback")
     assert await stocked.states(placed) == ("paid", "delivered")
     assert len((await queue.evidence_of([placed.order_id]))[placed.order_id]) == 2
+
+
+async def test_a_finding_in_signs_that_no_database_keeps_is_written_down_without_them(says):
+    await says("odd")
+    placed = await ordered(await stocked.sku(1))
+    found = await queue.evidence_of([placed.order_id])
+    assert [(one["reason"], one["data"]) for one in found[placed.order_id]] == [("It is ab", {"a": "?"})]
 
 
 async def test_an_approved_order_is_delivered_at_once(says):

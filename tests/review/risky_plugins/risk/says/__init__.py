@@ -36,6 +36,12 @@ class Says(RiskRule):
                 return []
             case ["nonsense"]:
                 return ["no evidence"]
+            case ["half"]:
+                return [Evidence(50.5, "half")]
+            case ["endless"]:
+                return [Evidence(10, "endless", data={"figure": 10**5000})]
+            case ["odd"]:
+                return [Evidence(10, _("It is %(rule)s", rule="a\x00b"), data={"a\x00": "\ud800"})]
             case [action, score]:
                 return [Evidence(int(score), _("It is %(rule)s", rule=self.key), Action(action), {"figure": 7})]
 
