@@ -497,6 +497,8 @@ def _accept(hook: str, item: Any) -> None:
         raise ValueError(f"{hook}: {item.__name__} is a class; deliver an object of it")
     for one in (item, *getattr(item, "options", ())):
         _check_title(one)
+    for name in ("query_after", "refund_query_after"):
+        _check_seconds(item, name)
     bad = [host for host in getattr(item, "form_hosts", ()) if not ORIGIN.fullmatch(host)]
     if bad:
         raise ValueError(f"{item.key}: form_hosts must look like https://pay.example.com, not {bad[0]!r}")
@@ -507,6 +509,13 @@ def _check_title(item: Any) -> None:
     title = getattr(item, "title", None)
     if not isinstance(title, Mapping) or not title or not all(isinstance(words, str) for words in title.values()):
         raise ValueError(f'{item.key}: title must be words by language, such as {{"en": "Acme"}}, not {title!r}')
+
+
+def _check_seconds(item: Any, name: str) -> None:
+    """They are read when a payment was begun or a purchase failed: too late to say that they are wrong."""
+    seconds = getattr(item, name, ())
+    if not isinstance(seconds, tuple | list) or not all(type(one) in (int, float) and one >= 0 for one in seconds):
+        raise ValueError(f"{item.key}: {name} must be seconds, such as (15, 60, 300), not {seconds!r}")
 
 
 # -- the one of this process ------------------------------------------------------------

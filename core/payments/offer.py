@@ -60,13 +60,23 @@ def _offers(currency: str, usable: list[PaymentMethod], balance: bool) -> list[O
     for method in usable:
         if method.from_balance and not balance:
             continue
-        currencies = method.currencies()
-        if currencies is not None and currency not in currencies:
+        if not _takes(method, currency):
             continue
         found += [Offer(method, one.key, one.title, one.icon) for one in method.options] or [
             Offer(method, "", method.title, getattr(method, "icon", "credit-card"))
         ]
     return found
+
+
+def _takes(method: PaymentMethod, currency: str) -> bool:
+    """One that cannot tell is not offered; the others are."""
+    try:
+        currencies = method.currencies()
+        return currencies is None or currency in currencies
+    except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin's mistake of any kind
+        plugins = runtime.current()
+        plugins.count_failure(plugins.owner("register_payment_methods", method.key), "currencies", error)
+        return False
 
 
 def chosen(value: str, offered: list[Offer]) -> Offer:

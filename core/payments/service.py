@@ -38,6 +38,8 @@ START_SECONDS = 12
 PLUGIN_MAY_BE_BACK = timedelta(minutes=1)
 PLUGIN_STAYS_AWAY = timedelta(days=3)
 MOST_ATTEMPTS = 10
+LONGEST_QR = 2331
+"""Bytes that fit into the largest code, as :func:`core.web.qr.qr` draws it."""
 
 ATTEMPT = """
 SELECT attempt.*, o.ref AS order_ref, o.locale, o.ip, o.agent, o.expires_at, o.payment_state, o.shop_id,
@@ -223,7 +225,9 @@ async def try_start(method: PaymentMethod, view: Attempt) -> Started | str:
     """The method's answer, or why there is none; a method that hangs or breaks takes nothing down with it."""
     try:
         async with asyncio.timeout(START_SECONDS):
-            return await method.start(view)
+            started = await method.start(view)
+        _check_started(started)
+        return started
     except (GatewayUnavailable, TimeoutError) as error:
         return f"unavailable: {error}"
     except GatewayRefused as error:
@@ -231,6 +235,26 @@ async def try_start(method: PaymentMethod, view: Attempt) -> Started | str:
     except Exception as error:
         log.exception("method %s broke", method.key)
         return f"broke: {type(error).__name__}"
+
+
+def _check_started(started: Started) -> None:
+    """:raises ValueError, TypeError: it is not what a method gives, or cannot be stored and shown."""
+    match started:
+        case Started(Redirect(url)):
+            words = [url]
+        case Started(PostForm(url, fields)):
+            words = [url, *fields, *fields.values()]
+        case Started(QrCode(text, deep_link)):
+            words = [text, deep_link or ""]
+        case Started(Instructions(text)):
+            words = [*text, *text.values()]
+        case _:
+            raise TypeError("start() gives a Started with a step")
+    for one in [*words, started.gateway_ref or ""]:
+        if not isinstance(one, str) or storable(one) != one:
+            raise TypeError(f"a step is made of text, not {type(one).__name__}")
+    if isinstance(started.step, QrCode) and len(started.step.text.encode()) > LONGEST_QR:
+        raise ValueError(f"a QR code holds {LONGEST_QR} bytes at most")
 
 
 async def _not_started(attempt: StoredAttempt, error: str) -> str:
@@ -266,17 +290,18 @@ def next_query_time(method: PaymentMethod, since: datetime, queries: int) -> dat
 async def ask(method: PaymentMethod, attempt: StoredAttempt) -> Claim | None:
     """Ask the gateway about one attempt and plan the next question."""
     claim, said, watch = None, "nothing", calls.Stopwatch()
+    payload: dict[str, Any] = {}
     try:
         async with asyncio.timeout(START_SECONDS):
             claim = await method.query(_with_purse(method, attempt.view))
+        payload = calls.of_claim(claim) if claim else {}
     except (GatewayUnavailable, GatewayRefused, TimeoutError) as error:
         said = storable(f"{'refused' if isinstance(error, GatewayRefused) else 'unavailable'}: {error}")
         log.warning("attempt %s could not be asked about: %s", attempt.view.ref, said)
     except Exception:
         # One method's mistake must not keep the timer from asking about the payments of all others.
-        said = "broke"
+        claim, said = None, "broke"
         log.exception("method %s broke when asked about attempt %s", attempt.method, attempt.view.ref)
-    payload = calls.of_claim(claim) if claim else {}
     said = str(claim.state) if claim else said
     await calls.write([calls.Call(attempt.method, "query", [attempt.view.ref], said, watch.ms, payload=payload)])
     await db.execute(

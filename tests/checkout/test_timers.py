@@ -9,7 +9,18 @@ from core import clock, db
 from core.checkout import jobs
 from core.hooks import runtime
 from core.payments import service as payments
-from core.payments.method import Attempt, Claim, GatewayRefused, PaymentMethod, Started
+from core.payments.method import (
+    Attempt,
+    Claim,
+    ClaimState,
+    GatewayRefused,
+    Instructions,
+    PaymentMethod,
+    PostForm,
+    QrCode,
+    Redirect,
+    Started,
+)
 from tests import stocked
 
 
@@ -46,6 +57,44 @@ async def test_a_method_that_breaks_at_the_start_is_said_not_raised():
     placed = await stocked.order(await stocked.sku(1))
     attempt = await due(placed)
     assert await payments.try_start(Broken(), attempt.view) == "broke: ZeroDivisionError"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        None,
+        Redirect("https://pay.example.com"),
+        Started("https://pay.example.com"),
+        Started(Redirect(None)),
+        Started(Redirect("https://pay.example.com"), gateway_ref=12345),
+        Started(QrCode("a\x00b")),
+        Started(QrCode("x" * 2332)),
+        Started(Instructions("only words")),
+        Started(PostForm("https://pay.example.com", {"sum": 5})),
+    ],
+)
+async def test_a_step_that_cannot_be_stored_or_shown_is_a_start_that_failed(given):
+    class Gives(Broken):
+        async def start(self, attempt: Attempt) -> Started:
+            return given
+
+    placed = await stocked.order(await stocked.sku(1))
+    error = await payments.start(Gives(), await due(placed))
+    assert error.startswith("broke: ")
+    row = await db.fetchrow("SELECT state, error FROM payments_attempt WHERE ref = $1", placed.attempt_ref)
+    assert tuple(row) == ("failed", error)
+
+
+@pytest.mark.parametrize("given", ["paid", Claim("ref", ClaimState.PAID, 1990, "T1", "T1:paid")])
+async def test_an_answer_that_is_no_claim_is_asked_about_again_later(given):
+    class Says(Broken):
+        async def query(self, attempt: Attempt) -> Claim | None:
+            return given
+
+    placed = await stocked.order(await stocked.sku(1))
+    attempt = await due(placed)
+    assert await payments.ask(Says(), attempt) is None
+    assert await next_query(placed) == attempt.view.created_at + timedelta(seconds=20)
 
 
 class SaysNo(Broken):

@@ -1,4 +1,4 @@
-"""A stranger's plugin is broken in eight ways while the shop runs: it stays up each time and says what is wrong."""
+"""A stranger's plugin is broken in nine ways while the shop runs: it stays up each time and says what is wrong."""
 
 import logging
 import sys
@@ -64,6 +64,15 @@ WAYS = {
     "apps.unknown_field": (CLASS + END, "These settings are missing or wrong: colour"),
     "apps.hangs": (CLASS + GUARD + "await asyncio.sleep(3600)" + END, "TimeoutError: it took longer than 0.3 s"),
     "apps.guard": (CLASS + GUARD + "raise ZeroDivisionError('guarding')" + END, "ZeroDivisionError: guarding"),
+    "apps.currencies": (
+        CLASS
+        + "    @hookimpl\n    def register_payment_methods(self, ctx): return [Method()]"
+        + "\nfrom core.api import PaymentMethod"
+        + "\nclass Method(PaymentMethod):\n    key, title = 'cannot-tell', {'en': 'Odd'}"
+        + "\n    def currencies(self): raise ZeroDivisionError('currencies')"
+        + END,
+        "ZeroDivisionError: currencies",
+    ),
     "apps.fact": (
         CLASS + "    @hookimpl\n    async def order_paid(self, ctx, order):\n        1 / 0" + END,
         "ZeroDivisionError: division by zero",

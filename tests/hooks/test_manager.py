@@ -25,6 +25,8 @@ SET_ASIDE = {
     "payments.bad_host": "ValueError: bad_host: form_hosts must look like https://pay.example.com, "
     "not 'https://a.example; script-src *'",
     "payments.bad_title": """ValueError: bad_title: title must be words by language, such as {"en": "Acme"}, not 'x'""",
+    "payments.bad_seconds": "ValueError: bad_seconds: query_after must be seconds, such as (15, 60, 300), "
+    "not ('15', '60')",
     "payments.a_class": "ValueError: register_payment_methods: Method is a class; deliver an object of it",
     "notifiers.cannot_draw": "the setting table has a type that no form field fits: dict[str, int]",
 }
