@@ -31,6 +31,7 @@ from core.hooks.context import PluginContext
 from core.hooks.manifest import Installed, Manifest, Source
 from core.hooks.pages import Mounted
 from core.hooks.plugin import Plugin
+from core.tasks import cancelled_by_others_only
 from core.web.i18n import Text, _
 
 log = logging.getLogger("vouchsafe.hooks")
@@ -299,9 +300,10 @@ class Manager:
 async def _call(impl: pluggy.HookImpl, facts: Mapping[str, Any], seconds: float) -> Any:
     # asyncio.timeout and not wait_for: in a task of its own, SystemExit would end the whole event loop.
     try:
-        async with asyncio.timeout(seconds) as limit:
-            answer = impl.function(*(facts[name] for name in impl.argnames))
-            return await answer if inspect.isawaitable(answer) else answer
+        with cancelled_by_others_only():
+            async with asyncio.timeout(seconds) as limit:
+                answer = impl.function(*(facts[name] for name in impl.argnames))
+                return await answer if inspect.isawaitable(answer) else answer
     except TimeoutError as error:
         if limit.expired():
             raise TimeoutError(f"it took longer than {seconds:g} s") from error

@@ -23,6 +23,7 @@ from core.hooks.context import PluginContext
 from core.hooks.database import PluginTx
 from core.hooks.plugin import Act, Fill, Pages
 from core.people import entrance, rights
+from core.tasks import cancelled_by_others_only
 from core.web import errors, routing, slots
 from core.web.errors import Unavailable
 from core.web.feature import BadRoute, Feature
@@ -219,8 +220,9 @@ class _Contained:
             await send(message)
 
         try:
-            async with asyncio.timeout(ANSWER_SECONDS) as limit:
-                await self.app(scope, receive, begun)
+            with cancelled_by_others_only():
+                async with asyncio.timeout(ANSWER_SECONDS) as limit:
+                    await self.app(scope, receive, begun)
         except TimeoutError as error:
             if limit.expired():
                 raise TookTooLong() from error

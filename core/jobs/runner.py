@@ -225,8 +225,9 @@ async def _attempt(job: Job, args: dict[str, Any], lease: Lease) -> Ending:
             raise GiveUp("the worker ended in the middle of this job each time it was tried")
         if lease.cancelled:
             raise Cancelled
-        async with asyncio.timeout(job.timeout_seconds):
-            await job.run(args, lease)
+        with tasks.cancelled_by_others_only():
+            async with asyncio.timeout(job.timeout_seconds):
+                await job.run(args, lease)
     except Cancelled:
         return _again_or(job, lease, Ending("cancelled"))
     except LeaseLost:

@@ -17,6 +17,7 @@ from core.pricing.promotion import Adjustment, Basket, BasketLine, CodeRefused, 
 from core.pricing.quote import Discount, Quote
 from core.refused import Refused
 from core.shops.service import Shop
+from core.tasks import cancelled_by_others_only
 from core.web.i18n import _
 
 SECONDS = 2.0
@@ -156,13 +157,16 @@ async def _ask(
     if not plugins.permits(plugin, "contacts"):
         basket = replace(basket, contact="")
     try:
-        async with asyncio.timeout(SECONDS):
-            given = await promotion.adjust(basket)
+        with cancelled_by_others_only():
+            async with asyncio.timeout(SECONDS) as limit:
+                given = await promotion.adjust(basket)
         return [(_discount(promotion.key, one, basket, quote), one.alone) for one in given]
     except CodeRefused as refused:
         return CodeWrong(refused.text)
     except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin's mistake of any kind
-        plugins.count_failure(plugin, "adjust", error)
+        late = isinstance(error, TimeoutError) and limit.expired()
+        said = TimeoutError(f"it took longer than {SECONDS:g} s") if late else error
+        plugins.count_failure(plugin, "adjust", said)
         return None
 
 

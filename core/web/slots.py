@@ -20,6 +20,7 @@ from typing import Any, Literal
 from markupsafe import Markup
 
 from core.money import Money
+from core.tasks import cancelled_by_others_only
 from core.web.i18n import Text
 from core.web.visit import Visit
 
@@ -325,9 +326,10 @@ class Waiting:
 
     async def _given(self, owner: str, filler: Filler, visit: Visit) -> list[Any]:
         try:
-            async with _patience() as limit:
-                answer = filler(visit, self.subject)
-                answer = await answer if inspect.isawaitable(answer) else answer
+            with cancelled_by_others_only():
+                async with _patience() as limit:
+                    answer = filler(visit, self.subject)
+                    answer = await answer if inspect.isawaitable(answer) else answer
             return [self._taken(owner, one) for one in _several(answer)]
         except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin's mistake of any kind must not take the page down
             late = isinstance(error, TimeoutError) and limit.expired()
@@ -339,6 +341,8 @@ class Waiting:
         if not isinstance(item, self.place.gives):
             wanted, got = self.place.gives.__name__, type(item).__name__
             raise WrongGift(f"{self.place.name} takes a {wanted}, not a {got}")
+        if not isinstance(item, Fragment):
+            _check_words(item)
         path = getattr(item, "path", "")
         if path and (not path.startswith("/") or path.startswith("//")):
             raise WrongGift(f"{path} is not a page of this shop")
@@ -347,6 +351,16 @@ class Waiting:
         if not item.template.startswith(f"{owner}/"):
             raise WrongGift(f"{item.template} is not a template of its own")
         return self.draw(item.template, item.context)
+
+
+def _check_words(item: Link | StateRow | SetupRow | TimelineRow | Column) -> None:
+    """All plugins' rows are drawn together: one that cannot be drawn must not take the others with it."""
+    wanted: dict[str, Any] = {"title": str | Text, "text": str | Text, "path": str, "count": int, "cells": Mapping}
+    wrong = [name for name, kind in wanted.items() if hasattr(item, name) and not isinstance(getattr(item, name), kind)]
+    if isinstance(item, TimelineRow) and not (isinstance(item.at, datetime) and item.at.tzinfo):
+        wrong.append("at")
+    if wrong:
+        raise WrongGift(f"{wrong[0]} of a {type(item).__name__} is wrong: {getattr(item, wrong[0])!r:.100}")
 
 
 @asynccontextmanager

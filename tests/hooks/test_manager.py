@@ -100,6 +100,7 @@ async def test_a_refusal_reaches_the_caller_with_its_words(start, order):
     [
         ("risk.raises_in_guard", "KeyError: 'forgotten'"),
         ("risk.exits_in_guard", "it tried to end the program (exit 1)"),
+        ("risk.cancels", "it cancelled itself"),
     ],
 )
 async def test_a_broken_guard_refuses_and_is_counted(start, order, plugin, told):

@@ -111,6 +111,13 @@ async def test_a_job_over_its_time_is_stopped():
     assert job["error"].startswith("TimeoutError")
 
 
+async def test_a_job_that_ends_as_if_it_was_cancelled_is_not_tried_for_ever():
+    job_id = await put("test.cancels_itself")
+    job = await ended(job_id, "failed")
+    assert job["error"] == "CancelledItself: it cancelled itself"
+    assert await runs(job_id) == [1, 2]
+
+
 async def test_progress_is_seen_and_told():
     heard = asyncio.Event()
     job_id = await db.transaction(jobs.enqueue, "test.counting", {"total": 30, "pause": 0.05})

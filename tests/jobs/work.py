@@ -96,6 +96,12 @@ async def flaky(args: dict, lease: Lease) -> None:
         raise jobs.Retry("not yet", after=0.05)
 
 
+@jobs.job("test.cancels_itself", tries=2, backoff_seconds=0.05)
+async def cancels_itself(args: dict, lease: Lease) -> None:
+    await _note(lease)
+    raise asyncio.CancelledError
+
+
 @jobs.job("test.too_slow", tries=1, timeout_seconds=0.2)
 async def too_slow(args: dict, lease: Lease) -> None:
     await asyncio.sleep(60)

@@ -36,6 +36,7 @@ def failures(plugins):
     [
         "raise",
         "exit",
+        "cancel",
         "raise-the-price",
         "abroad",
         "no-key",

@@ -1,6 +1,7 @@
 import asyncio
+from datetime import datetime
 
-from core.api import Fragment, Link, Pages, Plugin
+from core.api import Column, Fragment, Link, Pages, Plugin, TimelineRow
 
 
 async def breaks(ctx, visit, subject):
@@ -9,6 +10,10 @@ async def breaks(ctx, visit, subject):
 
 async def hangs(ctx, visit, subject):
     await asyncio.Event().wait()
+
+
+async def cancels(ctx, visit, subject):
+    raise asyncio.CancelledError
 
 
 def exits(ctx, visit, subject):
@@ -25,7 +30,10 @@ class FillsBadly(Plugin):
             "product.before_price": lambda ctx, visit, subject: "<b>only text</b>",
             "product.after_price": lambda ctx, visit, subject: Fragment("catalog/_buy.html"),
             "product.more": lambda ctx, visit, subject: Fragment("apps.fills_badly/missing.html"),
-            "admin.orders.column": breaks,
+            "orders.nav": cancels,
+            "admin.top": lambda ctx, visit, subject: Link("There", None),
+            "admin.orders.column": lambda ctx, visit, subject: Column("Odd", None),
+            "admin.order.timeline": lambda ctx, visit, subject: TimelineRow(datetime(2026, 11, 22), "When?"),
             "admin.plugin": breaks,
         }
     )

@@ -25,6 +25,8 @@ class Moody(Promotion):
                 await asyncio.sleep(60)
             case "raise":
                 raise LookupError("no such thing")
+            case "cancel":
+                raise asyncio.CancelledError
             case "exit":
                 sys.exit(3)
             case "raise-the-price":
