@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -30,6 +32,10 @@ from core.web.list_page import list_page
 from core.web.merchant_text import BadTemplate
 from core.web.render import page, see_other
 from core.web.request import visit_of
+
+log = logging.getLogger("vouchsafe.messages")
+
+TEST_SECONDS = 30
 
 
 class SendAll(msgspec.Struct):
@@ -201,9 +207,13 @@ async def _send_test(shop: Shop, template: Template, context: compose.Context, t
         from_name=" ".join(shop.name.split()),
     )
     try:
-        await notifier.send(message)
+        async with asyncio.timeout(TEST_SECONDS):
+            await notifier.send(message)
     except (NotifierRefused, NotifierUnavailable) as error:
         raise Refused(str(error)) from None
+    except Exception as error:  # noqa: BLE001  a plugin's mistake of any kind is an answer
+        log.error("the notifier %s broke in a test: %s", notifier.key, type(error).__name__)
+        raise Refused(_("The test itself broke off (%(error)s).", error=type(error).__name__)) from None
 
 
 async def _text_page(

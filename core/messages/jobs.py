@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
+from typing import Any
 
 from core.crash_point import crash_point
 from core.db import Tx
@@ -12,7 +13,7 @@ from core.hooks import runtime
 from core.jobs import GiveUp, Lease, Retry, job, ring
 from core.jobs.registry import Args
 from core.messages import compose, service
-from core.messages.notifier import NotifierRefused, NotifierUnavailable
+from core.messages.notifier import NotifierRefused, NotifierUnavailable, Receipt
 from core.refused import NotNow
 from core.shops import service as shops
 from core.web.i18n import speaking
@@ -61,7 +62,12 @@ async def send(args: Args, lease: Lease) -> None:
         await lease.write(service.wait, message["id"], f"{notifier.key}: {what}")
         raise Retry(f"{notifier.key}: {what}") from None
     crash_point("messages.handed_over")
-    await lease.write(service.sent, message, outgoing.subject, receipt.reference)
+    await lease.write(service.sent, message, outgoing.subject, _reference(receipt))
+
+
+def _reference(receipt: Any) -> str:
+    """It was taken when ``send`` came back, whatever it gave: a mistake there must not send it ten times."""
+    return str(receipt.reference) if isinstance(receipt, Receipt) else ""
 
 
 @job("orders.mail_links")

@@ -3,9 +3,11 @@
 import pytest
 
 from core import db
+from core.hooks import runtime
 from core.messages import service, texts
 from tests import console
 from tests.console import words
+from tests.messages.test_sending import BROKEN, MANIFEST
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +189,23 @@ async def test_a_test_mail(staff, desk, server, mail):
     for bad in ("me@example.com\r\nBcc: x@example.com", "me@example.com, x@example.com"):
         await staff.post(PLACE, status=422, **form, to=bad)
     assert mail.recipients == ["me@example.com"]
+
+
+async def test_a_test_with_a_notifier_that_breaks_says_so(staff, desk, tmp_path, monkeypatch):
+    place = tmp_path / "breaks" / "notifiers" / "broken"
+    place.mkdir(parents=True)
+    (place / "plugin.toml").write_text(MANIFEST)
+    (place / "__init__.py").write_text(BROKEN)
+    monkeypatch.syspath_prepend(tmp_path)
+    usual = runtime.current()
+    runtime.use(runtime.Runtime(folder=tmp_path / "breaks", package="breaks", environ={}))
+    await runtime.current().start()
+    try:
+        said = words(await staff.post(PLACE, status=422, **{**OWN, "act": "test"}, to="me@example.com"))
+        assert "The test itself broke off (RuntimeError)." in said
+    finally:
+        await runtime.current().close()
+        runtime.use(usual)
 
 
 async def test_a_test_with_a_real_order_goes_to_oneself_and_without_secrets(staff, desk, server, mail):

@@ -371,6 +371,22 @@ en = "Raises what no notifier should raise."
 """
 
 
+@pytest.mark.parametrize("given", ["None", "Receipt(12345)", "'250 OK'"])
+async def test_what_a_notifier_has_sent_is_not_sent_again_whatever_it_gives(desk: Desk, tmp_path, monkeypatch, given):
+    place = tmp_path / "gives" / "notifiers" / "broken"
+    place.mkdir(parents=True)
+    (place / "plugin.toml").write_text(MANIFEST)
+    code = BROKEN.replace('raise RuntimeError(" ".join(message.text.split()))', f"return {given}")
+    (place / "__init__.py").write_text("from core.api import Receipt\n" + code)
+    monkeypatch.syspath_prepend(tmp_path)
+    runtime.use(Runtime(folder=tmp_path / "gives", package="gives", base_url=SHOP, environ={}))
+    await runtime.current().start()
+    await settled(await desk.order())
+    await desk.work()
+    await runtime.current().close()
+    assert ((await desk.message())["state"], (await desk.job())["state"]) == ("sent", "done")
+
+
 async def test_a_notifier_that_breaks_stops_no_sale_and_its_words_are_not_kept(
     desk: Desk, tmp_path, monkeypatch, caplog
 ):
