@@ -231,6 +231,8 @@ def _loaded(place: Place, installed: Installed) -> tuple[Plugin | None, list[str
 
 
 def _contracts(plugin: Plugin | None, results: list[dict[str, Any]]) -> list[str]:
+    if plugin is None and not results:
+        return [_("its contracts can be tried once it is loaded")]
     kept = [one for one in results if one["contracts"]]
     tried = {name for one in kept for name in one["contracts"]}
     wanted = {name for hook, name in CONTRACTS.items() if plugin is not None and hasattr(plugin, hook)} or {"Contract"}

@@ -40,6 +40,7 @@ MISTAKES = [
         "safe",
         "__init__.py imports no_such_library, which nothing declares",
     ),
+    (CODE, "from core.api import", "from core.api import get,", "safe", "its contracts can be tried once it is loaded"),
     (CODE, "return [Evidence", "time.sleep(1)\n        return [Evidence", "safe", "__init__.py calls time.sleep"),
     (
         CODE,
