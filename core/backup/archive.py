@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
 from core import clock, embedded, processes
+from core.backup import relay
 from core.config import Config, SetupProblem
 from core.crash_point import crash_point
 from core.vault import sealed_file
@@ -88,9 +88,10 @@ async def make(config: Config, file: Path, to: str | Secret) -> Made:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             manifest = await _manifest(connection)
             snapshot = await connection.fetchval("SELECT pg_export_snapshot()")
-            with _dump(config.database_url or "", snapshot) as dump:
-                stream = Stream(_entries(manifest, dump, config))
-                await asyncio.to_thread(write, file, stream, to)
+            async with relay.for_programs(connection, config.database_url or "") as url:
+                with _dump(url, snapshot) as dump:
+                    stream = Stream(_entries(manifest, dump, config))
+                    await asyncio.to_thread(write, file, stream, to)
     except (OSError, asyncpg.PostgresError) as error:
         raise BackupFailed(_("The backup could not be made: %(why)s", why=error)) from None
     finally:
@@ -249,7 +250,7 @@ class Dump:
 @contextlib.contextmanager
 def _dump(database_url: str, snapshot: str) -> Iterator[Dump]:
     """Codes and pictures do not compress, and the rest is small: the quickest level is enough."""
-    url, password = without_password(database_url)
+    url, password = relay.without_password(database_url)
     options = [
         "--format=custom",
         "--compress=gzip:1",
@@ -270,17 +271,6 @@ def _dump(database_url: str, snapshot: str) -> Iterator[Dump]:
         finally:
             process.kill()
             process.communicate()
-
-
-def without_password(url: str) -> tuple[str, dict[str, str]]:
-    """For the command line of another program: everybody on the machine can read that, but not its environment."""
-    parts = urlsplit(url)
-    query = dict(parse_qsl(parts.query))
-    password = query.pop("password", None) or parts.password
-    user, _, host = parts.netloc.rpartition("@")
-    netloc = f"{user.partition(':')[0]}@{host}" if user else host
-    bare = urlunsplit(parts._replace(netloc=netloc, query=urlencode(query, quote_via=quote)))
-    return bare, {"PGPASSWORD": password} if password else {}
 
 
 # -- the file ---------------------------------------------------------------------------

@@ -19,8 +19,8 @@ from typing import IO, Any, Literal
 import asyncpg
 
 from core import db, embedded
-from core.backup import archive
-from core.backup.archive import DATABASE, FILES, FORMAT, MANIFEST, OWN_SESSION, PIECE, without_password
+from core.backup import archive, relay
+from core.backup.archive import DATABASE, FILES, FORMAT, MANIFEST, OWN_SESSION, PIECE
 from core.backup.unfinished import UNFINISHED
 from core.config import Config, SetupProblem
 from core.crash_point import crash_point
@@ -116,10 +116,11 @@ async def _bring_back(
     config: Config, file: Path, key: Secret, manifest: dict[str, Any], nothing_sold_since: bool
 ) -> list[Found]:
     url = config.database_url or ""
-    await asyncio.to_thread(_unpack, config.home, file, key, url)
-    crash_point("restore.unpacked")
     connection = await asyncpg.connect(url, server_settings=OWN_SESSION)
     try:
+        async with relay.for_programs(connection, url) as address:
+            await asyncio.to_thread(_unpack, config.home, file, key, address)
+        crash_point("restore.unpacked")
         found = _compare(manifest, await archive.figures(connection))
     finally:
         await connection.close()
@@ -242,7 +243,7 @@ def _write_file(home: Path, name: str, content: IO[bytes]) -> None:
 @contextlib.contextmanager
 def _pg_restore(database_url: str) -> Iterator[IO[bytes]]:
     """Everything in one transaction: killed in the middle, the database stays empty."""
-    url, password = without_password(database_url)
+    url, password = relay.without_password(database_url)
     options = ["--single-transaction", "--exit-on-error", "--no-owner", "--no-acl", f"--dbname={url}"]
     command = [embedded.postgres_program("pg_restore"), *options]
     with tempfile.TemporaryFile() as errors:
