@@ -1,15 +1,18 @@
-# make run    set everything up and start the shop on http://127.0.0.1:8000
-# make test   the whole suite
+# make run      set everything up and start the shop on http://127.0.0.1:8000
+# make install  only what it needs, for a shop that systemd starts
+# make test     the whole suite
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 # Each process starts in half the time when Python may keep what it compiled.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test suite aside check bench soak lock chromium messages pictures
+.PHONY: run install test suite aside check bench soak lock chromium messages pictures
 
 run: .venv/run.stamp
 	@exec $(BIN)/python server.py run
+
+install: .venv/run.stamp
 
 test:
 	@$(MAKE) --no-print-directory -j2 .venv/test.stamp chromium

@@ -153,3 +153,28 @@ def test_the_readme_is_one_screen_with_a_small_picture():
     assert picture.stat().st_size <= 200 * 1024
     with Image.open(picture) as image:
         assert image.width > 1000
+
+
+# -- what an operator copies ------------------------------------------------------------
+
+
+def test_systemd_asks_only_the_shop_itself_to_stop():
+    """By default it would end PostgreSQL too, under requests at work; `run` ends it last."""
+    unit = OPERATOR.partition("```ini")[2].partition("```")[0].splitlines()
+    assert "KillMode=mixed" in unit
+    assert "Wants=network-online.target" in unit
+
+
+def test_the_proxy_of_the_guide_starts_with_the_nginx_of_debian():
+    """Older than 1.25.1, it does not know the directive `http2`."""
+    server = OPERATOR.partition("```nginx")[2].partition("```")[0]
+    words = [line.partition("#")[0].split() for line in server.splitlines()]
+    assert ["listen", "443", "ssl", "http2;"] in words
+    assert not any(line[:1] == ["http2"] for line in words)
+
+
+def test_a_container_gets_the_servers_that_its_file_tells_to_name():
+    compose = (ROOT / "docker" / "compose.yaml").read_text()
+    environment = compose.partition("environment:")[2].partition("volumes:")[0]
+    for name in NAME.findall(compose):
+        assert f"{name}: ${{{name}:-" in environment
