@@ -51,6 +51,16 @@ def counted(peer: str) -> str:
         return ""
 
 
+class Answer:
+    """What an answer is written to. To close a line on which a body still comes would reset it, and the answer, such as
+    that a file is too large, be lost on its way: a proxy then says 502."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.write = connection.transport.write
+        self.is_closing = connection.transport.is_closing
+        self.close = connection.end
+
+
 class Connection(HttpToolsProtocol):
     _visitor = ""
     _held = 0
@@ -60,6 +70,8 @@ class Connection(HttpToolsProtocol):
     _came = 0
     """Bytes of the body since it was last looked at."""
     _look: asyncio.TimerHandle | None = None
+    _ending = False
+    """The answer is given, and the line is closed when the rest of the body has come."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -94,6 +106,7 @@ class Connection(HttpToolsProtocol):
         self._have_it_all()
         self._in_body = True
         super().on_headers_complete()
+        self.cycle.transport = Answer(self)
 
     def on_body(self, body: bytes) -> None:
         self._have_it_all()
@@ -104,6 +117,13 @@ class Connection(HttpToolsProtocol):
         self._have_it_all()
         self._look_no_more()
         super().on_message_complete()
+        if self._ending:
+            self.transport.close()
+
+    def end(self) -> None:
+        self._ending = self._in_body and self.cycle.response_complete
+        if not self._ending:
+            self.transport.close()
 
     def shutdown(self) -> None:
         """When the process stops: what never ends is not waited for, and its page asks the next process."""

@@ -133,6 +133,18 @@ async def test_a_body_in_drops_is_cut_off(site: str, begun: bytes, monkeypatch) 
         assert await everything(reader) == b""
 
 
+async def test_what_is_too_large_is_heard_out_so_that_the_answer_arrives(site: str) -> None:
+    """nginx sends all of a body before it reads, and ends each connection."""
+    async with line(site) as (reader, writer):
+        writer.write(b"POST /sample/json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n")
+        writer.write(b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (80 * len(PIECE)))
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 413 ")
+        for _ in range(80):
+            writer.write(PIECE)
+            await writer.drain()
+        assert b"\r\nconnection: close\r\n" in await everything(reader)
+
+
 async def test_a_process_that_stops_waits_for_a_body_a_moment_only(site: str, monkeypatch) -> None:
     connections = []
     begin = Connection.connection_made
