@@ -50,6 +50,7 @@ from core.pricing.promote import FIELD, takes_codes
 from core.pricing.quote import Item, LineRefused, Quote, quote
 from core.pricing.quote import priced as priced_at_list
 from core.refused import Refused
+from core.shops import service as shops
 from core.vault import stock
 from core.web import limits
 from core.web import visit as visits
@@ -453,6 +454,8 @@ async def _token(visit: Visit) -> str:
 
 def _preparing(request: AnyRequest, way: offer.Offer, priced: Quote, buyer: Buyer) -> Prepare:
     """How the first attempt begins when nobody has to be called for it."""
+    base_url = request.app.state.config.base_url
+    shop_address = shops.address(request.scope["state"]["visit"].shop.host, base_url)
 
     async def prepare(ref: str, now: datetime, expires_at: datetime) -> Prepared | None:
         attempt = payments.view(
@@ -465,7 +468,8 @@ def _preparing(request: AnyRequest, way: offer.Offer, priced: Quote, buyer: Buye
             locale=buyer.locale,
             ip=buyer.ip,
             agent=buyer.agent,
-            base_url=request.app.state.config.base_url,
+            base_url=base_url,
+            shop_address=shop_address,
             created_at=now,
             expires_at=expires_at,
         )

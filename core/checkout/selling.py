@@ -51,6 +51,7 @@ from core.payments.method import Claim, ClaimState
 from core.payments.purse import KIND
 from core.pricing.quote import Item, Quote, QuoteLine, quote
 from core.refused import Refused
+from core.shops import service as shops
 from core.shops.service import Shop
 from core.vault import keys
 from core.web.i18n import _
@@ -99,6 +100,10 @@ class Counter:
     def currency(self) -> str:
         return self.shop.currency
 
+    @property
+    def address(self) -> str:
+        return shops.address(self.shop.host, self.base_url)
+
     async def partner(self, api_key: str) -> Partner | None:
         return await accounts.by_key(self.shop.id, api_key) if 0 < len(api_key) <= 100 else None
 
@@ -110,10 +115,10 @@ class Counter:
         return [Shelf(one.id, one.slug, one.title, place) for place, one in enumerate(found)]
 
     async def articles(self, partner: Partner, page: int, size: int) -> tuple[list[Article], int]:
-        return await wares.page(self.shop.id, partner, self.base_url, page, size)
+        return await wares.page(self.shop.id, partner, self.address, page, size)
 
     async def article(self, partner: Partner, product_id: int) -> Article | None:
-        return await wares.one(self.shop.id, partner, self.base_url, product_id)
+        return await wares.one(self.shop.id, partner, self.address, product_id)
 
     async def sell(self, partner: Partner, wish: Wish) -> Sale:
         before = await self.sale_of(partner, wish.reference)

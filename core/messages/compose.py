@@ -74,14 +74,15 @@ WHERE line.order_id = $1 AND code.state = 'delivered' AND code.replaced_by IS NU
 async def outgoing(message: Any, handover: int, base_url: str) -> OutgoingMessage:
     """The message as it is sent, with the real link and, if the merchant wants it, the codes."""
     shop = await shops.by_id(message["shop_id"])
-    context = await _context(message, shop, base_url, secret=True)
+    address = shops.address(shop.host, base_url)
+    context = await _context(message, shop, address, secret=True)
     written = await _written(message, shop, context)
     return OutgoingMessage(
         id=f"{message['id']}.{handover}.{message['created_at']:%Y%m%d%H%M%S}",
         recipient=message["recipient"],
         subject=written.subject,
         text=written.body.text,
-        html=framed(shop, written, message["locale"], base_url),
+        html=framed(shop, written, message["locale"], address),
         locale=message["locale"],
         from_name=" ".join(shop.name.split()),
         reply_to=shop.settings.support_contact if "@" in shop.settings.support_contact else "",
@@ -91,7 +92,8 @@ async def outgoing(message: Any, handover: int, base_url: str) -> OutgoingMessag
 async def shown(message: Any, base_url: str) -> Written:
     """The message for the eyes of staff: the link without its token, the codes masked."""
     shop = await shops.by_id(message["shop_id"])
-    return await _written(message, shop, await _context(message, shop, base_url, secret=False))
+    context = await _context(message, shop, shops.address(shop.host, base_url), secret=False)
+    return await _written(message, shop, context)
 
 
 async def _written(message: Any, shop: Shop, context: Context) -> Written:

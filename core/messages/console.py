@@ -137,7 +137,7 @@ async def edit_text(request: Request[Any, Any, Any], event: FromPath[str], local
     template = Template(event, locale, form.subject.strip(), body, saved.changed_at)
     try:
         # every text must work with the sample order, whichever order is looked at
-        texts.write(template, compose.sample(await _shop(request), locale, _base_url()))
+        texts.write(template, compose.sample(await _shop(request), locale, await _address(request)))
     except BadTemplate as error:
         return await _text_page(request, template, form.order, errors={"body": str(error)}, to=form.to)
     match form.act:
@@ -202,7 +202,7 @@ async def _send_test(shop: Shop, template: Template, context: compose.Context, t
         recipient=to,
         subject=written.subject,
         text=written.body.text,
-        html=compose.framed(shop, written, template.locale, _base_url()),
+        html=compose.framed(shop, written, template.locale, shops.address(shop.host, runtime.current().base_url)),
         locale=template.locale,
         from_name=" ".join(shop.name.split()),
     )
@@ -251,7 +251,7 @@ async def _preview(
         context = await _filled_with(request, template, ref)
     except Refused as refused:
         errors.setdefault("order", refused.text)
-        context = compose.sample(await _shop(request), template.locale, _base_url())
+        context = compose.sample(await _shop(request), template.locale, await _address(request))
     try:
         return texts.write(template, context)
     except BadTemplate as error:
@@ -264,12 +264,12 @@ async def _filled_with(request: Request[Any, Any, Any], template: Template, ref:
 
     :raises Refused: there is no such order, for who asks.
     """
-    shop = await _shop(request)
+    shop, address = await _shop(request), await _address(request)
     if not ref:
-        return compose.sample(shop, template.locale, _base_url())
+        return compose.sample(shop, template.locale, address)
     found = None
     if request.state.session.may("orders.read"):
-        found = await compose.of_order(shop, ref.strip().upper(), template.locale, _base_url())
+        found = await compose.of_order(shop, ref.strip().upper(), template.locale, address)
     if found is None:
         raise Refused(_("There is no such order in this shop."), "order")
     return found
@@ -285,8 +285,8 @@ def _known(event: str, locale: str) -> None:
         raise NotFound()
 
 
-def _base_url() -> str:
-    return runtime.current().base_url
+async def _address(request: Request[Any, Any, Any]) -> str:
+    return shops.address((await _shop(request)).host, runtime.current().base_url)
 
 
 async def _shop(request: Request[Any, Any, Any]) -> Shop:

@@ -19,6 +19,7 @@ from core.partners import accounts
 from core.partners.accounts import Keys, Partner
 from core.partners.lists import PARTNERS
 from core.refused import Refused
+from core.shops import service as shops
 from core.web.amounts import read_amount_above_zero
 from core.web.errors import FormError, NotFound
 from core.web.flash import flash
@@ -98,8 +99,9 @@ async def _list(request: AnyRequest, kept: dict[str, Any], errors: dict[str, Any
 
 def _channels(request: AnyRequest) -> list[tuple[Any, str]]:
     """What each channel is called, and the address that programs are given."""
-    base = request.app.state.config.base_url
-    found = runtime.current().channels_in(visit_of(request).shop.id)
+    shop = visit_of(request).shop
+    base = shops.address(shop.host, request.app.state.config.base_url)
+    found = runtime.current().channels_in(shop.id)
     return [(channel.title, f"{base}/channel/{key}") for key, channel in sorted(found.items())]
 
 

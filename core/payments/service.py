@@ -29,6 +29,7 @@ from core.payments.method import (
 )
 from core.payments.purse import AttemptPurse
 from core.refused import Refused
+from core.shops import service as shops
 from core.tasks import cancelled_by_others_only
 from core.vault.code_text import storable
 from core.web.i18n import _
@@ -66,7 +67,7 @@ class StoredAttempt:
 
 async def load_attempt(ref: str, base_url: str) -> StoredAttempt | None:
     row = await db.fetchrow(ATTEMPT + "WHERE attempt.ref = $1", ref)
-    return _stored(row, base_url) if row else None
+    return await _stored(row, base_url) if row else None
 
 
 async def attempts_to_query(base_url: str, limit: int = 50) -> list[StoredAttempt]:
@@ -74,10 +75,11 @@ async def attempts_to_query(base_url: str, limit: int = 50) -> list[StoredAttemp
     rows = await db.fetch(
         ATTEMPT + "WHERE attempt.next_query_at <= now() ORDER BY attempt.next_query_at LIMIT $1", limit
     )
-    return [_stored(row, base_url) for row in rows]
+    return [await _stored(row, base_url) for row in rows]
 
 
-def _stored(row: Any, base_url: str) -> StoredAttempt:
+async def _stored(row: Any, base_url: str) -> StoredAttempt:
+    shop = await shops.by_id(row["shop_id"])
     return StoredAttempt(
         id=row["id"],
         order_id=row["order_id"],
@@ -98,6 +100,7 @@ def _stored(row: Any, base_url: str) -> StoredAttempt:
             ip=str(row["ip"]) if row["ip"] else "",
             agent=row["agent"],
             base_url=base_url,
+            shop_address=shops.address(shop.host, base_url),
             created_at=row["created_at"],
             expires_at=row["expires_at"],
             gateway_ref=row["gateway_ref"],
@@ -117,11 +120,12 @@ def view(
     ip: str,
     agent: str,
     base_url: str,
+    shop_address: str,
     created_at: datetime,
     expires_at: datetime,
     gateway_ref: str | None = None,
 ) -> Attempt:
-    """An attempt as its payment method sees it."""
+    """An attempt as its payment method sees it: gateways call the server, buyers return to the shop of the order."""
     return Attempt(
         ref=ref,
         order_ref=order_ref,
@@ -132,7 +136,7 @@ def view(
         client_ip=ip,
         device=device(agent),
         notify_url=f"{base_url}/pay/{method}/notify",
-        return_url=f"{base_url}/pay/{method}/return?order={order_ref}",
+        return_url=f"{shop_address}/pay/{method}/return?order={order_ref}",
         created_at=created_at,
         expires_at=expires_at,
         gateway_ref=gateway_ref,

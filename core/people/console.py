@@ -16,6 +16,7 @@ from core.people import passkeys, passwords, recovery, rights, sessions, staff, 
 from core.people.lists import STAFF
 from core.people.staff import Caller, CodeNeeded, SignInRefused
 from core.refused import Refused
+from core.shops import service as shops
 from core.vault.cipher import DecryptError, open_secret, seal_secret
 from core.vault.ring import VaultLocked
 from core.web import hx
@@ -512,7 +513,9 @@ async def _known(request: Request[Any, Any, Any], staff_id: int) -> None:
 
 
 def _link(request: Request[Any, Any, Any], purpose: str, token: str) -> str:
-    return f"{request.app.state.config.base_url}/admin/welcome/{purpose}?token={token}"
+    visit: Visit = request.scope["state"]["visit"]
+    address = shops.address(visit.shop.host, request.app.state.config.base_url)
+    return f"{address}/admin/welcome/{purpose}?token={token}"
 
 
 ROUTES = (

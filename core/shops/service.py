@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -79,7 +80,17 @@ def forget() -> None:
 async def by_host(host: str) -> Shop:
     """The shop of that host name; the main shop answers for every name that no other shop claims."""
     shops = await all_shops()
-    return next((shop for shop in shops if shop.host == host), shops[0])
+    name = host.partition(":")[0]
+    return next((shop for shop in shops if shop.host and shop.host in (host, name)), shops[0])
+
+
+def address(host: str | None, base_url: str) -> str:
+    """Where people reach the shop of that host name: ``base_url``, with its own name if it has one."""
+    if host is None:
+        return base_url
+    base = urlsplit(base_url)
+    port = f":{base.port}" if base.port and ":" not in host else ""
+    return f"{base.scheme}://{host}{port}"
 
 
 async def main_shop() -> Shop:

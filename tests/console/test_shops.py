@@ -12,10 +12,14 @@ import pytest
 
 from core import db
 from core.app import create_app, handlers
+from core.checkout.place import Placed, place
 from core.checkout.settle import settle
 from core.config import Config
+from core.messages import compose
 from core.partners import accounts as partners
+from core.payments import service as payments
 from core.people import rights, sessions
+from core.pricing.quote import Item, quote
 from core.shops import service as shops
 from core.supply import answers
 from core.vault import import_service as imports
@@ -348,3 +352,43 @@ async def test_staff_of_one_shop_is_nobody_in_another(address, objects, routes):
                     assert answer.status_code == 303, (method, path, answer.status_code)
                     assert answer.headers["location"].startswith("/admin/sign-in"), path
             assert await everything() == before
+
+
+@pytest.fixture
+async def of_the_second(address: str, objects: dict[str, object]) -> Placed:
+    """An order of the second shop."""
+    shop = next(shop for shop in await shops.all_shops() if shop.host == HOST)
+    sku = await stocked.sku(1, shop_id=shop.id)
+    priced = await quote(shop.id, [Item(sku.code, 1)])
+    return await place(shop, priced, {}, stocked.buyer(), stocked.chosen(), "key")
+
+
+async def test_links_of_a_shop_lead_to_its_own_host(address, of_the_second):
+    """Where its mails lead, where its buyers come back to, and what its staff is given."""
+    own = f"http://{HOST}{address[address.rindex(':') :]}"
+    await settle("epay", stocked.paid(of_the_second), "callback")
+    message = await db.fetchrow("SELECT * FROM messages_message WHERE order_id = $1", of_the_second.order_id)
+    mail = await compose.outgoing(message, 1, address)
+    assert f"{own}/o/{of_the_second.ref}?k=" in mail.text
+    assert address not in mail.text + mail.html
+    attempt = (await payments.load_attempt(of_the_second.attempt_ref, address)).view
+    assert attempt.return_url == f"{own}/pay/epay/return?order={of_the_second.ref}"
+    assert attempt.notify_url == f"{address}/pay/epay/notify"
+
+    headers = at(own.removeprefix("http://"), await cookie_of(await second_shop(), "owner"))
+    async with httpx.AsyncClient(base_url=address, timeout=20) as http:
+        invited = await ask(
+            http, "POST", "/admin/staff", headers, {"email": "new@second.test", "name": "", "role": "stock"}
+        )
+        assert f"{own}/admin/welcome/invite?token=" in invited.text
+        preview = await http.get("/admin/messages/texts/order_delivered/en", headers=headers)
+        assert f"{own}/o/" in preview.text
+    for answer in (invited, preview):
+        assert address not in answer.text
+
+
+async def test_a_shop_without_a_name_of_its_own_is_at_the_address_of_the_server():
+    assert shops.address(None, "https://shop.test") == "https://shop.test"
+    assert shops.address("kol.test", "https://shop.test") == "https://kol.test"
+    assert shops.address("kol.test", "http://127.0.0.1:8000") == "http://kol.test:8000"
+    assert shops.address("kol.test:81", "http://127.0.0.1:8000") == "http://kol.test:81"
