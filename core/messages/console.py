@@ -56,7 +56,11 @@ class Edited(msgspec.Struct):
 @get("/messages", opt={"who": "staff:messages.read", "repeats": ("col",)})
 async def message_list(request: Request[Any, Any, Any]) -> Response[Any]:
     shop_id = visit_of(request).shop.id
-    context = {"counts": await outbox.counts(shop_id), "notifier": service.notifier_for(MAIL), "states": STATES}
+    context = {
+        "counts": await outbox.counts(shop_id),
+        "notifier": service.notifier_for(MAIL, shop_id),
+        "states": STATES,
+    }
     return await list_page(request, MESSAGES, context, template="messages/list.html")
 
 
@@ -74,7 +78,7 @@ async def message_page(request: Request[Any, Any, Any], number: FromPath[int]) -
         "written": written,
         "html": _html(written),
         "states": STATES,
-        "notifier": service.notifier_for(message["channel"]),
+        "notifier": service.notifier_for(message["channel"], message["shop_id"]),
         "languages": NAMES,
     }
     return page(request, "messages/message.html", context)
@@ -85,22 +89,22 @@ async def send(request: Request[Any, Any, Any], number: FromPath[int]) -> Respon
     shop_id = visit_of(request).shop.id
     if await outbox.one(shop_id, number) is None:
         raise NotFound()
-    _somebody_sends()
+    _somebody_sends(shop_id)
     await ring(*await db.transaction(service.send_again, shop_id, number))
     return flash(see_other(f"/admin/messages/{number}"), _("The message is on its way."))
 
 
 @post("/messages/send-all", opt={"who": "staff:messages.send"})
 async def send_all(request: Request[Any, Any, Any]) -> Response[Any]:
-    form = await read_form(request, SendAll)
-    _somebody_sends()
-    jobs = await db.transaction(service.send_all, visit_of(request).shop.id, (form.state,))
+    form, shop_id = await read_form(request, SendAll), visit_of(request).shop.id
+    _somebody_sends(shop_id)
+    jobs = await db.transaction(service.send_all, shop_id, (form.state,))
     await ring(*jobs)
     return flash(see_other("/admin/messages"), _("%(number)s messages are on their way.", number=len(jobs)))
 
 
-def _somebody_sends() -> None:
-    if service.notifier_for(MAIL) is None:
+def _somebody_sends(shop_id: int) -> None:
+    if service.notifier_for(MAIL, shop_id) is None:
         raise Conflict(
             _("Nobody can send mails yet"),
             _("No plugin that sends mails is switched on and set up."),

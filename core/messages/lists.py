@@ -20,7 +20,7 @@ STATES: dict[str, tuple[Text, str]] = {
 
 
 async def send(doing: Doing, key: int) -> None:
-    if service.notifier_for(MAIL) is None:
+    if service.notifier_for(MAIL, doing.scope.shop_id) is None:
         raise Refused(_("No plugin that sends mails is switched on and set up."))
     jobs = await db.transaction(service.send_again, doing.scope.shop_id, key)
     if not jobs:

@@ -86,7 +86,7 @@ async def payment_list(request: Request[Any, Any, Any]) -> Response[Any]:
             {**row, "balance": Money(balances.get(accounts[row["method"]], 0), shop.currency)} for row in methods
         ],
         "method_title": chart.method_title,
-        "offered": sorted(runtime.current().payment_methods),
+        "offered": sorted(runtime.current().payment_methods_in(shop.id)),
     }
     return await list_page(request, PAYMENTS, context, template="payments/list.html")
 

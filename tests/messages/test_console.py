@@ -3,7 +3,7 @@
 import pytest
 
 from core import db
-from core.hooks import runtime
+from core.hooks import runtime, store
 from core.messages import service, texts
 from tests import console
 from tests.console import words
@@ -45,6 +45,22 @@ async def test_the_outbox_without_a_notifier_says_what_to_do(staff, desk):
     said = words(await staff.post(f"/admin/messages/{message['id']}/send", status=409))
     assert "Nobody can send mails yet" in said
     assert (await desk.message())["state"] == "held"
+
+
+async def test_where_the_notifier_is_off_in_this_shop_nobody_is_told_that_a_mail_is_on_its_way(staff, desk, server):
+    await desk.use_smtp(server.port)
+    _order, message = await settled(desk)
+    await db.transaction(store.switch_off_in, "notifiers.smtp", [1])
+    await desk.runtime.refresh()
+    await desk.work()
+    assert (await desk.message())["state"] == "held"
+    page = words(await staff.get("/admin/messages"))
+    assert "Mails stay in this outbox" in page
+    assert "Send all that are held" not in page
+    assert "It waits here until" in words(await staff.get(f"/admin/messages/{message['id']}"))
+    assert "Nobody can send mails yet" in words(await staff.post(f"/admin/messages/{message['id']}/send", status=409))
+    await staff.post("/admin/messages/send-all", status=409, state="held")
+    await db.transaction(store.switch_off_in, "notifiers.smtp", [])
 
 
 async def test_held_mails_go_out_together(staff, desk, server, mail):
