@@ -103,6 +103,7 @@ from core.pricing.results import PromotionResult, promotion_code_uses, promotion
 from core.pricing.scope import Scope, ScopeChoice, scope_choices
 from core.refused import Refused
 from core.review.risk import Action, Evidence, RiskRule
+from core.shops.service import shop_address
 from core.supply.supplier import (
     AboveCap,
     AccountField,
@@ -315,6 +316,7 @@ __all__ = [
     "see_other",
     "send_mail_again",
     "setting",
+    "shop_address",
     "toast",
     "visit_of",
     "wants_fragment",

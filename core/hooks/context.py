@@ -38,7 +38,8 @@ class PluginContext(Generic[S]):
     ``db``         the shop's database, for the plugin's own tables and jobs.
     ``clock``      ``clock.now()`` is the time, in UTC.
     ``log``        a logger named after the plugin. Never log secrets, codes or whole answers of gateways.
-    ``base_url``   the shop's public address without a slash at the end, such as ``https://shop.example.com``.
+    ``base_url``   the server's public address without a slash at the end, such as ``https://shop.example.com``. One
+                   shop of several may have its own: ``shop_address`` tells it.
     ``currency``   the shop's currency, such as ``CNY``.
     ``test_mode``  True while the shop only tries things out.
     ``secret``     32 bytes that only this plugin of this shop knows, always the same: for signing its own links.

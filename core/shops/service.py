@@ -93,6 +93,12 @@ def address(host: str | None, base_url: str) -> str:
     return f"{base.scheme}://{host}{port}"
 
 
+async def shop_address(code: str, base_url: str) -> str:
+    """Where people reach the shop with that code, such as ``order.shop``: ``base_url`` is ``ctx.base_url``."""
+    shop = next((shop for shop in await all_shops() if shop.code == code), None)
+    return address(shop.host if shop else None, base_url)
+
+
 async def main_shop() -> Shop:
     return (await all_shops())[0]
 

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from core import db
+from core.api import shop_address
 from core.app import create_app, handlers
 from core.checkout.place import Placed, place
 from core.checkout.settle import settle
@@ -385,6 +386,8 @@ async def test_links_of_a_shop_lead_to_its_own_host(address, of_the_second):
         assert f"{own}/o/" in preview.text
     for answer in (invited, preview):
         assert address not in answer.text
+    assert await shop_address("second", address) == own
+    assert await shop_address("main", address) == address
 
 
 async def test_a_shop_without_a_name_of_its_own_is_at_the_address_of_the_server():

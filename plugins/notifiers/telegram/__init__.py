@@ -66,25 +66,25 @@ class TelegramPlugin(Plugin):
 
     @hookimpl
     async def order_paid(self, ctx: Context, order: OrderView) -> None:
-        await _tell(ctx, "order_paid", order.ref, texts.of_order(ctx, order), test=order.test)
+        await _tell(ctx, "order_paid", order.ref, await texts.of_order(ctx, order), test=order.test)
 
     @hookimpl
     async def order_delivered(self, ctx: Context, order: OrderView) -> None:
-        await _tell(ctx, "order_delivered", order.ref, texts.of_order(ctx, order), test=order.test)
+        await _tell(ctx, "order_delivered", order.ref, await texts.of_order(ctx, order), test=order.test)
 
     @hookimpl
     async def order_refunded(self, ctx: Context, order: OrderView, refund: RefundView) -> None:
-        await _tell(ctx, "order_refunded", refund.ref, texts.of_refund(ctx, order, refund), test=order.test)
+        await _tell(ctx, "order_refunded", refund.ref, await texts.of_refund(ctx, order, refund), test=order.test)
 
     @hookimpl
     async def review_opened(self, ctx: Context, review: ReviewView) -> None:
         if review.open:
-            await _tell(ctx, "review_opened", f"{review.shop}:{review.number}", texts.of_review(ctx, review))
+            await _tell(ctx, "review_opened", f"{review.shop}:{review.number}", await texts.of_review(ctx, review))
 
     @hookimpl
     async def stock_low(self, ctx: Context, stock: StockView) -> None:
         subject = f"{stock.shop}:{stock.sku_code}:{ctx.clock.now():%Y-%m-%d}"
-        await _tell(ctx, "stock_low", subject, texts.of_stock(ctx, stock))
+        await _tell(ctx, "stock_low", subject, await texts.of_stock(ctx, stock))
 
     async def check(self, settings: Settings, ctx: Context) -> CheckResult:
         """Who the bot is, and whether it knows the chat; then a message, so that one sees where it arrives."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from core.api import Money, OrderView, PluginContext, RefundView, ReviewView, StockView
+from core.api import Money, OrderView, PluginContext, RefundView, ReviewView, StockView, shop_address
 
 from .bot import LONGEST_TEXT
 from .settings import NAMES, Settings
@@ -43,7 +43,7 @@ def written(settings: Settings, event: str, values: dict[str, str], *, test: boo
     return text if len(text) <= LONGEST_TEXT else escape(values.get("ref", ""))
 
 
-def of_order(ctx: PluginContext[Settings], order: OrderView) -> dict[str, str]:
+async def of_order(ctx: PluginContext[Settings], order: OrderView) -> dict[str, str]:
     lines = [f"{line.title} × {line.quantity}" for line in order.lines]
     shown = [line[:200] for line in lines[:MOST_LINES]]
     return {
@@ -51,32 +51,36 @@ def of_order(ctx: PluginContext[Settings], order: OrderView) -> dict[str, str]:
         "shop": order.shop,
         "total": _sum(ctx, order.total),
         "goods": "\n".join(shown + ["…"] * (len(lines) > MOST_LINES)),
-        "link": f"{ctx.base_url}/admin/orders/{order.ref}",
+        "link": await _link(ctx, order.shop, f"/admin/orders/{order.ref}"),
     }
 
 
-def of_refund(ctx: PluginContext[Settings], order: OrderView, refund: RefundView) -> dict[str, str]:
-    return {**of_order(ctx, order), "amount": _sum(ctx, refund.amount)}
+async def of_refund(ctx: PluginContext[Settings], order: OrderView, refund: RefundView) -> dict[str, str]:
+    return {**await of_order(ctx, order), "amount": _sum(ctx, refund.amount)}
 
 
-def of_review(ctx: PluginContext[Settings], review: ReviewView) -> dict[str, str]:
+async def of_review(ctx: PluginContext[Settings], review: ReviewView) -> dict[str, str]:
     path = f"/admin/orders/{review.order_ref}" if review.order_ref else "/admin/review"
     return {
         "ref": review.order_ref or f"#{review.number}",
         "shop": review.shop,
         "reason": review.reason,
-        "link": ctx.base_url + path,
+        "link": await _link(ctx, review.shop, path),
     }
 
 
-def of_stock(ctx: PluginContext[Settings], stock: StockView) -> dict[str, str]:
+async def of_stock(ctx: PluginContext[Settings], stock: StockView) -> dict[str, str]:
     return {
         "sku": stock.sku_code,
         "title": stock.title,
         "left": str(stock.left),
         "shop": stock.shop,
-        "link": f"{ctx.base_url}/admin/stock",
+        "link": await _link(ctx, stock.shop, "/admin/stock"),
     }
+
+
+async def _link(ctx: PluginContext[Settings], shop: str, path: str) -> str:
+    return await shop_address(shop, ctx.base_url) + path
 
 
 def _sum(ctx: PluginContext[Any], money: Money) -> str:

@@ -108,6 +108,18 @@ class TestTelegram(Contract):
         }
         assert len(await self.waiting(ctx)) == 5
 
+    async def test_a_link_leads_to_the_shop_that_it_is_about(self, machine, ctx, monkeypatch):
+        async def shop_address(shop, base_url):
+            return base_url.replace("127.0.0.1", f"{shop}.test")
+
+        monkeypatch.setattr(texts, "shop_address", shop_address)
+        await machine.tell("order_paid", order=replace(ORDER, shop="kol"))
+        await machine.tell("review_opened", review=replace(REVIEW, shop="kol"))
+        await machine.tell("stock_low", stock=replace(STOCK, shop="kol"))
+        told = "".join(args["text"] for _, args, _ in await self.waiting(ctx))
+        assert told.count('href="http://kol.test:9/admin/orders/V1"') == 2
+        assert 'href="http://kol.test:9/admin/stock"' in told
+
     async def test_what_was_not_asked_for_is_not_told(self, machine, ctx, other_side):
         await machine.save({**other_side.settings(), "events": ["stock_low"], "test_orders": False})
         await machine.tell("order_paid", order=ORDER)
