@@ -75,9 +75,10 @@ async def _blocks(shop: Shop, config: Config) -> list[Point]:
     if not checklist.takes_real_money(shop):
         text = _("No real payment is switched on that takes %(currency)s.", currency=shop.currency)
         found.append(Point("payment", _("No way to be paid"), text, "/admin/setup/payments"))
-    parts = urlsplit(config.base_url)
+    address = shops.address(shop.host, config.base_url)
+    parts = urlsplit(address)
     if parts.scheme != "https" and parts.hostname not in AT_HOME:
-        text = _("%(address)s is not https: codes and passwords could be read on the way.", address=config.base_url)
+        text = _("%(address)s is not https: codes and passwords could be read on the way.", address=address)
         found.append(Point("address", _("The address is not safe"), text, "/admin/health"))
     if await keyring.problems():
         text = _("No code can be delivered until the key is back.")
@@ -108,8 +109,9 @@ async def _warnings(shop: Shop, config: Config, staff_id: int | None) -> list[Po
     if not shop.settings.support_contact:
         text = _("Buyers see no address to turn to.")
         found.append(Point("contact", _("No contact for buyers"), text, "/admin/settings#shop"))
-    if urlsplit(config.base_url).hostname in AT_HOME:
-        text = _("Only this machine reaches %(address)s.", address=config.base_url)
+    address = shops.address(shop.host, config.base_url)
+    if urlsplit(address).hostname in AT_HOME:
+        text = _("Only this machine reaches %(address)s.", address=address)
         found.append(Point("address", _("Nobody else can come"), text, "/admin/health"))
     return found
 

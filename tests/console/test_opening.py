@@ -3,6 +3,7 @@
 import asyncio
 import json
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 import asyncpg
@@ -14,7 +15,7 @@ import httpx
 import pytest
 
 from core import clock, db
-from core.admin import demo, mail_domain, outside, packs, setup
+from core.admin import demo, mail_domain, opening, outside, packs, setup
 from core.admin.jobs import LOOK_OUTSIDE
 from core.checkout.settle import settle
 from core.config import Config
@@ -426,3 +427,18 @@ async def test_a_monitor_reads_the_checks_with_a_key_of_the_main_shop(address, s
         assert {"database", "worker", "callback", "stream", "dns"} <= {one["name"] for one in seen["checks"]}
         assert "checks" not in said[wrong].text and "00" * 32 not in said[right].text
         assert (await monitor.get("/healthz")).text == "ok\n"
+
+
+async def test_a_shop_with_a_name_of_its_own_is_judged_by_that_name(address):
+    """``address`` is at home, where nobody else can come; the name is not."""
+    main = await shops.main_shop()
+    own = replace(main, host="kol.example.com")
+    at_home = Config.from_env({"VOUCHSAFE_BASE_URL": address})
+    safe = Config.from_env({"VOUCHSAFE_BASE_URL": "https://shop.example.com"})
+    for shop, config, points in (
+        (main, at_home, ["Nobody else can come"]),
+        (own, at_home, ["The address is not safe"]),
+        (own, safe, []),
+    ):
+        found = await opening.readiness(shop, config, None)
+        assert [str(one.title) for one in (*found.blocks, *found.warnings) if one.key == "address"] == points
