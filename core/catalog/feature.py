@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from core.catalog import console, guides_console, pages
+from core.catalog import categories_console, console, guides_console, pages
 from core.web.feature import Feature, Nav
 from core.web.i18n import _
 
@@ -8,7 +8,7 @@ feature = Feature(
     name="catalog",
     folder=Path(__file__).parent,
     buyer_routes=pages.routes,
-    console_routes=(*console.ROUTES, *guides_console.ROUTES),
+    console_routes=(*console.ROUTES, *categories_console.ROUTES, *guides_console.ROUTES),
     nav=[
         Nav(_("Products"), "/admin/products", "box", group="goods", right="products.read", order=200),
         Nav(_("Categories"), "/admin/categories", "category", group="goods", right="products.read", order=210),

@@ -11,8 +11,9 @@ from msgspec import Meta
 
 from core import db
 from core.catalog import guides, images
-from core.catalog.console import Id, Version, editor
+from core.catalog.console import editor
 from core.catalog.devices import DEVICES
+from core.catalog.forms import Id, Version
 from core.catalog.guides import GuideDraft
 from core.catalog.markdown import with_pictures
 from core.refused import Refused
