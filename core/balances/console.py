@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import asyncpg
 import msgspec
 from litestar import Response, get, post
 from litestar.params import FromPath
 from msgspec import Meta
 
-from core import db
-from core.audit import service as audit
 from core.balances.lists import BALANCES
 from core.ledger import chart, customers
 from core.money import Money
@@ -93,34 +90,18 @@ async def _change(request: AnyRequest, form: ChangeForm) -> int:
     contact = read_email(form.contact, "contact")
     money = read_amount_above_zero(form.amount, form.currency or shop.currency, "amount")
     signed = money if form.way == "in" else Money(-money.amount, money.currency)
-
-    async def write(tx: db.Tx) -> None:
-        await customers.change_by_staff(
-            tx,
-            shop.id,
-            contact,
-            signed,
-            cash=form.why == "cash",
-            staff_id=staff_id,
-            reason=form.reason,
-            key=form.key,
-            limited=not request.state.session.may("limits.set"),
-        )
-        await audit.record(
-            tx,
-            f"staff:{staff_id}",
-            "balance.changed",
-            f"buyer:{contact}",
-            {"amount": signed.amount, "currency": signed.currency, "against": form.why, "reason": form.reason},
-            shop_id=shop.id,
-            ip=visit.ip or None,
-        )
-
-    try:
-        await db.transaction(write)
-    except asyncpg.UniqueViolationError as error:
-        if error.constraint_name != "ledger_entry_source_key":
-            raise
+    await customers.change_once(
+        shop.id,
+        contact,
+        signed,
+        about=f"buyer:{contact}",
+        cash=form.why == "cash",
+        staff_id=staff_id,
+        reason=form.reason,
+        key=form.key,
+        ip=visit.ip or None,
+        limited=not request.state.session.may("limits.set"),
+    )
     [balance] = [one for one in await customers.of_contact(shop.id, contact) if one.money.currency == money.currency]
     return balance.id
 

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from core import clock, db
+from core.audit import service as audit
 from core.db import Tx
 from core.ledger import service as ledger
 from core.ledger.chart import CUSTOMER
@@ -173,6 +174,41 @@ async def change_by_staff(
     )
     if limited and money.amount > 0:
         await _check_limit(tx, shop_id, staff_id, money)
+
+
+async def change_once(
+    shop_id: int,
+    contact: str,
+    money: Money,
+    *,
+    about: str,
+    cash: bool,
+    staff_id: int,
+    reason: str,
+    key: str,
+    ip: str | None,
+    limited: bool = False,
+) -> None:
+    """As ``change_by_staff``, in a transaction of its own that also writes the audit log, as a line ``about`` whose
+    balance it is. A second click does nothing.
+
+    :raises NotEnough: as there.
+    :raises Refused: as there.
+    """
+
+    async def write(tx: Tx) -> None:
+        await change_by_staff(
+            tx, shop_id, contact, money, cash=cash, staff_id=staff_id, reason=reason, key=key, limited=limited
+        )
+        against = "cash" if cash else "goodwill"
+        detail = {"amount": money.amount, "currency": money.currency, "against": against, "reason": reason}
+        await audit.record(tx, f"staff:{staff_id}", "balance.changed", about, detail, shop_id=shop_id, ip=ip)
+
+    try:
+        await db.transaction(write)
+    except asyncpg.UniqueViolationError as error:
+        if error.constraint_name != "ledger_entry_source_key":
+            raise
 
 
 PUT_IN_TODAY = """

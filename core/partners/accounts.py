@@ -210,51 +210,6 @@ async def _set(tx: Tx, shop_id: int, partner_id: int, **columns: Any) -> None:
         raise Refused(_("There is no such partner."))
 
 
-async def put_in(
-    partner: Partner,
-    money: Money,
-    *,
-    cash: bool,
-    staff_id: int,
-    reason: str,
-    key: str,
-    ip: str | None,
-    limited: bool = False,
-) -> None:
-    """Put money into its balance, or take it out where ``money`` is negative. A second click does nothing.
-
-    :raises Refused: more was to be taken out than there is, or put in than ``limited`` lets.
-    """
-
-    async def write(tx: Tx) -> None:
-        await customers.change_by_staff(
-            tx,
-            partner.shop_id,
-            partner.contact,
-            money,
-            cash=cash,
-            staff_id=staff_id,
-            reason=reason,
-            key=key,
-            limited=limited,
-        )
-        detail = {
-            "amount": money.amount,
-            "currency": money.currency,
-            "against": "cash" if cash else "goodwill",
-            "reason": reason,
-        }
-        await audit.record(
-            tx, f"staff:{staff_id}", "balance.changed", partner.contact, detail, shop_id=partner.shop_id, ip=ip
-        )
-
-    try:
-        await db.transaction(write)
-    except asyncpg.UniqueViolationError as error:
-        if error.constraint_name != "ledger_entry_source_key":
-            raise
-
-
 async def _audited(
     tx: Tx, shop_id: int, partner_id: int, act: str, staff_id: int, detail: dict[str, Any] | None = None
 ) -> None:

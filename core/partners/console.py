@@ -185,9 +185,11 @@ async def change_balance(request: AnyRequest, partner_id: FromPath[int]) -> Resp
         form = await read_form(request, MoneyForm)
         kept = msgspec.structs.asdict(form)
         money = read_amount_above_zero(form.amount, visit.shop.currency, "amount")
-        await accounts.put_in(
-            partner,
+        await customers.change_once(
+            partner.shop_id,
+            partner.contact,
             money if form.way == "in" else Money(-money.amount, money.currency),
+            about=partner.contact,
             cash=form.why == "cash",
             staff_id=staff_id(request),
             reason=form.reason,

@@ -29,8 +29,16 @@ async def partner(name: str, money: int = 100_000, discount: int = 0) -> Partner
     made = await accounts.by_key(1, keys.api_key)
     assert made is not None and made.secret.reveal() == keys.secret
     if money:
-        await accounts.put_in(
-            made, Money(money, "CNY"), cash=True, staff_id=staff, reason="paid", key=f"first-{name}", ip=None
+        await customers.change_once(
+            1,
+            made.contact,
+            Money(money, "CNY"),
+            about=made.contact,
+            cash=True,
+            staff_id=staff,
+            reason="paid",
+            key=f"first-{name}",
+            ip=None,
         )
     return made
 
