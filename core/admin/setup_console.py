@@ -27,7 +27,7 @@ from core.shops import service as shops
 from core.shops.service import Shop
 from core.web.errors import FormError, NotFound
 from core.web.flash import flash
-from core.web.forms import ONE_LINE, Line, read_form
+from core.web.forms import ONE_LINE, Line, errors_of, read_form
 from core.web.hx import wants_fragment
 from core.web.i18n import LOCALES, NAMES, _, html_lang
 from core.web.render import fragment, page, see_other
@@ -131,7 +131,7 @@ async def save_shop(request: AnyRequest) -> Response[Any]:
             raise Refused(_("Choose a language from the list."), "locale")
         await setup.save_shop(shop, facts, request.state.session.staff_id)
     except Refused as refused:
-        return await _shop_step(request, {refused.field or "form": refused.text}, msgspec.to_builtins(form), 422)
+        return await _shop_step(request, errors_of(refused), msgspec.to_builtins(form), 422)
     return see_other(await setup.come_to(await _shop(request), 3))
 
 

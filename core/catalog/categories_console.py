@@ -10,13 +10,13 @@ from litestar.params import FromPath
 
 from core import db
 from core.catalog import editing
-from core.catalog.console import editor, said_no
+from core.catalog.console import editor
 from core.catalog.forms import TITLE, CategoryForm, title_of
 from core.refused import Refused
 from core.web import languages
 from core.web.errors import FormError
 from core.web.flash import flash
-from core.web.forms import read_form
+from core.web.forms import errors_of, read_form
 from core.web.i18n import _
 from core.web.render import page, see_other
 
@@ -61,7 +61,7 @@ async def _write_category(request: Request[Any, Any, Any], category_id: int | No
     except FormError as error:
         return await _category_page(request, dict(error.fields), {"visible": False, **error.kept}, open_id, 422)
     except Refused as refused:
-        return await _category_page(request, said_no(refused), msgspec.to_builtins(form), open_id, 422)
+        return await _category_page(request, errors_of(refused), msgspec.to_builtins(form), open_id, 422)
     return flash(see_other("/admin/categories"), _("Saved."))
 
 

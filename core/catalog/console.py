@@ -44,7 +44,7 @@ from core.vault import stock
 from core.web import languages
 from core.web.errors import FormError, NotFound
 from core.web.flash import flash
-from core.web.forms import read_form
+from core.web.forms import errors_of, read_form
 from core.web.i18n import _, locale
 from core.web.list_page import list_page
 from core.web.merchant_text import BadTemplate
@@ -193,7 +193,7 @@ async def add_product(request: Request[Any, Any, Any]) -> Response[Any]:
     except FormError as error:
         return await _product_page(request, None, dict(error.fields), error.kept, status=422)
     except Refused as refused:
-        return await _product_page(request, None, said_no(refused), msgspec.to_builtins(form), status=422)
+        return await _product_page(request, None, errors_of(refused), msgspec.to_builtins(form), status=422)
     return flash(see_other(f"/admin/products/{product_id}"), _("Product added. Now give it a SKU with a price."))
 
 
@@ -211,7 +211,7 @@ async def save_product(request: Request[Any, Any, Any], product_id: FromPath[int
         kept = {**msgspec.to_builtins(form), "version": now["version"]}
         return await _product_page(request, product_id, {"form": changed.text}, kept, status=409)
     except Refused as refused:
-        return await _product_page(request, product_id, said_no(refused), msgspec.to_builtins(form), status=422)
+        return await _product_page(request, product_id, errors_of(refused), msgspec.to_builtins(form), status=422)
     return flash(see_other(f"/admin/products/{product_id}"), _("Saved."))
 
 
@@ -228,7 +228,7 @@ async def delete_product(request: Request[Any, Any, Any], product_id: FromPath[i
     try:
         await editing.delete_product(editor(request), product_id)
     except Refused as refused:
-        return await _product_page(request, product_id, said_no(refused), {}, status=409)
+        return await _product_page(request, product_id, errors_of(refused), {}, status=409)
     return flash(see_other("/admin/products"), _("Product deleted."))
 
 
@@ -242,7 +242,7 @@ async def upload_image(request: Request[Any, Any, Any], product_id: FromPath[int
     except FormError as error:
         return await _product_page(request, product_id, dict(error.fields), {}, status=422)
     except Refused as refused:
-        return await _product_page(request, product_id, said_no(refused), {}, status=422)
+        return await _product_page(request, product_id, errors_of(refused), {}, status=422)
     image_id = await db.transaction(images.keep, who.shop_id, body, width, height)
     await editing.set_image(who, product_id, image_id)
     return flash(see_other(f"/admin/products/{product_id}"), _("Picture saved."))
@@ -288,10 +288,10 @@ async def _write_sku(request: Request[Any, Any, Any], product_id: int, sku_id: i
         )
     except editing.ChangedMeanwhile as changed:
         kept = {**msgspec.to_builtins(form), "version": await _sku_version(product_id, sku_id)}
-        return await _product_page(request, product_id, {}, {}, said_no(changed), kept, open_sku, status=409)
+        return await _product_page(request, product_id, {}, {}, errors_of(changed), kept, open_sku, status=409)
     except Refused as refused:
         kept = msgspec.to_builtins(form)
-        return await _product_page(request, product_id, {}, {}, said_no(refused), kept, open_sku=open_sku, status=422)
+        return await _product_page(request, product_id, {}, {}, errors_of(refused), kept, open_sku=open_sku, status=422)
     return flash(see_other(f"/admin/products/{product_id}"), _("SKU saved."))
 
 
@@ -328,7 +328,7 @@ async def delete_sku(
     try:
         await editing.delete_sku(editor(request), sku_id)
     except Refused as refused:
-        return await _product_page(request, product_id, said_no(refused), {}, status=409)
+        return await _product_page(request, product_id, errors_of(refused), {}, status=409)
     return flash(see_other(f"/admin/products/{product_id}"), _("SKU deleted."))
 
 
@@ -348,15 +348,11 @@ async def save_tiers(
             raise at_its_row(refused, form.tiers) from None
     except editing.ChangedMeanwhile as changed:
         kept = {"tiers": form.tiers, "version": await _sku_version(product_id, sku_id)}
-        return await _product_page(request, product_id, {}, {}, said_no(changed), kept, sku_id, status=409)
+        return await _product_page(request, product_id, {}, {}, errors_of(changed), kept, sku_id, status=409)
     except Refused as refused:
         errors = {f"{prefix}{refused.field}": refused.text}
         return await _product_page(request, product_id, {}, {}, errors, {"tiers": form.tiers}, sku_id, status=422)
     return flash(see_other(f"/admin/products/{product_id}"), _("Prices saved."))
-
-
-def said_no(refused: Refused) -> dict[str, Any]:
-    return {refused.field or "form": refused.text}
 
 
 ROUTES = (

@@ -20,7 +20,7 @@ from core.refused import Refused
 from core.web import languages
 from core.web.errors import FormError, NotFound
 from core.web.flash import flash
-from core.web.forms import Line, Upload, read_form
+from core.web.forms import Line, Upload, errors_of, read_form
 from core.web.i18n import _
 from core.web.render import page, see_other
 from core.web.request import AnyRequest
@@ -148,7 +148,7 @@ async def _write(request: AnyRequest, guide_id: int | None) -> Response[Any]:
         else:
             await guides.save(editor(request), guide_id, form.version, draft)
     except Refused as refused:
-        return await _edit(request, guide_id, {refused.field or "form": refused.text}, kept, 422)
+        return await _edit(request, guide_id, errors_of(refused), kept, 422)
     return flash(see_other(f"/admin/guides/{guide_id}"), _("Guide saved."))
 
 

@@ -23,7 +23,7 @@ from core.shops import service as shops
 from core.web.amounts import read_amount_above_zero
 from core.web.errors import FormError, NotFound
 from core.web.flash import flash
-from core.web.forms import Line, read_form, read_query
+from core.web.forms import Line, errors_of, read_form, read_query
 from core.web.i18n import _
 from core.web.list_page import list_page
 from core.web.render import page, see_other
@@ -174,7 +174,7 @@ async def change_partner(request: AnyRequest, partner_id: FromPath[int]) -> Resp
     except FormError as error:
         return await _one(request, partner_id, error.kept, dict(error.fields), 422)
     except Refused as refused:
-        return await _one(request, partner_id, kept, {refused.field or "form": refused.text}, 422)
+        return await _one(request, partner_id, kept, errors_of(refused), 422)
     return flash(see_other(f"/admin/partners/{partner_id}"), _("Saved."))
 
 

@@ -22,7 +22,7 @@ from core.vault.ring import VaultLocked
 from core.web import hx
 from core.web.errors import FormError, NotFound
 from core.web.flash import flash
-from core.web.forms import Line, read_form
+from core.web.forms import Line, errors_of, read_form
 from core.web.i18n import _
 from core.web.list_page import list_page
 from core.web.render import fragment, page, see_other
@@ -47,10 +47,6 @@ def shop_id(request: Request[Any, Any, Any]) -> int:
 
 def passkey_site(request: Request[Any, Any, Any]) -> passkeys.Site | None:
     return passkeys.site(visit_of(request), request.app.state.config.base_url)
-
-
-def fields_of(refused: Refused) -> dict[str, Any]:
-    return {refused.field or "form": refused.text}
 
 
 # -- the first admin --------------------------------------------------------------------
@@ -89,7 +85,7 @@ async def make_first_admin(request: Request[Any, Any, Any]) -> Response[Any]:
         return _setup_again(request, error.fields, error.kept)
     except Refused as refused:
         kept = {"token": form.token, "email": form.email, "name": form.name}
-        return _setup_again(request, fields_of(refused), kept)
+        return _setup_again(request, errors_of(refused), kept)
     return begin(see_other("/admin/setup/shop"), cookie)
 
 
@@ -171,7 +167,7 @@ async def sign_in(request: Request[Any, Any, Any]) -> Response[Any]:
     except CodeNeeded as needed:
         return await _sign_in_page(request, {"totp": needed.text}, kept, True, 422)
     except Refused as refused:
-        return await _sign_in_page(request, fields_of(refused), kept, bool(code), 422)
+        return await _sign_in_page(request, errors_of(refused), kept, bool(code), 422)
     return begin(see_other(hx.safe_next(form.next, "/admin")), cookie)
 
 
@@ -249,7 +245,7 @@ async def choose_password(request: Request[Any, Any, Any], purpose: FromPath[str
     try:
         cookie = await staff.choose_password(form.token, purpose, form.password, caller(request))  # type: ignore[arg-type]
     except Refused as refused:
-        context = {"token": form.token, "purpose": purpose, "errors": fields_of(refused)}
+        context = {"token": form.token, "purpose": purpose, "errors": errors_of(refused)}
         return page(request, "people/choose_password.html", context, status=422)
     if cookie is None:
         return flash(see_other("/admin/sign-in"), _("Your password is set. Sign in with it and your code."))
@@ -325,7 +321,7 @@ async def new_password(request: Request[Any, Any, Any]) -> Response[Any]:
     try:
         await staff.change_password(request.state.session, form.old_password, form.password)
     except Refused as refused:
-        return await _account(request, fields_of(refused), 422)
+        return await _account(request, errors_of(refused), 422)
     return flash(see_other("/admin/account"), _("Your password was changed. Other devices are signed out."))
 
 
@@ -365,7 +361,7 @@ async def add_passkey(request: Request[Any, Any, Any]) -> Response[Any]:
     except FormError as error:
         return await _account(request, {f"passkey_{name}": text for name, text in error.fields.items()}, 422)
     except Refused as refused:
-        return await _account(request, fields_of(refused), 422)
+        return await _account(request, errors_of(refused), 422)
     return flash(see_other("/admin/account"), _("Your passkey is ready."))
 
 
@@ -440,7 +436,7 @@ async def invite(request: Request[Any, Any, Any]) -> Response[Any]:
     except FormError as error:
         return await _staff_list(request, error.fields, error.kept, status=422)
     except Refused as refused:
-        return await _staff_list(request, fields_of(refused), msgspec.to_builtins(form), status=422)
+        return await _staff_list(request, errors_of(refused), msgspec.to_builtins(form), status=422)
     return await _staff_list(request, link=_link(request, "invite", token))
 
 
@@ -501,7 +497,7 @@ async def _then_list(request: Request[Any, Any, Any], act: Any) -> Response[Any]
     try:
         await act
     except Refused as refused:
-        return await _staff_list(request, fields_of(refused), status=422)
+        return await _staff_list(request, errors_of(refused), status=422)
     return flash(see_other("/admin/staff"), _("Saved."))
 
 

@@ -26,7 +26,7 @@ from core.vault import sheets
 from core.web.amounts import read_amount
 from core.web.errors import Conflict, FormError, NotFound
 from core.web.flash import flash
-from core.web.forms import Line, read_form
+from core.web.forms import Line, errors_of, read_form
 from core.web.i18n import _
 from core.web.list_page import list_page
 from core.web.render import fragment, page, see_other
@@ -43,10 +43,6 @@ CAMERA = {"permissions-policy": "camera=(self)"}
 
 def today_in(shop: Any) -> date:
     return clock.now().astimezone(ZoneInfo(shop.timezone)).date()
-
-
-def fields_of(refused: Refused) -> dict[str, Any]:
-    return {refused.field or "form": refused.text}
 
 
 def _amount(text: str, currency: str, field: str) -> int | None:
@@ -133,7 +129,7 @@ async def order(request: AnyRequest) -> Response[Any]:
         draft = await _draft(shop, form)
         batch_id = await issue.order(shop.id, shop.currency, today_in(shop), draft, request.state.session.staff_id)
     except Refused as refused:
-        return await _new_batch(request, msgspec.to_builtins(form), fields_of(refused), 422)
+        return await _new_batch(request, msgspec.to_builtins(form), errors_of(refused), 422)
     return see_other(f"/admin/own-codes/{batch_id}")
 
 
@@ -229,7 +225,7 @@ async def sheet(request: AnyRequest, batch_id: FromPath[int]) -> Response[str]:
     try:
         codes = await sheets.print_codes(printing)
     except Refused as refused:
-        return await _one_batch(request, batch_id, msgspec.to_builtins(form), fields_of(refused), 422)
+        return await _one_batch(request, batch_id, msgspec.to_builtins(form), errors_of(refused), 422)
     drawn = [(code, Markup(code.picture)) for code in codes]  # noqa: S704 - drawn by segno out of our own signs
     return page(request, "redemption/sheet.html", {"batch": batch, "worth": _worth(batch), "codes": drawn})
 
@@ -328,7 +324,7 @@ async def redeem_code(request: AnyRequest) -> Response[Any]:
         amount = _amount(form.amount, form.currency, "amount") if form.currency else None
     except Refused as refused:
         answer = await guarded(redeem.verify, till, form.code)
-        return _desk(request, answer=answer, code=form.code, errors=fields_of(refused), status=422)
+        return _desk(request, answer=answer, code=form.code, errors=errors_of(refused), status=422)
     answer = await _once(redeem.redeem, till, form.request_id, form.code, amount, form.currency or None)
     return see_other(f"/admin/redeem/{answer.id}")
 
@@ -393,7 +389,7 @@ async def make_key(request: AnyRequest) -> Response[Any]:
     try:
         token = await api_keys.make(shop_of(request).id, form.name, list(form.scopes), form.days, staff_id)
     except Refused as refused:
-        return await _keys_page(request, msgspec.to_builtins(form), fields_of(refused), status=422)
+        return await _keys_page(request, msgspec.to_builtins(form), errors_of(refused), status=422)
     return await _keys_page(request, token=token)
 
 
@@ -402,7 +398,7 @@ async def revoke_key(request: AnyRequest, key_id: FromPath[int]) -> Response[Any
     try:
         await api_keys.revoke(shop_of(request).id, key_id, request.state.session.staff_id)
     except Refused as refused:
-        return await _keys_page(request, errors=fields_of(refused), status=409)
+        return await _keys_page(request, errors=errors_of(refused), status=409)
     return flash(
         see_other("/admin/api-keys"), _("The key was withdrawn. Programs that used it are refused from now on.")
     )

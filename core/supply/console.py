@@ -23,7 +23,7 @@ from core.supply.skus import Draft
 from core.web.amounts import read_amount
 from core.web.errors import FormError, NotFound
 from core.web.flash import flash
-from core.web.forms import Line, read_form
+from core.web.forms import Line, errors_of, read_form
 from core.web.i18n import Text, _
 from core.web.list_page import list_page
 from core.web.render import page, see_other
@@ -143,7 +143,7 @@ async def save_supplier(request: AnyRequest, key: FromPath[str]) -> Response[Any
     try:
         await db.transaction(write)
     except Refused as refused:
-        return await _supplier_page(request, key, _named(refused), msgspec.to_builtins(form), 422)
+        return await _supplier_page(request, key, errors_of(refused), msgspec.to_builtins(form), 422)
     await changed()
     return flash(see_other(f"/admin/supply/{key}"), _("Saved."))
 
@@ -172,7 +172,7 @@ async def import_offers(request: AnyRequest, key: FromPath[str]) -> Response[Any
     except FormError as error:
         return await _supplier_page(request, key, dict(error.fields), error.kept, 422)
     except Refused as refused:
-        return await _supplier_page(request, key, _named(refused), {}, 422)
+        return await _supplier_page(request, key, errors_of(refused), {}, 422)
     back = see_other(f"/admin/products/{made.product_ids[0]}" if len(made.product_ids) == 1 else f"/admin/supply/{key}")
     if made.left_out:
         title, why = made.left_out[0]
@@ -271,7 +271,7 @@ async def save_sku(request: AnyRequest, sku_id: FromPath[int]) -> Response[Any]:
     except FormError as error:
         return await _sku_page(request, sku_id, dict(error.fields), error.kept, 422)
     except Refused as refused:
-        return await _sku_page(request, sku_id, _named(refused), msgspec.to_builtins(form), 422)
+        return await _sku_page(request, sku_id, errors_of(refused), msgspec.to_builtins(form), 422)
     return flash(see_other(f"/admin/supply/skus/{sku_id}"), _("Saved."))
 
 
@@ -351,10 +351,6 @@ async def _act(request: AnyRequest, sku_id: int, act: Any, *values: Any, said: A
         return flash(back, refused.text, "error")
     await changed()
     return flash(back, said)
-
-
-def _named(refused: Refused) -> dict[str, Any]:
-    return {refused.field or "form": refused.text}
 
 
 ROUTES = (

@@ -18,7 +18,7 @@ from core.vault.export import Person, Wanted
 from core.vault.staff_reveal import Onlooker
 from core.web.errors import FormError
 from core.web.flash import flash
-from core.web.forms import Line, read_form
+from core.web.forms import Line, errors_of, read_form
 from core.web.i18n import _
 from core.web.render import page, see_other
 from core.web.request import visit_of
@@ -110,7 +110,7 @@ async def ask(request: Request[Any, Any, Any]) -> Response[Any]:
     except FormError as error:
         return await _exports(request, error.kept, dict(error.fields), 422)
     except Refused as refused:
-        return await _exports(request, msgspec.to_builtins(form), {refused.field or "form": refused.text}, 422)
+        return await _exports(request, msgspec.to_builtins(form), errors_of(refused), 422)
     return flash(see_other(EXPORTS), _("Asked for. Now somebody else has to approve it."))
 
 

@@ -23,7 +23,7 @@ from core.vault.lists import BATCHES, STOCKED
 from core.web.amounts import read_amount_from_zero
 from core.web.errors import FormError, NotFound
 from core.web.flash import flash
-from core.web.forms import Line, Upload, read_form
+from core.web.forms import Line, Upload, errors_of, read_form
 from core.web.i18n import Text, _
 from core.web.list_page import list_page
 from core.web.render import fragment, page, see_other
@@ -304,7 +304,7 @@ async def commit(request: Request[Any, Any, Any], import_id: FromPath[int]) -> R
         return await _one_import(request, import_id, dict(error.fields), 422, error.kept)
     except Refused as refused:
         kept = msgspec.to_builtins(form)
-        return await _one_import(request, import_id, {refused.field or "form": refused.text}, 422, kept)
+        return await _one_import(request, import_id, errors_of(refused), 422, kept)
     return see_other(f"/admin/stock/imports/{import_id}")
 
 

@@ -19,7 +19,7 @@ from core.vault.quarantine import Held
 from core.vault.reusable import NewCode
 from core.web.errors import FormError
 from core.web.flash import flash
-from core.web.forms import Line, read_form
+from core.web.forms import Line, errors_of, read_form
 from core.web.i18n import _
 from core.web.list_page import list_page
 from core.web.render import page, see_other
@@ -100,7 +100,7 @@ async def hold(request: Request[Any, Any, Any]) -> Response[Any]:
         return await _aside(request, {"reason": error.kept.get("reason", "")}, dict(error.fields), status=422)
     except Refused as refused:
         kept = {"reason": form.reason, "batch": form.batch, "lot": form.lot}
-        return await _aside(request, kept, {refused.field or "form": refused.text}, status=422)
+        return await _aside(request, kept, errors_of(refused), status=422)
     return await _aside(request, {}, {}, held)
 
 
@@ -156,7 +156,7 @@ async def add_reusable(request: Request[Any, Any, Any]) -> Response[Any]:
         await db.transaction(reusable.add, shop.id, new, staff_id)
     except Refused as refused:
         kept = {"sku": form.sku, "name": form.name, "cap": form.cap, "expires_on": form.expires_on}
-        return await _reusable(request, kept, {refused.field or "form": refused.text}, 422)
+        return await _reusable(request, kept, errors_of(refused), 422)
     return flash(see_other(REUSABLE), _("On sale: this code can be given %(cap)s times.", cap=form.cap))
 
 

@@ -16,6 +16,7 @@ import msgspec
 from litestar import Request
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
+from core.refused import Refused
 from core.web import csrf
 from core.web.errors import BadRequest, FormError, TooLarge, WrongContentType
 from core.web.i18n import Text, _
@@ -191,6 +192,11 @@ async def read_json(request: Request[Any, Any, Any], kind: type[S]) -> S:
     except msgspec.ValidationError as error:
         message, name = _located(str(error))
         raise FormError({name or "body": _words(message)}) from None
+
+
+def errors_of(refused: Refused) -> dict[str, Any]:
+    """What a service refused, as errors of the form it was typed into; under ``form`` what is about no field."""
+    return {refused.field or "form": refused.text}
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
