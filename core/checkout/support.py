@@ -173,35 +173,30 @@ def _case(row: dict[str, Any], shown: dict[int, Any], mails: list[Any], visit: V
         expires_at=order.expires_at,
         paid_at=order.paid_at,
         delivered_at=order.delivered_at,
-        lines=tuple(
-            CaseLine(
-                id=line.id,
-                title=" · ".join(
-                    text
-                    for text in (words(line.product_title, visit.locale), words(line.sku_title, visit.locale))
-                    if text
-                ),
-                sku_code=line.sku_code,
-                quantity=line.quantity,
-                total=line.total,
-                source=line.source,
-                note=_delivery_note(order, line, visit),
-                codes=tuple(_code(code, shown.get(code.id)) for code in line.codes),
-            )
-            for line in order.lines
-        ),
-        payments=tuple(
-            CasePayment(
-                one["ref"],
-                one["method"],
-                one["state"],
-                Money(one["amount"], order.total.currency),
-                chart.method_title(one["method"]),
-            )
-            for one in order.attempts
-        ),
+        lines=tuple(_case_line(order, line, shown, visit) for line in order.lines),
+        payments=tuple(_case_payment(attempt, order.total.currency) for attempt in order.attempts),
         mails=tuple(_mail(mail) for mail in mails),
     )
+
+
+def _case_line(order: OrderView, line: LineView, shown: dict[int, Any], visit: Visit) -> CaseLine:
+    titles = (words(line.product_title, visit.locale), words(line.sku_title, visit.locale))
+    return CaseLine(
+        id=line.id,
+        title=" · ".join(title for title in titles if title),
+        sku_code=line.sku_code,
+        quantity=line.quantity,
+        total=line.total,
+        source=line.source,
+        note=_delivery_note(order, line, visit),
+        codes=tuple(_code(code, shown.get(code.id)) for code in line.codes),
+    )
+
+
+def _case_payment(attempt: Any, currency: str) -> CasePayment:
+    method = attempt["method"]
+    amount = Money(attempt["amount"], currency)
+    return CasePayment(attempt["ref"], method, attempt["state"], amount, chart.method_title(method))
 
 
 def _delivery_note(order: OrderView, line: LineView, visit: Visit) -> str:
