@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import ip_address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -24,6 +24,9 @@ from core.people.staff import Caller, SignInRefused
 from core.refused import Refused
 from core.web.i18n import Text, _
 from core.web.visit import Visit
+
+if TYPE_CHECKING:
+    from webauthn.registration.verify_registration_response import VerifiedRegistration
 
 CHALLENGE_LIFE = timedelta(minutes=10)
 MOST = 20
@@ -135,13 +138,28 @@ async def add(where: Site, session: sessions.Session, name: str, answer: str, ca
 
     :raises PasskeyRefused: the answer is not one to our question, or the device is known already.
     """
+    given = _read(answer)
+    challenge = await _our_challenge(given, _adding(session))
+    proven = _proven(where, given, challenge)
+
+    async def write(tx: Tx) -> None:
+        if not await signed.use(tx, challenge):
+            raise PasskeyRefused
+        await _keep(tx, session.staff_id or 0, name, proven)
+        await staff.record(tx, session.staff_id or 0, "staff.passkey_added", caller)
+
+    try:
+        await db.transaction(write)
+    except asyncpg.UniqueViolationError:
+        raise PasskeyRefused(_("This device has a passkey here already.")) from None
+
+
+def _proven(where: Site, given: dict[str, Any], challenge: bytes) -> VerifiedRegistration:
     from webauthn import verify_registration_response
     from webauthn.helpers.exceptions import WebAuthnException
 
-    given = _read(answer)
-    challenge = await _our_challenge(given, _adding(session))
     try:
-        proven = verify_registration_response(
+        return verify_registration_response(
             credential=given,
             expected_challenge=challenge,
             expected_rp_id=where.host,
@@ -151,27 +169,20 @@ async def add(where: Site, session: sessions.Session, name: str, answer: str, ca
     except (WebAuthnException, ValueError):
         raise PasskeyRefused from None
 
-    async def write(tx: Tx) -> None:
-        if not await signed.use(tx, challenge):
-            raise PasskeyRefused
-        await tx.execute("SELECT 1 FROM people_staff WHERE id = $1 FOR UPDATE", session.staff_id)
-        if await tx.fetchval("SELECT count(*) FROM people_passkey WHERE staff_id = $1", session.staff_id) >= MOST:
-            raise PasskeyRefused(_("You have as many passkeys as one may have. Remove one first."))
-        await tx.execute(
-            "INSERT INTO people_passkey (staff_id, credential_id, public_key, sign_count, name)"
-            " VALUES ($1, $2, $3, $4, $5)",
-            session.staff_id,
-            proven.credential_id,
-            proven.credential_public_key,
-            proven.sign_count,
-            name,
-        )
-        await staff.record(tx, session.staff_id or 0, "staff.passkey_added", caller)
 
-    try:
-        await db.transaction(write)
-    except asyncpg.UniqueViolationError:
-        raise PasskeyRefused(_("This device has a passkey here already.")) from None
+async def _keep(tx: Tx, staff_id: int, name: str, proven: VerifiedRegistration) -> None:
+    await tx.execute("SELECT 1 FROM people_staff WHERE id = $1 FOR UPDATE", staff_id)
+    if await tx.fetchval("SELECT count(*) FROM people_passkey WHERE staff_id = $1", staff_id) >= MOST:
+        raise PasskeyRefused(_("You have as many passkeys as one may have. Remove one first."))
+    await tx.execute(
+        "INSERT INTO people_passkey (staff_id, credential_id, public_key, sign_count, name)"
+        " VALUES ($1, $2, $3, $4, $5)",
+        staff_id,
+        proven.credential_id,
+        proven.credential_public_key,
+        proven.sign_count,
+        name,
+    )
 
 
 async def sign_in(where: Site, shop_id: int, answer: str, caller: Caller, old: sessions.Session | None = None) -> str:
