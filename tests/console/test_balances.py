@@ -51,6 +51,14 @@ async def test_staff_puts_in_and_takes_out_with_a_reason(staff):
     assert "desk@example.com" not in words(await staff.get("/admin/balances?q=other"))
 
 
+async def test_the_history_of_a_balance_is_turned_page_by_page(staff):
+    await staff.post("/admin/balances", **form("pages@example.com"))
+    [balance] = await customers.of_contact(1, "pages@example.com")
+    assert 'class="pagination"' not in await staff.get(f"/admin/balances/{balance.id}")
+    page = await staff.get(f"/admin/balances/{balance.id}?page=2")
+    assert 'rel="prev" href="?page=1"' in page and 'rel="next"' not in page
+
+
 async def test_the_second_click_changes_nothing(staff):
     sent = form("twice@example.com")
     await staff.post("/admin/balances", **sent)
