@@ -509,8 +509,7 @@ async def _known(request: Request[Any, Any, Any], staff_id: int) -> None:
 
 
 def _link(request: Request[Any, Any, Any], purpose: str, token: str) -> str:
-    visit: Visit = request.scope["state"]["visit"]
-    address = shops.address(visit.shop.host, request.app.state.config.base_url)
+    address = shops.address(visit_of(request).shop.host, request.app.state.config.base_url)
     return f"{address}/admin/welcome/{purpose}?token={token}"
 
 
