@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, Literal
 
 import msgspec
@@ -61,6 +61,24 @@ def drawn(points: list[Point], days: Span) -> list[tuple[str, int, str]]:
     ]
 
 
+def orders_of(days: Span, by: str = "", key: str = "") -> str:
+    """The list of the orders that a row counts, or all of these days; empty where no list shows them."""
+    first, last = days.first, days.last
+    if by in breakdown.TIMES:
+        first, last = (max(date.fromisoformat(key), days.first), min(_last_day(by, key), days.last))
+    elif by and by != "sku":
+        return ""
+    counted = {"sold": "yes", "test": "no", "paid_since": str(first), "paid_until": str(last)}
+    return "/admin/orders" + query(counted, sku=key if by == "sku" else "")
+
+
+def _last_day(by: str, key: str) -> date:
+    first = date.fromisoformat(key)
+    if by == "month":
+        return (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+    return first + timedelta(days=6 if by == "week" else 0)
+
+
 @get("/insight", opt={"who": "staff:insight.read"})
 async def insight(request: AnyRequest) -> Response[str]:
     asked, shop = read_query(request, Asked), await _shop(request)
@@ -80,6 +98,7 @@ async def insight(request: AnyRequest) -> Response[str]:
         "most": breakdown.MOST,
         "may_see_cost": request.state.session.may(SeeMoney),
         "is_time": asked.by in breakdown.TIMES,
+        "orders_of": orders_of,
     }
     return page(request, "insight/insight.html", context)
 

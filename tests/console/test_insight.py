@@ -1,7 +1,9 @@
 """The dashboard and the insight page: exact figures of seeded sales, and what may not be counted."""
 
 import csv
+import html
 import io
+import re
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -12,6 +14,7 @@ from core import clock, db
 from core.checkout import acts
 from core.checkout.settle import settle
 from core.insight import alerts, breakdown, figures, span
+from core.insight.console import orders_of
 from core.ledger import bookkeeping
 from core.ledger import service as ledger
 from core.money import Money
@@ -338,6 +341,26 @@ async def test_page_and_file_say_that_rows_are_left_out(what, staff, monkeypatch
         monkeypatch.setattr(breakdown, "MOST", most)
         assert words(await staff.get(f"/admin/insight?{query}")).count(said) == times
         assert (await staff.http.get(f"/admin/insight/export?{query}&format=csv")).text.count(said) == times
+
+
+async def test_rows_lead_to_the_orders_they_count(what, staff):
+    here, other = await sold(what, clock.now() - timedelta(minutes=1)), await stocked.sku(1)
+    beside = await sold(other, clock.now() - timedelta(minutes=1))
+    waiting = await stocked.order(what)
+    for by, led_to in (("sku", {here.ref}), ("day", {here.ref, beside.ref}), ("week", {here.ref, beside.ref})):
+        page = await staff.get(f"/admin/insight?range=7&by={by}")
+        rows = re.findall(r'href="(/admin/orders[?][^"]*)">[0-9]+</a>', page)
+        wanted = [html.unescape(one) for one in rows if by != "sku" or f"sku={what.code}" in one]
+        listed = await staff.get(wanted[0])
+        assert {one for one in (here.ref, beside.ref, waiting.ref) if f'/admin/orders/{one}"' in listed} == led_to
+
+
+def test_a_month_that_is_cut_leads_to_its_days_alone():
+    with clock.use(lambda: NOON):
+        days = span.of("custom", date(2026, 10, 20), date(2026, 11, 5), "Asia/Shanghai")
+    assert "paid_since=2026-10-20&paid_until=2026-10-31" in orders_of(days, "month", "2026-10-01")
+    assert "paid_since=2026-11-02&paid_until=2026-11-05" in orders_of(days, "week", "2026-11-02")
+    assert orders_of(days, "category", "7") == ""
 
 
 async def test_files_hold_what_is_shown(what, staff, sign_in):
