@@ -300,7 +300,7 @@ def _purchase_step(row: Any, purchase: Any, names: Mapping[str, str]) -> Row:
         *_who(row["actor"], names),
         _state(kind),
         purchase["ref"],
-        facts={"supplier": purchase["supplier"], **_shown(row["data"])},
+        facts={"supplier": purchase["supplier"], **_shown(purchase_words.facts(row["data"]))},
         href=f"/admin/purchases/{purchase['id']}",
     )
 

@@ -42,7 +42,7 @@ from core.supply.supplier import (
 from core.vault import bought, keys, stock
 from core.vault.bought import Shelf, Taken, Text
 from core.vault.code_text import storable
-from core.web.i18n import _
+from core.web.i18n import _, source
 
 log = logging.getLogger("vouchsafe.supply")
 
@@ -54,6 +54,8 @@ BEFORE_ABSENT_COUNTS = timedelta(seconds=purchases.CALL_SECONDS + 120)
 """A request that is still on its way is not known to the supplier yet: the call itself must be over for certain, and
 what was signed for a minute is taken for two where the other clock is a minute behind."""
 ASKED_BEFORE_A_PERSON = 3
+NO_ANSWER = source(_("it did not answer in time"))
+NOT_KNOWN = source(_("the supplier does not know this purchase"))
 
 LOST = """
 SELECT id FROM supply_purchase purchase WHERE state = 'created' AND created_at < now() - interval '1 minute'
@@ -98,7 +100,7 @@ async def go_on_apart(purchase_id: int) -> None:
 
 async def _nobody_sells(row: Any, lease: Lease | None) -> None:
     """It may be back in a moment, after a restart or when settings were saved; nobody is to wait for longer."""
-    text = "the plugin of this supplier is off or broken"
+    text = source(_("the plugin of this supplier is off or broken"))
     if lease is not None and lease.tries < SENDS:
         raise Retry(text, PLUGIN_PAUSE)
     await _failed(row, "not_sent", text)
@@ -121,7 +123,7 @@ async def _buy(supplier: Supplier, row: Any, lease: Lease | None) -> None:
     except SupplierRefused as error:
         await _failed(row, "refused", str(error))
     except (SupplierUnavailable, TimeoutError) as error:
-        await _in_doubt(supplier, row, "unknown", str(error) or "it did not answer in time")
+        await _in_doubt(supplier, row, "unknown", str(error) or NO_ANSWER)
     except Exception as error:  # noqa: BLE001  a plugin's mistake of any kind
         # Whatever broke in the plugin, it broke after the request may have gone out.
         _broke(row, error)
@@ -138,7 +140,7 @@ async def _write(lease: Lease | None, work: Any, *args: Any) -> Any:
 async def _mark_sent(tx: Tx, purchase_id: int, supplier: Supplier) -> bool:
     order, purchase = await purchases.locked(tx, purchase_id)
     if not _still_wanted(order):
-        await purchases.failed(tx, purchase, "given_up", "the order wants it no more", "system")
+        await purchases.failed(tx, purchase, "given_up", source(_("the order wants it no more")), "system")
         return False
     return await purchases.mark_sent(tx, purchase, supplier)
 
@@ -179,9 +181,9 @@ async def _ask(supplier: Supplier, row: Any) -> None:
         async with asyncio.timeout(purchases.CALL_SECONDS):
             answer = await supplier.query(_view(row, "query"))
     except SupplierRefused as error:
-        await _in_doubt(supplier, row, _doubt(row), str(error) or "the supplier does not say", at_once=True)
+        await _in_doubt(supplier, row, _doubt(row), str(error) or source(_("the supplier does not say")), at_once=True)
     except (SupplierUnavailable, NotSent, TimeoutError) as error:
-        await _in_doubt(supplier, row, _doubt(row), str(error) or "it did not answer in time")
+        await _in_doubt(supplier, row, _doubt(row), str(error) or NO_ANSWER)
     except Exception as error:  # noqa: BLE001  a plugin's mistake of any kind
         _broke(row, error)
         await _in_doubt(supplier, row, _doubt(row), type(error).__name__)
@@ -190,9 +192,9 @@ async def _ask(supplier: Supplier, row: Any) -> None:
         if answer is not None:
             await take_or_doubt(supplier, row, answer)
         elif _is_unsold(supplier, row):
-            await _failed(row, "absent", "the supplier does not know this purchase")
+            await _failed(row, "absent", NOT_KNOWN)
         else:
-            await _in_doubt(supplier, row, _doubt(row), "the supplier does not know this purchase")
+            await _in_doubt(supplier, row, _doubt(row), NOT_KNOWN)
 
 
 async def _counted(supplier: Supplier, row: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -24,7 +25,7 @@ from core.vault.staff_reveal import Onlooker
 from core.web.errors import NotFound
 from core.web.flash import flash
 from core.web.forms import Line, read_form
-from core.web.i18n import Text, _
+from core.web.i18n import Text, _, in_language
 from core.web.list_page import list_page
 from core.web.render import page, see_other
 from core.web.request import shop_of, visit_of
@@ -61,6 +62,26 @@ CAME_BY: dict[str, Text] = {
     "callback": _("Call of the supplier"),
     "staff": _("Staff"),
 }
+
+
+FACTS: dict[str, Text] = {
+    "offer": _("Offer"),
+    "cap": _("Price cap"),
+    "why": _("Why"),
+    "reason": _("Reason"),
+    "codes": _("Codes"),
+    "pieces": _("Quantity"),
+}
+
+
+def facts(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The details of a step, as its reader says them."""
+    shown = {key: value for key, value in data.items() if value not in ("", [], None)}
+    if "why" in shown:
+        shown["why"] = FAILURES.get(shown["why"], shown["why"])
+    if "reason" in shown:
+        shown["reason"] = in_language(shown["reason"])
+    return shown
 
 
 class Why(msgspec.Struct):
@@ -176,18 +197,29 @@ async def _purchase_page(
         "cost": _money(row),
         "cap": Money(row["price_cap"], row["currency"]),
         "states": PURCHASE,
-        "steps": [(one, STEPS.get(one["kind"], one["kind"])) for one in await purchases.events(purchase_id)],
+        "steps": [
+            (
+                one,
+                STEPS.get(one["kind"], one["kind"]),
+                {FACTS.get(key, key): said for key, said in facts(one["data"]).items()},
+            )
+            for one in await purchases.events(purchase_id)
+        ],
+        "error": in_language(row["error"]),
         "failures": FAILURES,
         "answers": [(one, CAME_BY[one["came_by"]], answers.masked(one)) for one in kept],
         "opened": opened,
         "in_doubt": row["state"] in purchases.IN_DOUBT,
         "live": row["state"] in purchases.LIVE,
         "offers": await deciding.offers_of(row["sku_id"]),
-        "odd": await db.fetch(
-            "SELECT * FROM review_item WHERE kind = 'purchase_odd' AND state = 'open' AND data ->> 'ref' = $1"
-            " ORDER BY id",
-            row["ref"],
-        ),
+        "odd": [
+            {**one, "reason": in_language(one["reason"])}
+            for one in await db.fetch(
+                "SELECT * FROM review_item WHERE kind = 'purchase_odd' AND state = 'open' AND data ->> 'ref' = $1"
+                " ORDER BY id",
+                row["ref"],
+            )
+        ],
         "names": await _staff_names(row["shop_id"]),
         "words": words,
         "problem": problem,

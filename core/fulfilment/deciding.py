@@ -18,7 +18,7 @@ from core.review import service as review
 from core.supply import purchases, skus
 from core.supply.supplier import Delivers
 from core.vault import bought, keys
-from core.web.i18n import _, locale
+from core.web.i18n import _, locale, source
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ async def _was_not_sold(tx: Tx, purchase_id: int, offer_id: int | None, who: Who
 
 
 def _looked() -> str:
-    return "a person looked at the supplier's"
+    return source(_("a person looked at the supplier's"))
 
 
 async def _in_doubt(tx: Tx, purchase_id: int, who: Who) -> tuple[Any, Any]:

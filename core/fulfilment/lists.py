@@ -7,7 +7,7 @@ from typing import Any
 
 from core.money import Money
 from core.supply import purchases
-from core.web.i18n import Text, _
+from core.web.i18n import Text, _, in_language
 from core.web.lists import Cell, Choice, Column, Day, Listing, Nothing, Scope, badge
 
 PURCHASE: dict[str, tuple[Text, str]] = {
@@ -50,7 +50,7 @@ PURCHASES = Listing(
         Column("state", _("State"), lambda row: badge(PURCHASE, row["state"])),
         Column("begun", _("Begun"), lambda row: row["created_at"], "purchase.id"),
         Column("number", _("Supplier's no."), lambda row: row["supplier_ref"], shown=False),
-        Column("problem", _("Problem"), lambda row: row["error"], shown=False),
+        Column("problem", _("Problem"), lambda row: in_language(row["error"]), shown=False),
     ),
     hint=_("Order no., purchase no. or supplier's no."),
     search="purchase.id IN (SELECT id FROM supply_purchase WHERE ref = {q}"

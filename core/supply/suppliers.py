@@ -15,7 +15,7 @@ from core.money import Money
 from core.refused import Refused
 from core.supply.supplier import Supplier
 from core.web.amounts import read_amount
-from core.web.i18n import _
+from core.web.i18n import _, in_language
 
 LONGEST_RATE = 20
 
@@ -88,7 +88,7 @@ def _known(key: str, row: Any, delivered: Any) -> Known:
         is_low=bool(facts.get("low_told")),
         synced_at=facts.get("synced_at"),
         catalogue_at=facts.get("catalogue_at"),
-        sync_error=facts.get("sync_error", ""),
+        sync_error=in_language(facts.get("sync_error", "")),
         failures=facts.get("failures", 0),
         offers=facts.get("offers", 0),
         skus=facts.get("skus", 0),

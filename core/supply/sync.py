@@ -18,7 +18,7 @@ from core.jobs import enqueue
 from core.money import Money
 from core.supply import offers, skus
 from core.supply.supplier import Supplier, SupplierRefused, SupplierUnavailable
-from core.web.i18n import _
+from core.web.i18n import _, source
 
 log = logging.getLogger("vouchsafe.supply")
 
@@ -95,7 +95,7 @@ async def look(key: str, items: Sequence[str], *, whole: bool) -> None:
 def _why(error: Exception) -> str:
     if isinstance(error, SupplierUnavailable | SupplierRefused | HttpError):
         return str(error) or type(error).__name__
-    return "it did not answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+    return source(_("it did not answer in time")) if isinstance(error, TimeoutError) else type(error).__name__
 
 
 async def _look(one: Supplier, items: list[str], whole: bool) -> None:
@@ -135,7 +135,7 @@ async def _whole_catalogue(one: Supplier, now: datetime) -> list[str]:
         if start is None:
             await _write(_let_go, one.key, now)
             return left_out
-    raise SupplierUnavailable("its catalogue has no end")
+    raise SupplierUnavailable(source(_("its catalogue has no end")))
 
 
 async def _look_at(one: Supplier, items: list[str], now: datetime) -> list[str]:

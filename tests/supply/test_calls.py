@@ -210,6 +210,28 @@ async def test_a_person_looked_and_it_was_not_sold(shop: World, staff: Staff):
     assert await stocked.states(placed) == ("paid", "delivered")
 
 
+async def test_what_happened_to_a_purchase_is_told_in_chinese_too(shop: World, address: str):
+    shop.warehouse.offer("steam")
+    sku = await shop.sku("steam")
+    shop.warehouse.fails("/buy", Fault.CUT, acts=False)
+    unknown = await shop.paid(sku)
+    await shop.work()
+    for _again in range(4):
+        await shop.ask_all()
+    shop.warehouse.next_codes = [[{"code": "ODD-1"}, {"code": "ODD-2"}]]
+    odd = await shop.paid(sku)
+    await shop.work()
+    async with signed_in(address, language="zh-CN") as staff:
+        page = words(await staff.get(f"/admin/purchases/{await shop.newest(unknown)}"))
+        order = words(await staff.get(f"/admin/orders/{unknown.ref}"))
+        assert "供应商发的货与采购不符" in words(await staff.get(f"/admin/purchases/{await shop.newest(odd)}"))
+    assert "最近的问题 供应商查无此单" in page
+    assert "最高限价" in page and "原因" in page
+    assert "原因 供应商查无此单" in order
+    for raw in ("the supplier does not know", " cap ", " reason "):
+        assert raw not in page + order
+
+
 async def test_a_person_hands_goods_over(shop: World, staff: Staff):
     from core.catalog.editing import Editor
     from core.supply import skus
