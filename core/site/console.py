@@ -26,7 +26,7 @@ from core.web.i18n import LOCALES, NAMES, _, html_lang
 from core.web.render import page, see_other
 from core.web.request import AnyRequest, visit_of
 from core.web.theme_settings import BadValue, Setting
-from core.web.themes import BadTheme, Look, Theme, Themes
+from core.web.themes import BadTheme, Look, Theme, Themes, groups_of
 from core.web.visit import PREVIEW_COOKIE, Visit
 
 UPLOADS = 8_000_000
@@ -149,7 +149,7 @@ async def _draft_page(
         "draft": draft,
         "theme": look.theme,
         "groups": _grouped(settings),
-        "group_names": look.theme.says.get("groups", {}),
+        "group_names": groups_of(look.chain),
         "values": {one.id: values.get(one.id, one.default) for one in settings},
         "kept": kept,
         "errors": errors or {},

@@ -115,6 +115,16 @@ def merged(levels: Iterable[Sequence[Mapping[str, Any]]]) -> tuple[Setting, ...]
     return settings
 
 
+def group_names(levels: Iterable[Any]) -> dict[str, Words]:
+    """What the groups of the settings are called; ``levels`` as for :func:`merged`."""
+    names: dict[str, Words] = {}
+    for level in levels:
+        if not isinstance(level, Mapping):
+            raise BadSchema("groups are written as [groups]")
+        names |= {group: _words(group, name) for group, name in level.items()}
+    return names
+
+
 def _setting(entry: Mapping[str, Any], first: Mapping[str, Any]) -> Setting:
     name = entry["id"]
     if not ID.fullmatch(name) or name in NOT_IDS:
@@ -203,7 +213,7 @@ def _words(name: str, given: Any) -> Words:
         return {"": given} if given else {}
     if isinstance(given, Mapping) and all(isinstance(text, str) for text in given.values()):
         return dict(given)
-    raise BadSchema(f"{name}: label and help are texts, or one text for each language")
+    raise BadSchema(f"{name}: label, help and the name of a group are texts, or one text for each language")
 
 
 def _whole(name: str, entry: Mapping[str, Any], key: str, default: int) -> int:

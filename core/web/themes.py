@@ -66,12 +66,14 @@ def read_theme(folder: Path) -> Theme:
         raise BadTheme(f"{folder.name}: there is no theme.toml")
     try:
         facts = tomllib.loads(manifest.read_text("utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadTheme(f"{folder.name}: theme.toml cannot be read: {error}") from error
     if facts.get("api") != API:
         raise BadTheme(f'{folder.name}: made for another version; theme.toml must say api = "{API}"')
     if facts.get("id") != folder.name or not THEME_ID.fullmatch(folder.name):
         raise BadTheme(f"{folder.name}: id in theme.toml must be the folder's name, in small letters, digits, - and _")
+    if not isinstance(facts.get("inherits", ""), str):
+        raise BadTheme(f"{folder.name}: inherits names one theme")
     return Theme(
         id=folder.name,
         name=str(facts.get("name", folder.name)),
@@ -117,9 +119,15 @@ def settings_of(chain: Sequence[Theme]) -> tuple[Setting, ...]:
     try:
         if not all(isinstance(level, list) for level in levels):
             raise BadSchema("settings are written as [[settings]]")
+        groups_of(chain)
         return theme_settings.merged(levels)
     except BadSchema as problem:
         raise BadTheme(f"{chain[0].id}: {problem}") from problem
+
+
+def groups_of(chain: Sequence[Theme]) -> Mapping[str, Mapping[str, str]]:
+    """What the groups of its settings are called, those it inherits too."""
+    return theme_settings.group_names(theme.says.get("groups", {}) for theme in reversed(chain))
 
 
 def safe_join(folder: Path, name: str) -> Path | None:

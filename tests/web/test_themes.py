@@ -8,7 +8,16 @@ from jinja2.exceptions import SecurityError
 
 from core.web import words
 from core.web.render import Slots
-from core.web.themes import BadTheme, StaticFiles, Themes, chain_of, make_environment, read_theme
+from core.web.themes import (
+    BadTheme,
+    StaticFiles,
+    Themes,
+    chain_of,
+    groups_of,
+    make_environment,
+    read_theme,
+    settings_of,
+)
 
 ROOT = Path(__file__).resolve().parents[2] / "themes"
 
@@ -78,6 +87,34 @@ def test_bad_manifests(tmp_path: Path, manifest: str):
     (folder / "theme.toml").write_text(manifest)
     with pytest.raises(BadTheme):
         read_theme(folder)
+
+
+def test_a_manifest_in_another_encoding_or_on_top_of_a_number(tmp_path: Path):
+    folder = theme(tmp_path, "a")
+    manifest = (folder / "theme.toml").read_text()
+    (folder / "theme.toml").write_bytes(manifest.encode() + 'summary = "极光"'.encode("gbk"))
+    with pytest.raises(BadTheme, match="cannot be read"):
+        read_theme(folder)
+    (folder / "theme.toml").write_text(manifest + "inherits = 5")
+    with pytest.raises(BadTheme, match="inherits names one theme"):
+        read_theme(folder)
+
+
+def test_groups_have_the_names_of_the_theme_they_come_from(tmp_path: Path):
+    for name, inherits, groups in (("a", "b", 'night = "Night"'), ("b", None, 'night = "Dusk"\ncolours = "Colours"')):
+        folder = theme(tmp_path, name, inherits)
+        manifest = (folder / "theme.toml").read_text()
+        (folder / "theme.toml").write_text(f"{manifest}[groups]\n{groups}")
+    assert groups_of(chain_of(tmp_path, "a")) == {"night": {"": "Night"}, "colours": {"": "Colours"}}
+
+
+@pytest.mark.parametrize("groups", ["[groups]\nnight = 5", "[groups]\nnight = { en = 5 }", 'groups = "Night"'])
+def test_groups_without_a_name_are_told(tmp_path: Path, groups: str):
+    folder = theme(tmp_path, "a")
+    manifest = (folder / "theme.toml").read_text()
+    (folder / "theme.toml").write_text(f"{manifest}{groups}")
+    with pytest.raises(BadTheme, match="group"):
+        settings_of(chain_of(tmp_path, "a"))
 
 
 @pytest.mark.parametrize(
