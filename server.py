@@ -1,6 +1,7 @@
 """Vouchsafe: the command line, and the only file that joins core, plugins and themes."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -19,6 +20,9 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def main() -> int:
     os.umask(0o077)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # a name or an arrow that the terminal's character set lacks ends no command
+        sys.stdout.reconfigure(errors="backslashreplace")
     args = parser().parse_args()
     try:
         return args.act(Config.from_env(), args)  # type: ignore[no-any-return]

@@ -58,7 +58,7 @@ class Config:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Config":
-        home = Path(environ.get("VOUCHSAFE_HOME") or "data").expanduser().absolute()
+        home = _home(environ.get("VOUCHSAFE_HOME") or "data")
         host = environ.get("VOUCHSAFE_HOST") or "127.0.0.1"
         port = _number(environ, "VOUCHSAFE_PORT", 8000, 0, 65535)
         return cls(
@@ -90,6 +90,21 @@ def own_address(host: str, port: int) -> str:
     if host in ("0.0.0.0", "::"):  # noqa: S104 - compared with, not bound to
         host = "127.0.0.1"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _home(text: str) -> Path:
+    home = Path(text).expanduser().absolute()
+    try:
+        str(home).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            _(
+                "The name of the data folder, %(home)s, cannot be read in the character set of this terminal. "
+                "Set LC_ALL=C.UTF-8, or VOUCHSAFE_HOME to another folder.",
+                home=ascii(str(home)),
+            )
+        ) from None
+    return home
 
 
 def _number(environ: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:

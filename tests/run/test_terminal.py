@@ -55,6 +55,22 @@ def test_what_the_commands_say_is_in_the_language_of_the_terminal(tmp_path):
     assert [*tmp_path.iterdir()] == []
 
 
+def test_a_sign_that_the_terminal_does_not_have_ends_no_command():
+    command = [sys.executable, str(ROOT / "server.py"), "migrate", "--help"]
+    environ = {"LANG": "zh_CN", "PATH": "/usr/bin:/bin", "PYTHONIOENCODING": "latin-1"}
+    assert r"\u66f4\u65b0" in subprocess.run(command, capture_output=True, text=True, env=environ, check=True).stdout
+
+
+def test_a_data_folder_in_another_character_set_is_told(tmp_path):
+    home = bytes(tmp_path) + "/商店".encode("gbk")
+    environ = {b"LANG": b"C.UTF-8", b"PATH": b"/usr/bin:/bin", b"PYTHONUTF8": b"1", b"VOUCHSAFE_HOME": home}
+    command = [sys.executable, str(ROOT / "server.py"), "migrate"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environ)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert r"/\udcc9\u0335\udcea', cannot be read in the character set" in done.stderr
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_a_report_on_a_plugin_is_in_the_language_of_the_terminal(tmp_path):
     folder = tmp_path / "plugins/apps/empty"
     folder.mkdir(parents=True)
