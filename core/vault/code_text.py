@@ -23,7 +23,7 @@ UNREADABLE = "\ufffd"
 EXCUSE = re.compile(
     "抱歉|对不起|不好意思|库存不足|缺货|暂无货|没货|断货|售罄|发货失败|发货中|待发货"
     r"|\b(?:sorry|out of stock|sold out|internal server error|being delivered)\b"
-    r"|<!doctype|</?(?:html|head|body|div|p|br|span|script)\b",
+    r"|<!doctype|<(?:html|head|body|script)\b",
     re.IGNORECASE,
 )
 EXCUSE_OR_HINT = re.compile(

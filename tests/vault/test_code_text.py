@@ -145,6 +145,7 @@ def test_what_is_said_in_place_of_a_code(text: str):
         "user@example.com correct horse battery",
         "https://example.com/redeem?code=AB12",
         "<AB12-CD34>",
+        "账号:user88<br>密码:Pa55word",
     ],
 )
 def test_a_code_is_no_speech(text: str):
