@@ -451,7 +451,7 @@ async def _token(visit: Visit) -> str:
 def _preparing(request: AnyRequest, way: offer.Offer, priced: Quote, buyer: Buyer) -> Prepare:
     """How the first attempt begins when nobody has to be called for it."""
     base_url = request.app.state.config.base_url
-    shop_address = shops.address(request.scope["state"]["visit"].shop.host, base_url)
+    shop_address = shops.address(visit_of(request).shop.host, base_url)
 
     async def prepare(ref: str, now: datetime, expires_at: datetime) -> Prepared | None:
         attempt = payments.view(

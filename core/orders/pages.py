@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.params import FromPath
 from litestar.response import Stream
 
@@ -40,10 +40,9 @@ from core.web.hx import safe_next, wants_fragment
 from core.web.i18n import _, html_lang
 from core.web.qr import qr
 from core.web.render import fragment, page, see_other
+from core.web.request import AnyRequest, visit_of
 from core.web.sessions import begin
 from core.web.visit import Visit
-
-AnyRequest = Request[Any, Any, Any]
 
 LOOK_SECONDS = 2.0
 BEAT_SECONDS = 15.0
@@ -61,7 +60,7 @@ _streams: Counter[bytes] = Counter()
 
 @get("/o/{ref:str}", opt={"who": "anyone", "session": True})
 async def order_page(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     token = request.query_params.get("k")
     if token is not None:
         return await _by_link(request, ref, token)
@@ -106,7 +105,7 @@ async def _context(
     uses = await worked.of_order(order.id) if order.phase == "delivered" else {}
     device = device_of(request.headers.get("user-agent", ""))
     return {
-        **_shown(request.scope["state"]["visit"], order, revealed, drawn),
+        **_shown(visit_of(request), order, revealed, drawn),
         "uses": uses,
         "device": device,
         "devices": DEVICES,
@@ -158,7 +157,7 @@ def _help_asked(request: AnyRequest, order: OrderView) -> dict[str, Any]:
 
 async def _by_link(request: AnyRequest, ref: str, token: str) -> Response[Any]:
     """A link from a mail: the browser gets its session, and the token leaves the address bar."""
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     await limits.hit("order-link", visit.ip)
     if not await orders.link_fits(ref, token):
         if await limits.below("wrong-link", visit.ip):
@@ -184,7 +183,7 @@ async def _alarm(tx: db.Tx, kind: str, ref: str, visit: Visit) -> None:
 
 @post("/o/{ref:str}/cancel", opt={"who": "buyer", "max_body": 4096})
 async def cancel(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     order = await _mine(visit, ref)
     if order is None:
         return _unknown(request)
@@ -202,7 +201,7 @@ async def cancel(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
 @get("/o/{ref:str}/events", opt={"who": "anyone", "session": True})
 async def events(request: AnyRequest, ref: FromPath[str]) -> Response[Any] | Stream:
     """Says *that* something changed, never what: the page then asks for itself again."""
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     session_hash = visit.session.id_hash if visit.session else b""
     state = await orders.state_for_session(ref, session_hash) if visit.session else None
     if state is None:
@@ -265,7 +264,7 @@ async def drawing_of(request: AnyRequest) -> int | None:
 
 @post("/o/{ref:str}/reveal", opt={"who": "buyer", "session": "late", "max_body": 4096})
 async def reveal(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     drawn = await drawing_of(request)
     shown = await _reveal(request, ref)
     if shown is None:
@@ -293,7 +292,7 @@ async def download(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
 
 
 async def _reveal(request: AnyRequest, ref: str) -> tuple[OrderView, list[RevealedCode]] | None:
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     session_hash = token_hash(visit.cookie or "")
     shown = await orders.reveal(ref, session_hash, visit.ip, visit.agent)
     if shown is None:
@@ -311,7 +310,7 @@ async def _stranger(visit: Visit, kind: str, ref: str, session_hash: bytes) -> N
 
 async def _refuse(request: AnyRequest, ref: str) -> Response[Any]:
     """No page of ours offers this button on an order of somebody else."""
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     session = visit.session or (await sessions.load(visit.cookie) if visit.cookie else None)
     if session is None:
         raise UnknownDevice()
@@ -322,7 +321,7 @@ async def _refuse(request: AnyRequest, ref: str) -> Response[Any]:
 @post("/o/{ref:str}/burn", opt={"who": "buyer", "max_body": 4096})
 async def burn(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
     """Erase the codes that this browser was shown, at its word."""
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     if await _mine(visit, ref) is None:
         return await _refuse(request, ref)
     try:
@@ -344,7 +343,7 @@ class Worked(msgspec.Struct):
 @post("/o/{ref:str}/worked", opt={"who": "buyer", "limit": "report", "max_body": 4096})
 async def say_worked(request: AnyRequest, ref: FromPath[str]) -> Response[Any]:
     """It worked, or it did not: then the help opens, with the line and the device."""
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     form = await read_form(request, Worked)
     try:
         await worked.say(ref, form.line, visit.session.id_hash, form.worked == "yes", form.device)
@@ -371,7 +370,7 @@ async def lookup_page(request: AnyRequest) -> Response[Any]:
 @post("/lookup", opt={"who": "anyone", "limit": "lookup", "max_body": 4096})
 async def lookup(request: AnyRequest) -> Response[Any]:
     """The answer is the same whether there are such orders or not; what there is goes to the contact itself."""
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     try:
         sent = await read_form(request, Lookup)
     except FormError as error:
@@ -388,7 +387,7 @@ async def lookup(request: AnyRequest) -> Response[Any]:
 async def _lookup(
     request: AnyRequest, kept: dict[str, Any], errors: dict[str, Any], status: int = 200
 ) -> Response[Any]:
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     mine = await finding.of_session(visit.session.id_hash) if visit.session else []
     context = {
         "mine": mine,

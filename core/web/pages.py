@@ -17,8 +17,9 @@ from core.web.forms import Line, read_form
 from core.web.hx import safe_next
 from core.web.i18n import LOCALES, _
 from core.web.render import see_other
+from core.web.request import visit_of
 from core.web.static import static_file
-from core.web.visit import COLOURS_COOKIE, LANGUAGE_COOKIE, Visit
+from core.web.visit import COLOURS_COOKIE, LANGUAGE_COOKIE
 
 LANGUAGE = re.compile(r"([?&])lang=[^&#]*(&?)")
 YEAR = 365 * 24 * 3600
@@ -33,7 +34,7 @@ class Preferences(msgspec.Struct):
 @post("/preferences", opt={"who": "anyone"})
 async def choose(request: Request[Any, Any, Any]) -> Response[None]:
     form = await read_form(request, Preferences)
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     if form.language and form.language not in LOCALES:
         raise FormError({"language": _("Please choose one of the values offered.")})
     path = safe_next(form.next, "/")

@@ -19,6 +19,7 @@ from core.web.errors import Answer, CannotDraw
 from core.web.feature import Feature
 from core.web.hx import VARY
 from core.web.i18n import html_lang
+from core.web.request import visit_of
 from core.web.themes import Look, Themes
 from core.web.visit import Visit
 
@@ -40,7 +41,7 @@ def page(
     headers: dict[str, str] | None = None,
 ) -> Response[str]:
     """A whole page. ``cache=True`` is for pages that look the same to everyone: kept for two seconds."""
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     said = flash.read(visit.flash)
     text = _draw(request, visit, name, {**(context or {}), "flash": said})
     sent = dict(headers or {})
@@ -54,7 +55,7 @@ def page(
 
 def as_in_shop(request: Request[Any, Any, Any], name: str, context: Mapping[str, Any]) -> Response[str]:
     """A page of the storefront inside the console, in the shop's own look."""
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     themes: Themes = request.app.state.themes
     look = themes.look(visit.dress.theme if visit.dress else visit.shop.theme)
     text = look.render(name, {"visit": visit, "shop": visit.shop, "flash": None, **context})
@@ -71,7 +72,7 @@ def fragment(
 
 def fragment_text(request: Request[Any, Any, Any], name: str, context: Mapping[str, Any] | None = None) -> str:
     """The same as text, for server-sent events. Plugins show nothing in it."""
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     return once.filled(_draw(request, visit, name, context or {}))
 
 
@@ -110,7 +111,7 @@ def _draw(request: Request[Any, Any, Any], visit: Visit, name: str, context: Map
 
 
 def error_page(request: Request[Any, Any, Any], answer: Answer) -> Response[Any]:
-    visit: Visit = request.scope["state"]["visit"]
+    visit = visit_of(request)
     context = {"error": answer, **{"fields": {}, "again": None, "sign_in": None}, **answer.context}
     sign_in = context["sign_in"]
     if sign_in:
