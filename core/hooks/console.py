@@ -130,7 +130,7 @@ async def _page(
         "plugin": loaded,
         "manifest": manifest,
         "kind": KIND_TITLES[kind_of(loaded.id)],
-        "source": SOURCES[loaded.source],
+        "source": SOURCES[loaded.source] if loaded.module else "",
         "digest": await asyncio.to_thread(digest, loaded.folder) if loaded.module else "",
         "hosts": [one for one in runtimes.current().hosts(loaded.id) if one.failures],
         "shops": await shops.all_shops(),

@@ -160,6 +160,14 @@ async def test_a_plugin_that_fails_says_why_and_can_be_switched_off(plugins, own
     assert plugins.plugin("payments.exits").state is State.DISABLED
 
 
+async def test_of_a_plugin_whose_files_are_gone_nobody_says_where_they_came_from(plugins, owner):
+    await db.transaction(store.enable, "payments.taken_away", True)
+    await plugins.refresh()
+    answer = await owner.get("/admin/plugins/payments.taken_away")
+    assert state(answer) == ("Failed", "Its files are gone.")
+    assert "Came with the shop" not in answer.text
+
+
 async def test_a_second_owner_of_a_key_is_not_switched_on(plugins, owner):
     await owner.post("/admin/plugins/payments.good/enable")
     before = await audited()
