@@ -1,5 +1,4 @@
 import asyncio
-from datetime import datetime
 
 from core.api import Column, Fragment, Link, Pages, Plugin, TimelineRow
 
@@ -33,7 +32,7 @@ class FillsBadly(Plugin):
             "orders.nav": cancels,
             "admin.top": lambda ctx, visit, subject: Link("There", None),
             "admin.orders.column": lambda ctx, visit, subject: Column("Odd", None),
-            "admin.order.timeline": lambda ctx, visit, subject: TimelineRow(datetime(2026, 11, 22), "When?"),  # noqa: DTZ001  that is what is wrong
+            "admin.order.timeline": lambda ctx, visit, subject: TimelineRow("today", "When?"),
             "admin.plugin": breaks,
         }
     )
