@@ -626,7 +626,11 @@ def _running(place: Place, names: Collection[str]) -> Place:
 
     if not processes.wait_until(answer, 30):
         raise EngineError(
-            _("Another process holds the engines in %(folder)s but they do not answer.", folder=place.folder)
+            _(
+                "Another process holds the engines in %(folder)s but they do not answer. Is the disk full? "
+                "If not, stop that process and start again.",
+                folder=place.folder,
+            )
         )
     return place
 

@@ -191,8 +191,11 @@ def restore(config: Config, args: argparse.Namespace) -> int:
 def doctor(config: Config, args: argparse.Namespace) -> int:
     from core.admin import doctor as checks  # half a second that the start of a shop need not wait
 
-    with embedded.addresses(config, _say) as config:
-        found = asyncio.run(checks.examine_audit(config) if args.audit else checks.examine(config))
+    try:
+        with embedded.addresses(config, _say) as whole:
+            found = asyncio.run(checks.examine_audit(whole) if args.audit else checks.examine(whole))
+    except embedded.EngineError as problem:
+        found = checks.without_engines(config, problem)
     _tell(args, {"checks": [check.facts() for check in found]}, "\n".join(check.line() for check in found))
     return 1 if any(check.state == "fail" for check in found) else 0
 

@@ -41,6 +41,12 @@ async def examine(config: Config) -> list[Check]:
         await db.close_pool()
 
 
+def without_engines(config: Config, problem: SetupProblem) -> list[Check]:
+    """When our own PostgreSQL or Valkey does not start, which may be for one of the first three."""
+    advice = _("Their logs are in the folder engines of the data folder.")
+    return [_disk(config.home), _address(config), _key(config), Check("engines", "fail", str(problem), advice)]
+
+
 async def of_machine(config: Config) -> list[Check]:
     """What can be said without the database."""
     return [_disk(config.home), _address(config), _key(config), await _valkey(config.redis_url)]

@@ -267,6 +267,17 @@ def test_doctor_names_an_engine_that_is_away(shop, name):
     assert states(done)[{"DATABASE_URL": "database", "REDIS_URL": "valkey"}[name]] == "fail"
 
 
+def test_doctor_examines_the_machine_when_engines_of_our_own_do_not_start(shop, tmp_path):
+    cluster = tmp_path / "engines/postgres"
+    cluster.mkdir(parents=True)
+    (cluster / "PG_VERSION").write_text("9")
+    done = shop("doctor", "--json", DATABASE_URL="", REDIS_URL="", VOUCHSAFE_HOME=str(tmp_path))
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert (done.returncode, checks["engines"]["state"]) == (1, "fail")
+    assert str(cluster.parent) in checks["engines"]["text"]
+    assert {"disk", "address", "key"} < checks.keys()
+
+
 def test_doctor_sees_a_key_others_can_read(shop):
     shop("prepare", "--no-demo")
     key = shop.home / "master.key"
