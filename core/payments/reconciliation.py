@@ -78,12 +78,11 @@ WHERE line.method = $1 AND line.result = 'theirs' AND line.kind = 'payment' AND 
 # What a rate has booked of the same fee is not booked again, see core.ledger.fees.
 FEES = """
 SELECT line.id, line.shop_id, line.method, line.key, line.kind, line.fee, line.fee_currency, line.order_id,
-       coalesce(o.test, false) AS test,
-       coalesce((SELECT booked.amount FROM ledger_entry booked
-                 WHERE booked.source = 'fee:payment:' || event.method || ':' || event.event_key
-                   AND line.kind = 'payment' AND booked.currency = line.fee_currency), 0) AS booked
+       coalesce(o.test, false) AS test, coalesce(booked.amount, 0) AS booked, booked.currency AS booked_currency
 FROM payments_statement_line line LEFT JOIN payments_event event ON event.id = line.payment_id
 LEFT JOIN orders_order o ON o.id = line.order_id
+LEFT JOIN ledger_entry booked ON line.kind = 'payment'
+    AND booked.source = 'fee:payment:' || event.method || ':' || event.event_key
 WHERE line.method = $1 AND line.fee <> 0 AND NOT line.fee_booked AND line.result <> 'theirs'
 ORDER BY line.id LIMIT $2 FOR UPDATE OF line
 """
@@ -151,23 +150,29 @@ async def book_fees(tx: Tx, method: str) -> int:
     """Book the next fees of lines that are ours, each once; gives how many there were."""
     rows = await tx.fetch(FEES, method, FEES_AT_ONCE)
     for row in rows:
-        more = row["fee"] - row["booked"]
-        if more and not row["test"]:
-            gateway = ledger.GATEWAY.format(method)
-            await ledger.move(
-                tx,
-                row["shop_id"],
-                "fee",
-                f"statement:{method}:{row['key']}",
-                Money(abs(more), row["fee_currency"]),
-                debit=chart.FEES if more > 0 else gateway,
-                credit=gateway if more > 0 else chart.FEES,
-                order_id=row["order_id"],
-            )
+        if not row["test"]:
+            await _book_fee(tx, row)
     await tx.execute(
         "UPDATE payments_statement_line SET fee_booked = true WHERE id = ANY($1)", [row["id"] for row in rows]
     )
     return len(rows)
+
+
+async def _book_fee(tx: Tx, row: Any) -> None:
+    """The difference to what a rate has booked; of one in another currency, all of both."""
+    source = f"statement:{row['method']}:{row['key']}"
+    if row["booked"] and row["booked_currency"] != row["fee_currency"]:
+        await _move_fee(tx, row, f"{source}:rate", Money(-row["booked"], row["booked_currency"]))
+        await _move_fee(tx, row, source, Money(row["fee"], row["fee_currency"]))
+    else:
+        await _move_fee(tx, row, source, Money(row["fee"] - row["booked"], row["fee_currency"]))
+
+
+async def _move_fee(tx: Tx, row: Any, source: str, more: Money) -> None:
+    gateway = ledger.GATEWAY.format(row["method"])
+    debit, credit = (chart.FEES, gateway) if more.amount > 0 else (gateway, chart.FEES)
+    money = Money(abs(more.amount), more.currency)
+    await ledger.move(tx, row["shop_id"], "fee", source, money, debit, credit, order_id=row["order_id"])
 
 
 async def open_days(method: str) -> set[date]:

@@ -246,8 +246,8 @@ async def test_a_fee_is_booked_once_and_a_rate_counts_for_it(bank):
     }
     await fetch(bank)
     assert await moved(before) == {
-        "fees CNY": 2 - 3,
-        "gateway:bank CNY": -2 + 3,
+        "fees CNY": 2 - 3 - 10,
+        "gateway:bank CNY": -2 + 3 + 10,
         "fees USD": 38 + 300,
         "gateway:bank USD": -38 - 300,
     }
