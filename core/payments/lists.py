@@ -10,7 +10,7 @@ from core.ledger import chart
 from core.money import Money
 from core.orders import words
 from core.web.i18n import _, in_words
-from core.web.lists import Badge, Cell, Choice, Column, Day, Listing, Nothing, Scope, badge
+from core.web.lists import Badge, Cell, Choice, Column, Day, Listing, Many, Nothing, Scope, badge
 
 # As the index payments_attempt_listed has it: a sale's statements must not find their payment by that.
 METHOD = "method || ''"
@@ -45,6 +45,24 @@ def _money(row: Any) -> Money:
     return Money(row["amount"], row["currency"])
 
 
+def _came(row: Any) -> Money | Many | None:
+    """One sum for each currency; nothing where nothing came."""
+    found = [Money(*one) for one in row["came"] or []]
+    return Many(found) if len(found) > 1 else found[0] if found else None
+
+
+# The amount is what was asked for; what came may be less, more, twice or in another currency.
+PAYMENT_ROWS = """
+SELECT attempt.id AS row_key, attempt.*, o.ref AS order_ref, o.test, o.contact, came.sums AS came
+FROM payments_attempt attempt JOIN orders_order o ON o.id = attempt.order_id
+LEFT JOIN LATERAL (
+    SELECT json_agg(json_build_array(sum, currency) ORDER BY first) AS sums FROM (
+        SELECT currency, sum(amount)::bigint AS sum, min(id) AS first FROM payments_event
+        WHERE order_id = attempt.order_id AND attempt_id = attempt.id AND state = 'paid' GROUP BY currency) one
+) came ON true
+WHERE attempt.id = ANY({keys})
+"""
+
 PAYMENTS = Listing(
     name="payments",
     title=_("Payments"),
@@ -52,14 +70,14 @@ PAYMENTS = Listing(
     right="payments.read",
     key="attempt.id",
     source="FROM payments_attempt attempt JOIN orders_order o ON o.id = attempt.order_id WHERE o.shop_id = {shop}",
-    rows="SELECT attempt.id AS row_key, attempt.*, o.ref AS order_ref, o.test, o.contact FROM payments_attempt attempt"
-    " JOIN orders_order o ON o.id = attempt.order_id WHERE attempt.id = ANY({keys})",
+    rows=PAYMENT_ROWS,
     order="attempt.id DESC",
     columns=(
         Column("payment", _("Payment"), _payment),
         Column("order", _("Order"), _order),
         Column("method", _("Method"), lambda row: in_words(row["label"]) or chart.method_title(row["method"])),
         Column("amount", _("Amount"), _money, kind="number"),
+        Column("came", _("Received"), _came, kind="number"),
         Column("state", _("State"), lambda row: badge(words.ATTEMPT, row["state"])),
         Column("problem", _("Problem"), lambda row: row["error"], shown=False),
         Column("gateway", _("Gateway no."), lambda row: row["gateway_ref"] or None, kind="long"),

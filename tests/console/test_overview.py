@@ -95,6 +95,16 @@ async def test_payments_audit_alarms_and_review_show_what_is_there(what, staff):
         assert "order.delivered_anyway" in words(await staff.get(f"/admin/audit?q={query}"))
 
 
+async def test_the_list_of_payments_tells_what_came_beside_what_was_asked(what, staff):
+    short, twice = await stocked.order(what), await stocked.order(what)
+    await settle("epay", stocked.paid(short, 700), "callback")
+    await settle("epay", stocked.paid(twice), "callback")
+    await settle("epay", stocked.paid(twice, 300, "USD", event="again"), "callback")
+    shown = {ref: words(await staff.get(f"/admin/payments?q={ref}")) for ref in (short.ref, twice.ref)}
+    assert "CN¥19.90 CN¥7.00" in shown[short.ref]
+    assert "CN¥19.90 CN¥19.90" in shown[twice.ref] and "$3.00" in shown[twice.ref]
+
+
 @pytest.mark.parametrize(
     ("language", "said"),
     [
