@@ -102,6 +102,7 @@ async def test_the_list_of_payments_tells_what_came_beside_what_was_asked(what, 
     await settle("epay", stocked.paid(twice, 300, "USD", event="again"), "callback")
     shown = {ref: words(await staff.get(f"/admin/payments?q={ref}")) for ref in (short.ref, twice.ref)}
     assert "CN¥19.90 CN¥7.00" in shown[short.ref]
+    assert "Median time There now, by the books" in shown[short.ref]  # the balance of its account, not what it took
     assert "CN¥19.90 CN¥19.90" in shown[twice.ref] and "$3.00" in shown[twice.ref]
 
 
