@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import Any
 
 log = logging.getLogger("vouchsafe.tasks")
@@ -28,26 +28,27 @@ async def end(*tasks: asyncio.Task[Any], within: float | None = None) -> None:
     _log_errors(tasks)
 
 
-class CancelledItself(Exception):
-    """What was awaited ended as if this task had been cancelled, and nobody has cancelled it."""
-
-    def __init__(self) -> None:
-        super().__init__("it cancelled itself")
+class Misbehaved(Exception):
+    """What was awaited ended in a way that would have ended more than itself."""
 
 
-@contextmanager
-def cancelled_by_others_only() -> Iterator[None]:
-    """Around the code of strangers: a cancellation out of it, of a task of its own say, is a mistake like any other.
+@asynccontextmanager
+async def strangers_code(seconds: float | None = None) -> AsyncIterator[asyncio.Timeout]:
+    """Around the code of plugins: whatever it does within ``seconds`` is a mistake like any other.
 
-    :raises CancelledItself: instead of such a cancellation.
+    :raises Misbehaved: instead of SystemExit, which would end the process, and of a cancellation by nobody, such as of
+        a task of its own.
     """
     try:
-        yield
+        async with asyncio.timeout(seconds) as limit:
+            yield limit
+    except SystemExit as error:
+        raise Misbehaved(f"it tried to end the program (exit {error.code})") from error
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        raise CancelledItself from error
+        raise Misbehaved("it cancelled itself") from error
 
 
 def _log_errors(tasks: Iterable[asyncio.Task[Any]]) -> None:

@@ -11,10 +11,11 @@ from core import db
 from core.audit import service as audit
 from core.checkout.settle import Outcome, settle
 from core.crash_point import crash_point
+from core.hooks import callbacks
 from core.jobs import bell, ring
 from core.payments import calls, offer
 from core.payments import service as payments
-from core.payments.method import Answer, CallbackRequest, Forged, GatewayUnavailable
+from core.payments.method import Answer, CallbackRequest, Claim, Forged, GatewayUnavailable
 from core.web import limits
 from core.web.errors import NotFound, Unavailable
 from core.web.i18n import source
@@ -23,6 +24,7 @@ from core.web.request import AnyRequest, visit_of
 from core.web.visit import Visit
 
 MAX_CALLBACK = 65_536
+HOOK = "register_payment_methods"
 
 
 @route(
@@ -45,7 +47,7 @@ async def notify(request: AnyRequest, key: FromPath[str]) -> Response[bytes]:
     )
     watch = calls.Stopwatch()
     try:
-        claim = await method.parse_callback(call)
+        claim = await callbacks.read(HOOK, method, call, gives=(Claim, Answer), says=(Forged, GatewayUnavailable))
     except Forged as forged:
         if await limits.below("forged", visit.ip):
             await db.transaction(_alarm, key, source(forged), visit)

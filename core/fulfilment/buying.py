@@ -7,7 +7,6 @@ while the first may have happened.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import traceback
 from dataclasses import dataclass, field, replace
@@ -39,6 +38,7 @@ from core.supply.supplier import (
     SupplierRefused,
     SupplierUnavailable,
 )
+from core.tasks import strangers_code
 from core.vault import bought, keys, stock
 from core.vault.bought import Shelf, Taken, Text
 from core.vault.code_text import storable
@@ -113,7 +113,7 @@ async def _buy(supplier: Supplier, row: Any, lease: Lease | None) -> None:
         return
     crash_point("purchase.sent")
     try:
-        async with asyncio.timeout(purchases.CALL_SECONDS):
+        async with strangers_code(purchases.CALL_SECONDS):
             answer = await supplier.purchase(_view(row, "purchase"))
     except NotSent as error:
         await _not_sent(row, str(error), lease)
@@ -178,7 +178,7 @@ def _view(row: Any, came_by: str) -> Any:
 async def _ask(supplier: Supplier, row: Any) -> None:
     row = await _counted(supplier, row)
     try:
-        async with asyncio.timeout(purchases.CALL_SECONDS):
+        async with strangers_code(purchases.CALL_SECONDS):
             answer = await supplier.query(_view(row, "query"))
     except SupplierRefused as error:
         await _in_doubt(supplier, row, _doubt(row), str(error) or source(_("the supplier does not say")), at_once=True)
@@ -232,7 +232,7 @@ async def _ask_for_cost(supplier: Supplier, row: Any) -> None:
     """A call brought the goods and not what they cost: without that the books are wrong."""
     row, answer = await _counted(supplier, row), None
     try:
-        async with asyncio.timeout(purchases.CALL_SECONDS):
+        async with strangers_code(purchases.CALL_SECONDS):
             answer = await supplier.query(_view(row, "query"))
     except (SupplierRefused, SupplierUnavailable, NotSent, TimeoutError):
         pass

@@ -14,6 +14,7 @@ from core.audit import service as audit
 from core.fulfilment import buying, replacement
 from core.fulfilment import service as fulfilment
 from core.fulfilment.replacement import Reporter
+from core.hooks import callbacks
 from core.jobs import bell, enqueue, ring
 from core.orders import words
 from core.orders.view import OrderView
@@ -66,6 +67,8 @@ def report_form(asked: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
 # -- the suppliers' door ----------------------------------------------------------------
 
 MAX_CALL = 262_144
+HOOK = "register_suppliers"
+NEWS = (PurchaseNews, OfferNews, Answer)
 
 
 @route(
@@ -89,7 +92,7 @@ async def notify(request: Request[Any, Any, Any], key: FromPath[str]) -> Respons
         client_ip=visit.ip,
     )
     try:
-        news = await supplier.parse_callback(call)
+        news = await callbacks.read(HOOK, supplier, call, gives=NEWS, says=(Forged, SupplierUnavailable))
     except Forged as forged:
         if await limits.below("forged", visit.ip):
             await db.transaction(_alarm, "supply.forged", key, source(forged), visit, {})

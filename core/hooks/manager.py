@@ -6,7 +6,6 @@ results when one plugin raises, and its order is that of loading.
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import importlib.util
 import inspect
@@ -31,7 +30,7 @@ from core.hooks.context import PluginContext
 from core.hooks.manifest import Installed, Manifest, Source
 from core.hooks.pages import Mounted
 from core.hooks.plugin import Plugin
-from core.tasks import cancelled_by_others_only
+from core.tasks import strangers_code
 from core.web.i18n import Text, _
 
 log = logging.getLogger("vouchsafe.hooks")
@@ -251,7 +250,7 @@ class Manager:
                 await _call(impl, {"ctx": loaded.context, **facts}, self._ask_seconds)
             except Refusal:
                 raise
-            except (Exception, SystemExit) as error:
+            except Exception as error:
                 self.count_failure(loaded.id, hook, error)
                 raise Refusal(_("This could not be checked just now. Please try again in a moment.")) from error
 
@@ -263,10 +262,8 @@ class Manager:
             return False
         try:
             await _call(impl, {"ctx": self.plugins[plugin].context, **facts}, NOTIFY_SECONDS)
-        except (Exception, SystemExit) as error:
+        except Exception as error:
             self.count_failure(plugin, hook, error)
-            if isinstance(error, SystemExit):
-                raise RuntimeError(f"{plugin} tried to end the program in {hook}") from error
             raise
         return True
 
@@ -300,10 +297,9 @@ class Manager:
 async def _call(impl: pluggy.HookImpl, facts: Mapping[str, Any], seconds: float) -> Any:
     # asyncio.timeout and not wait_for: in a task of its own, SystemExit would end the whole event loop.
     try:
-        with cancelled_by_others_only():
-            async with asyncio.timeout(seconds) as limit:
-                answer = impl.function(*(facts[name] for name in impl.argnames))
-                return await answer if inspect.isawaitable(answer) else answer
+        async with strangers_code(seconds) as limit:
+            answer = impl.function(*(facts[name] for name in impl.argnames))
+            return await answer if inspect.isawaitable(answer) else answer
     except TimeoutError as error:
         if limit.expired():
             raise TimeoutError(f"it took longer than {seconds:g} s") from error

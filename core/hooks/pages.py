@@ -6,7 +6,6 @@ is switched off: nothing of it is ever registered with the shop's own applicatio
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections import Counter
@@ -23,7 +22,7 @@ from core.hooks.context import PluginContext
 from core.hooks.database import PluginTx
 from core.hooks.plugin import Act, Fill, Pages
 from core.people import entrance, rights
-from core.tasks import cancelled_by_others_only
+from core.tasks import strangers_code
 from core.web import errors, routing, slots
 from core.web.errors import Unavailable
 from core.web.feature import BadRoute, Feature
@@ -220,12 +219,9 @@ class _Contained:
             await send(message)
 
         try:
-            with cancelled_by_others_only():
-                async with asyncio.timeout(ANSWER_SECONDS) as limit:
-                    await self.app(scope, receive, begun)
+            async with strangers_code(ANSWER_SECONDS) as limit:
+                await self.app(scope, receive, begun)
         except TimeoutError as error:
             if limit.expired():
                 raise TookTooLong() from error
             raise
-        except SystemExit as error:
-            raise RuntimeError(f"it tried to end the program (exit {error.code})") from error

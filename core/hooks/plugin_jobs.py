@@ -15,7 +15,7 @@ from core.hooks.context import PluginContext
 from core.hooks.plugin import PluginJob
 from core.jobs import Lease, Retry
 from core.jobs.registry import Args, Job
-from core.tasks import cancelled_by_others_only
+from core.tasks import strangers_code
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 WAIT_SECONDS = 30.0
@@ -64,10 +64,8 @@ async def _run(
     if context is None:
         raise Retry(f"{plugin} is not on", after=WAIT_SECONDS)
     try:
-        with cancelled_by_others_only():
+        async with strangers_code():
             await job.run(context, args)
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         count_failure(plugin, f"job {job.name}", error)
-        if isinstance(error, SystemExit):
-            raise RuntimeError(f"{plugin} tried to end the program in {job.name}") from error
         raise

@@ -225,9 +225,8 @@ async def _attempt(job: Job, args: dict[str, Any], lease: Lease) -> Ending:
             raise GiveUp("the worker ended in the middle of this job each time it was tried")
         if lease.cancelled:
             raise Cancelled
-        with tasks.cancelled_by_others_only():
-            async with asyncio.timeout(job.timeout_seconds):
-                await job.run(args, lease)
+        async with tasks.strangers_code(job.timeout_seconds):
+            await job.run(args, lease)
     except Cancelled:
         return _again_or(job, lease, Ending("cancelled"))
     except LeaseLost:

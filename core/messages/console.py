@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Annotated, Any, Literal
 
@@ -24,6 +23,7 @@ from core.messages.texts import Template, Written
 from core.refused import Refused
 from core.shops import service as shops
 from core.shops.service import Shop
+from core.tasks import strangers_code
 from core.web.errors import Conflict, FormError, NotFound
 from core.web.flash import flash
 from core.web.forms import Line, read_form
@@ -211,7 +211,7 @@ async def _send_test(shop: Shop, template: Template, context: compose.Context, t
         from_name=" ".join(shop.name.split()),
     )
     try:
-        async with asyncio.timeout(TEST_SECONDS):
+        async with strangers_code(TEST_SECONDS):
             await notifier.send(message)
     except (NotifierRefused, NotifierUnavailable) as error:
         raise Refused(str(error)) from None

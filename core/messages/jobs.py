@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import traceback
 from typing import Any
@@ -16,6 +15,7 @@ from core.messages import compose, service
 from core.messages.notifier import NotifierRefused, NotifierUnavailable, Receipt
 from core.refused import NotNow
 from core.shops import service as shops
+from core.tasks import strangers_code
 from core.web.i18n import speaking
 
 log = logging.getLogger("vouchsafe.messages")
@@ -48,7 +48,7 @@ async def send(args: Args, lease: Lease) -> None:
         # what goes wrong is told to the merchant
         shop = await shops.by_id(message["shop_id"])
         with speaking(shop.locale):
-            async with asyncio.timeout(SEND_SECONDS):
+            async with strangers_code(SEND_SECONDS):
                 receipt = await notifier.send(outgoing)
     except NotifierUnavailable as error:
         await lease.write(service.wait, message["id"], str(error))

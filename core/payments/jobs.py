@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Any
 
@@ -25,6 +24,7 @@ from core.payments.method import (
     RefundAnswer,
     RefundState,
 )
+from core.tasks import strangers_code
 
 log = logging.getLogger("vouchsafe.payments")
 
@@ -90,7 +90,7 @@ async def _send(method: PaymentMethod, row: Any, lease: Lease) -> None:
 
 async def _hand_over(method: PaymentMethod, row: Any, lease: Lease) -> None:
     try:
-        async with asyncio.timeout(SEND_SECONDS):
+        async with strangers_code(SEND_SECONDS):
             answer = await method.refund(_view(row))
     except NotSent as error:
         await lease.write(_not_sent, row["id"], str(error))
@@ -155,7 +155,7 @@ async def _ask(method: PaymentMethod, row: Any) -> None:
     answer = None
     if method.refund_query_after:
         try:
-            async with asyncio.timeout(SEND_SECONDS):
+            async with strangers_code(SEND_SECONDS):
                 answer = await method.query_refund(_view(row))
         except (GatewayUnavailable, GatewayRefused, NotSent, TimeoutError) as error:
             log.warning("refund %s could not be asked about: %s", row["ref"], error)

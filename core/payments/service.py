@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -30,7 +29,7 @@ from core.payments.method import (
 from core.payments.purse import AttemptPurse
 from core.refused import Refused
 from core.shops import service as shops
-from core.tasks import cancelled_by_others_only
+from core.tasks import strangers_code
 from core.vault.code_text import storable
 from core.web.i18n import _
 
@@ -229,9 +228,8 @@ def _with_purse(method: PaymentMethod, view: Attempt, session_hash: bytes | None
 async def try_start(method: PaymentMethod, view: Attempt) -> Started | str:
     """The method's answer, or why there is none; a method that hangs or breaks takes nothing down with it."""
     try:
-        with cancelled_by_others_only():
-            async with asyncio.timeout(START_SECONDS):
-                started = await method.start(view)
+        async with strangers_code(START_SECONDS):
+            started = await method.start(view)
         _check_started(started)
         return started
     except (GatewayUnavailable, TimeoutError) as error:
@@ -298,9 +296,8 @@ async def ask(method: PaymentMethod, attempt: StoredAttempt) -> Claim | None:
     claim, said, watch = None, "nothing", calls.Stopwatch()
     payload: dict[str, Any] = {}
     try:
-        with cancelled_by_others_only():
-            async with asyncio.timeout(START_SECONDS):
-                claim = await method.query(_with_purse(method, attempt.view))
+        async with strangers_code(START_SECONDS):
+            claim = await method.query(_with_purse(method, attempt.view))
         payload = calls.of_claim(claim) if claim else {}
     except (GatewayUnavailable, GatewayRefused, TimeoutError) as error:
         said = storable(f"{'refused' if isinstance(error, GatewayRefused) else 'unavailable'}: {error}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
@@ -16,6 +15,7 @@ from core.hooks.http import HttpError
 from core.jobs import ring
 from core.payments import reconciliation, refunds
 from core.payments.method import GatewayRefused, GatewayUnavailable, LineKind, PaymentMethod, StatementLine
+from core.tasks import strangers_code
 
 log = logging.getLogger("vouchsafe.payments")
 
@@ -86,7 +86,7 @@ def _midnight(day: date, zone: ZoneInfo) -> datetime:
 async def fetch(method: PaymentMethod, row: Any) -> None:
     """Ask for one day and take what comes; what does not come is asked for again, less and less often."""
     try:
-        async with asyncio.timeout(ASK_SECONDS):
+        async with strangers_code(ASK_SECONDS):
             lines = await method.statement(row["day"])
         if lines is not None:
             await take(row, lines)

@@ -17,7 +17,7 @@ from core.pricing.promotion import Adjustment, Basket, BasketLine, CodeRefused, 
 from core.pricing.quote import Discount, Quote
 from core.refused import Refused
 from core.shops.service import Shop
-from core.tasks import cancelled_by_others_only
+from core.tasks import strangers_code
 from core.web.i18n import _
 
 SECONDS = 2.0
@@ -157,9 +157,8 @@ async def _ask(
     if not plugins.permits(plugin, "contacts"):
         basket = replace(basket, contact="")
     try:
-        with cancelled_by_others_only():
-            async with asyncio.timeout(SECONDS) as limit:
-                given = await promotion.adjust(basket)
+        async with strangers_code(SECONDS) as limit:
+            given = await promotion.adjust(basket)
         return [(_discount(promotion.key, one, basket, quote), one.alone) for one in given]
     except CodeRefused as refused:
         return CodeWrong(refused.text)

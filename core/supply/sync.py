@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -18,6 +17,7 @@ from core.jobs import enqueue
 from core.money import Money
 from core.supply import offers, skus
 from core.supply.supplier import Supplier, SupplierRefused, SupplierUnavailable
+from core.tasks import strangers_code
 from core.web.i18n import _, source
 
 log = logging.getLogger("vouchsafe.supply")
@@ -126,7 +126,7 @@ async def _whole_catalogue(one: Supplier, now: datetime) -> list[str]:
     start: str | None = None
     left_out = []
     for _number in range(MOST_PAGES):
-        async with asyncio.timeout(PAGE_SECONDS):
+        async with strangers_code(PAGE_SECONDS):
             part = await one.catalogue(start)
         rows, wrong = offers.rows_of(part.offers)
         left_out += wrong
@@ -142,7 +142,7 @@ async def _look_at(one: Supplier, items: list[str], now: datetime) -> list[str]:
     left_out = []
     for first in range(0, len(items), AT_ONCE):
         some = tuple(items[first : first + AT_ONCE])
-        async with asyncio.timeout(PAGE_SECONDS):
+        async with strangers_code(PAGE_SECONDS):
             found = await one.offers(some)
         rows, wrong = offers.rows_of(offer for item in some if (offer := found.get(item)) is not None)
         left_out += wrong
@@ -170,7 +170,7 @@ async def _write(work: Any, *args: Any) -> None:
 
 
 async def _balance(one: Supplier) -> None:
-    async with asyncio.timeout(BALANCE_SECONDS):
+    async with strangers_code(BALANCE_SECONDS):
         balance = await one.balance()
     await db.transaction(_take_balance, one.key, balance)
 

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from markupsafe import Markup
 
 from core.money import Money
-from core.tasks import cancelled_by_others_only
+from core.tasks import strangers_code
 from core.web.i18n import Text
 from core.web.visit import Visit
 
@@ -326,10 +326,9 @@ class Waiting:
 
     async def _given(self, owner: str, filler: Filler, visit: Visit) -> list[Any]:
         try:
-            with cancelled_by_others_only():
-                async with _patience() as limit:
-                    answer = filler(visit, self.subject)
-                    answer = await answer if inspect.isawaitable(answer) else answer
+            async with strangers_code(), _patience() as limit:
+                answer = filler(visit, self.subject)
+                answer = await answer if inspect.isawaitable(answer) else answer
             return [self._taken(owner, one) for one in _several(answer)]
         except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin's mistake of any kind must not take the page down
             late = isinstance(error, TimeoutError) and limit.expired()

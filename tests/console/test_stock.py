@@ -281,7 +281,7 @@ async def test_a_hundred_thousand_lines_go_through_the_browser_door(staff):
     parts = await over(staff, path)
     assert all("<html" not in part and "<progress" in part for part in parts)
     page = words(await staff.get(path))
-    assert "New 100,000" in page and "Import 100000 codes" in page
+    assert "New 100,000" in page and "Import 100,000 codes" in page
     await commit(staff, path, name="Many")
     assert await codes(what) == {"free": 100_000}
     assert "100,000" in words(await staff.get("/admin/stock"))

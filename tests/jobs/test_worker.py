@@ -114,7 +114,14 @@ async def test_a_job_over_its_time_is_stopped():
 async def test_a_job_that_ends_as_if_it_was_cancelled_is_not_tried_for_ever():
     job_id = await put("test.cancels_itself")
     job = await ended(job_id, "failed")
-    assert job["error"] == "CancelledItself: it cancelled itself"
+    assert job["error"] == "Misbehaved: it cancelled itself"
+    assert await runs(job_id) == [1, 2]
+
+
+async def test_a_job_that_would_end_the_program_ends_itself_alone():
+    job_id = await put("test.exits")
+    job = await ended(job_id, "failed")
+    assert job["error"] == "Misbehaved: it tried to end the program (exit 3)"
     assert await runs(job_id) == [1, 2]
 
 

@@ -102,6 +102,12 @@ async def cancels_itself(args: dict, lease: Lease) -> None:
     raise asyncio.CancelledError
 
 
+@jobs.job("test.exits", tries=2, backoff_seconds=0.05)
+async def exits(args: dict, lease: Lease) -> None:
+    await _note(lease)
+    raise SystemExit(3)
+
+
 @jobs.job("test.too_slow", tries=1, timeout_seconds=0.2)
 async def too_slow(args: dict, lease: Lease) -> None:
     await asyncio.sleep(60)

@@ -78,4 +78,4 @@ def test_a_report_on_a_plugin_is_in_the_language_of_the_terminal(tmp_path):
     environ = {"LANG": "zh_CN.UTF-8", "PATH": "/usr/bin:/bin", "PYTHONUTF8": "1", "VOUCHSAFE_HOME": str(tmp_path)}
     done = warm.run("check-plugin", str(folder), env=environ)
     assert done.returncode == 1 and done.stdout.startswith("apps.empty: 无法运行\n  ✗ runs     plugin.toml 可以读取\n")
-    assert "缺少对应的测试：class TestContract(Contract)" in done.stdout and "没有 README.md" in done.stdout
+    assert "插件加载成功后才能检验其约定" in done.stdout and "没有 README.md" in done.stdout

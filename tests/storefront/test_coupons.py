@@ -192,7 +192,7 @@ async def test_a_thousand_codes_are_made_and_downloaded(staff: Staff, buyer: Buy
     page = await staff.post(
         f"{COUPONS}/new", name="Gift", kind="amount", value="5", how="many", number="1000", prefix="gift-"
     )
-    assert "1000 codes" in words(page)
+    assert "1,000 codes" in words(page)
     number = await db.fetchval("SELECT max(id) FROM promotions_coupon")
     every = await download(staff, number)
     assert len(every) == 1000
@@ -208,7 +208,7 @@ async def test_a_thousand_codes_are_made_and_downloaded(staff: Staff, buyer: Buy
     await staff.post(f"{COUPONS}/{number}/codes", number="5", prefix="more-")
     assert len(await download(staff, number)) == 1005
     listed = words(await staff.get(COUPONS))
-    assert "Gift 1005 codes CN¥5.00 off Running 1 CN¥5.00 CN¥10.00 200%" in listed
+    assert "Gift 1,005 codes CN¥5.00 off Running 1 CN¥5.00 CN¥10.00 200%" in listed
 
 
 async def download(staff: Staff, number: int) -> dict[str, str]:

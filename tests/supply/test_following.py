@@ -11,6 +11,7 @@ from core.catalog.editing import Editor
 from core.checkout import channel
 from core.checkout.place import SoldOut
 from core.checkout.selling import Counter
+from core.ledger import customers
 from core.money import Money
 from core.partners import accounts as partners
 from core.refused import Refused
@@ -157,8 +158,16 @@ async def test_for_a_partner_no_more_is_paid_than_the_partner_paid(world: World,
     keys = await partners.make(1, f"half-{below}", 5000, "", staff_id)
     partner = await partners.by_key(1, keys.api_key)
     assert partner is not None
-    await partners.put_in(
-        partner, Money(10_000, "CNY"), cash=True, staff_id=staff_id, reason="paid", key=f"half-{below}", ip=None
+    await customers.change_once(
+        1,
+        partner.contact,
+        Money(10_000, "CNY"),
+        about=partner.contact,
+        cash=True,
+        staff_id=staff_id,
+        reason="paid",
+        key=f"half-{below}",
+        ip=None,
     )
     till = Counter(await shops.main_shop(), "test", "http://shop.test")
     sold = await till.sell(partner, channel.Wish("R-1", sku.id, 1, {}))
