@@ -441,7 +441,7 @@ def _drop(connection: asyncpg.Connection) -> None:
 
 
 def ddl_migration(app_name: str, migration_id: str, description: str, sql: str) -> Callable[[], Awaitable[Any]]:
-    """The ``forwards`` of a Piccolo migration that runs ``sql`` as it stands."""
+    """The ``forwards`` of a Piccolo migration that runs ``sql`` as it stands; the other three are Piccolo's own."""
 
     async def forwards() -> Any:
         # imported late: a server that only serves never needs it, and it takes a tenth of the start

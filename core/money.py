@@ -25,7 +25,13 @@ def exponent(currency: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Money:
-    """``amount`` counts minor units (fen, cents); it may be negative for money going back."""
+    """``amount`` counts minor units (fen, cents); it may be negative for money going back.
+
+    ``currency`` is its ISO 4217 code; how many decimals it has is what Unicode CLDR says. ``+`` and ``-`` want the same
+    currency on both sides.
+
+    :raises ValueError: no whole number, more than 10^15 minor units, no code, or two currencies.
+    """
 
     amount: int
     currency: str
@@ -60,7 +66,10 @@ class Money:
 
     @classmethod
     def parse(cls, text: str, currency: str) -> Money:
-        """Read what a person or a gateway wrote (``19.9``); refuses more decimals than the currency has."""
+        """Read what a person or a gateway wrote (``19.9``); refuses more decimals than the currency has.
+
+        :raises ValueError: it is no amount of this currency, or more than 10^15 minor units.
+        """
         cleaned = text.strip()
         if not cleaned.isascii() or not cleaned.removeprefix("-").replace(".", "", 1).isdigit():
             raise ValueError("write an amount in digits, such as 19.90")

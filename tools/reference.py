@@ -17,6 +17,7 @@ from enum import Enum
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from textwrap import indent
 from types import ModuleType
 from typing import Annotated, Any, get_args, get_origin
 
@@ -63,7 +64,7 @@ def things(module: ModuleType) -> Iterator[str]:
         thing = getattr(module, name)
         if inspect.isclass(thing):
             yield of_class(name, thing)
-        elif callable(thing) and get_origin(thing) is None:
+        elif inspect.isfunction(thing):
             yield f"### `{name}{signature(thing)}`\n\n{prose(thing)}\n"
         else:
             yield "\n\n".join(filter(None, [f"### `{name}`", alias(thing), said_below(module, name)])) + "\n"
@@ -71,12 +72,18 @@ def things(module: ModuleType) -> Iterator[str]:
 
 def of_class(name: str, cls: type) -> str:
     lines = [f"### `{name}{bases(cls)}`\n", prose(cls), ""]
-    lines += [f"- `{one.name}: {annotation(one.type)}`" for one in fields(cls)]
+    said = said_inside(cls)
+    lines += [item(f"`{each}: {annotation(of)}`", said.get(each, "")) for each, of in fields(cls)]
     if issubclass(cls, Enum):
-        lines += [f"- `{one.name}` = `{one.value}`" for one in cls]
-    for each, function in functions(cls):
-        lines.append(f"- `{each}{signature(function)}`: {first(function)}")
+        lines += [item(f"`{one.name}` = `{one.value}`", said[one.name]) for one in cls]
+    lines += [item(f"`{each}`", prose(asked)) for each, asked in properties(cls)]
+    lines += [item(f"`{each}{signature(function)}`", prose(function)) for each, function in functions(cls)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def item(head: str, text: str) -> str:
+    """One entry of a list; what it says beyond its first line stands below it."""
+    return f"- {head}: {indent(text, '  ').strip()}" if text else f"- {head}"
 
 
 def bases(cls: type) -> str:
@@ -84,11 +91,18 @@ def bases(cls: type) -> str:
     return f"({', '.join(names)})" if names else ""
 
 
-def fields(cls: type) -> tuple[Any, ...]:
+def fields(cls: type) -> Iterator[tuple[str, Any]]:
+    """Those of a dataclass, inherited ones too; of another class what its own lines declare."""
+    if dataclasses.is_dataclass(cls):
+        found = {one.name: one.type for one in dataclasses.fields(cls)}
+    else:
+        found = inspect.get_annotations(cls)
+    return ((name, of) for name, of in found.items() if not name.startswith("_"))
+
+
+def properties(cls: type) -> Iterator[tuple[str, Any]]:
     return (
-        tuple(one for one in dataclasses.fields(cls) if not one.name.startswith("_"))
-        if dataclasses.is_dataclass(cls)
-        else ()
+        (name, value) for name, value in vars(cls).items() if isinstance(value, property) and not name.startswith("_")
     )
 
 
@@ -114,6 +128,8 @@ def type_name(of: Any) -> str:
 
 
 def alias(thing: Any) -> str:
+    if get_origin(thing) is None:
+        return ""
     if get_origin(thing) is Annotated:
         thing = get_args(thing)[0].__name__
     return f"`{re.sub(r'(?:[a-z_]+[.])+', '', str(thing))[:200]}`"
@@ -123,16 +139,26 @@ def said_below(module: ModuleType, name: str) -> str:
     """The text that stands below an assignment, in the module that the name is taken from."""
     for line in parsed(module).body:
         if isinstance(line, ast.ImportFrom) and any(each.name == name for each in line.names):
-            return below(parsed(importlib.import_module(str(line.module))), name)
+            return below(parsed(importlib.import_module(str(line.module))).body).get(name, "")
     return ""
 
 
-def below(tree: ast.Module, name: str) -> str:
-    for line, after in pairwise(tree.body):
+def said_inside(cls: type) -> dict[str, str]:
+    """The same for the lines of a class."""
+    body = parsed(sys.modules[cls.__module__]).body
+    return next((below(each.body) for each in body if isinstance(each, ast.ClassDef) and each.name == cls.__name__), {})
+
+
+def below(body: list[ast.stmt]) -> dict[str, str]:
+    found = {}
+    for line, after in pairwise(body):
         match line, after:
-            case ast.Assign(targets=[ast.Name(id=found)]), ast.Expr(ast.Constant(str(text))) if found == name:
-                return marked_up(inspect.cleandoc(text))
-    return ""
+            case (
+                ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)),
+                ast.Expr(ast.Constant(str(text))),
+            ):
+                found[name] = marked_up(inspect.cleandoc(text))
+    return found
 
 
 @cache
@@ -148,10 +174,6 @@ def marked_up(text: str) -> str:
     text = ROLE.sub(r"`\1`", text).replace("``", "`")
     text = re.sub(r"^:param (\w+):", r"- `\1`:", text, flags=re.MULTILINE)
     return re.sub(r"^:(returns|raises)( [\w.]+)?:", r"- \1\2:", text, flags=re.MULTILINE)
-
-
-def first(thing: Any) -> str:
-    return " ".join(prose(thing).partition("\n\n")[0].split())
 
 
 def main(arguments: list[str]) -> int:

@@ -73,7 +73,7 @@ class ChannelCall:
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """A category. ``title`` is by locale."""
+    """A category. ``title`` is by locale; the lowest ``position`` comes first."""
 
     id: int
     slug: str
@@ -83,7 +83,10 @@ class Shelf:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One thing the buyer of a product is asked. ``kind`` is text, email, phone, number or select (of ``options``)."""
+    """One thing the buyer of a product is asked. ``kind`` is text, email, phone, number or select (of ``options``).
+
+    ``label`` is by locale.
+    """
 
     key: str
     label: Mapping[str, str]
@@ -96,7 +99,8 @@ class Question:
 class Choice:
     """A SKU as it stands now. ``price`` is what this partner pays for one, ``list_price`` the catalogue's.
 
-    ``stock`` is how many it can have, counted up to a thousand; None when that is not bounded.
+    ``title`` is by locale. ``least`` and ``most`` bound the quantity of one order. ``stock`` is how many it can have,
+    counted up to a thousand; None when that is not bounded.
     """
 
     id: int
@@ -112,7 +116,11 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Article:
-    """A product with its SKUs. ``by_hand``: a person or a top-up fulfils it, and ``questions`` must be answered."""
+    """A product with its SKUs. ``by_hand``: a person or a top-up fulfils it, and ``questions`` must be answered.
+
+    ``title``, ``summary`` and ``description`` (Markdown) are by locale. ``image_url`` is empty when there is no
+    picture, ``category_id`` the ``id`` of a :class:`Shelf`. Times are UTC.
+    """
 
     id: int
     slug: str
@@ -130,9 +138,12 @@ class Article:
 
 
 class SaleState(StrEnum):
+    """How an order of a partner stands."""
+
     WAITING = "waiting"
     """Paid for; the goods are on their way, or a person has to look."""
     DELIVERED = "delivered"
+    """All goods are handed over."""
     CANCELLED = "cancelled"
     """Nothing is delivered, and the money is back."""
 
@@ -141,7 +152,8 @@ class SaleState(StrEnum):
 class Wish:
     """What a partner wants to buy. ``reference`` is its own number of it: the same again gives the same order.
 
-    ``callback_url`` is where it wants to be told; the plugin has looked whether that is an address to call.
+    ``answers`` are the buyer's to the product's questions, by key. ``callback_url`` is where it wants to be told; the
+    plugin has looked whether that is an address to call.
     """
 
     reference: str
@@ -153,7 +165,11 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Sale:
-    """An order of a partner."""
+    """An order of a partner. ``ref`` is our number of it, ``reference`` the partner's own.
+
+    ``unit_price`` is what the partner pays for one, ``total`` for all, ``refunded`` what of it went back;
+    all in the shop's currency. ``title`` is by locale. ``by_hand`` as in :class:`Article`. Times are UTC.
+    """
 
     id: int
     ref: str
@@ -175,10 +191,14 @@ class Seller(Protocol):
     """The counter for programs: what a channel may ask of the shop. Every call is about one shop."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What the shop is called."""
+        ...
 
     @property
-    def currency(self) -> str: ...
+    def currency(self) -> str:
+        """The shop's currency, such as ``CNY``: prices and balances are in it."""
+        ...
 
     async def partner(self, api_key: str) -> Partner | None:
         """Whose key that is. The caller has proven nothing yet."""

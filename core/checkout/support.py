@@ -92,7 +92,10 @@ class CasePayment:
 
 @dataclass(frozen=True, slots=True)
 class CaseMail:
-    """A mail about the order. ``state`` is ``queued``, ``sending``, ``sent``, ``failed`` or ``held``."""
+    """A mail about the order. ``state`` is ``queued``, ``sending``, ``sent``, ``failed`` or ``held``.
+
+    ``at`` (UTC) is when it was sent, until then when it was written.
+    """
 
     title: Text | str
     state: str
@@ -104,7 +107,7 @@ class OrderCase:
     """What the shop knows of an order that somebody needs help with. States as in :class:`OrderView`.
 
     ``contact_hint`` is enough to recognise how the buyer is reached and not enough to use it. ``locale`` is the
-    language the buyer ordered in.
+    language the buyer ordered in. Times are UTC.
     """
 
     ref: str

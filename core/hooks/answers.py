@@ -18,10 +18,16 @@ class Refusal(Refused):
 
 
 class Check(StrEnum):
+    """What the Test button of the settings found out; :class:`CheckResult` makes each."""
+
     OK = "ok"
+    """The settings work."""
     TRY_LATER = "try_later"
+    """The other side could not be reached; the settings may be right."""
     CREDENTIALS_WRONG = "credentials_wrong"
+    """The other side does not accept the number, name or key."""
     WILL_NOT_WORK = "will_not_work"
+    """Something else in these settings can never work."""
 
 
 @dataclass(frozen=True, slots=True)

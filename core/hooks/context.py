@@ -24,6 +24,8 @@ class Clock(Protocol):
 
 
 class Translate(Protocol):
+    """Says a text of the plugin in the language of whoever reads it."""
+
     def __call__(self, message: str, **values: Any) -> Text: ...
 
 
@@ -60,4 +62,5 @@ class PluginContext(Generic[S]):
 
     @property
     def secret(self) -> bytes:
+        """32 bytes that only this plugin of this shop knows, always the same."""
         return derive(f"plugin/{self.plugin}")

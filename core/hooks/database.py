@@ -55,7 +55,9 @@ class PluginTx:
         """Have one of this plugin's :class:`PluginJob` done after the commit, at ``run_at`` or at once.
 
         ``args`` are ids and plain facts that fit into JSON, never secrets. Of jobs with the same ``key`` only the
-        first is done, however often it is asked for.
+        first is done, however often it is asked for. ``run_at`` is an aware time.
+
+        :raises LookupError: the plugin has no job of that name.
         """
         if job not in self._known_jobs:
             raise LookupError(f"{self._plugin} has no job called {job}")

@@ -141,7 +141,8 @@ class PluginHttp:
         headers: Mapping[str, str] | None = None,
         seconds: float = SECONDS,
     ) -> HttpAnswer:
-        """GET ``url``; ``params`` become its query. Takes at most ``seconds`` from first to last byte."""
+        """GET ``url``; ``params`` become its query. Takes at most ``seconds`` from first to last byte, and never more
+        than 120. Raises as :meth:`request` does."""
         return await self.request("GET", url, params=params, headers=headers, seconds=seconds)
 
     async def post(
@@ -154,7 +155,7 @@ class PluginHttp:
         headers: Mapping[str, str] | None = None,
         seconds: float = SECONDS,
     ) -> HttpAnswer:
-        """POST one of a ``form``, a ``json`` value or raw ``content`` to ``url``."""
+        """POST one of a ``form``, a ``json`` value or raw ``content`` to ``url``. The rest is as in :meth:`request`."""
         return await self.request("POST", url, form=form, json=json, content=content, headers=headers, seconds=seconds)
 
     async def request(
@@ -169,7 +170,7 @@ class PluginHttp:
         headers: Mapping[str, str] | None = None,
         seconds: float = SECONDS,
     ) -> HttpAnswer:
-        """Send one request and read its whole answer, whatever its status.
+        """Send one request and read its whole answer, whatever its status. ``seconds`` are those of the whole call.
 
         :raises NotSent: it certainly did not arrive (no such host, refused, private address, host left alone).
         :raises Unclear: it may have arrived (time-out, broken or oversized answer).

@@ -69,7 +69,7 @@ class PluginJob:
     ``run(ctx, args)`` may be called twice for one job (a process can end in the middle), so its effect must be harmless
     the second time. When it raises, it is tried again after ``backoff_seconds``, then twice that and so on, ``tries``
     times in all. With ``every`` it needs no one to ask for it: it is run again and again, that many seconds apart, by
-    one process at a time, with empty ``args``.
+    one process at a time, with empty ``args``. ``timeout_seconds`` is how long one run may take.
 
     ``name`` is the plugin's own (letters, digits, ``_``); the jobs page shows it behind the plugin's id.
     """

@@ -31,6 +31,7 @@ API = 1
 PROJECT = "vouchsafe"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Stands above a method of a :class:`Plugin` that implements a hook; the method has the hook's name."""
 
 
 # -- the start --------------------------------------------------------------------------

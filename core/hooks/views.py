@@ -55,11 +55,11 @@ class OrderHistory(Protocol):
         ...
 
     async def failed_payments(self, by: FoundBy, within: timedelta) -> int:
-        """Tries to pay for such orders that a gateway declined."""
+        """Tries to pay for such orders that a gateway declined, in the time before now."""
         ...
 
     async def of_value(self, face_value: Money, within: timedelta) -> Counted:
-        """Orders of anybody with a line of exactly this face value."""
+        """Orders of anybody with a line of exactly this face value, in the time before now."""
         ...
 
     async def account(self) -> str:
@@ -73,9 +73,10 @@ class OrderHistory(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LineToCheck:
-    """One line of an order that is about to be placed. ``unit_price`` and ``total`` are minor units.
+    """One line of an order that is about to be placed.
 
-    ``face_value`` is what one piece costs in the catalogue, whatever was taken off for this buyer.
+    ``unit_price`` is what one piece costs this buyer, ``total`` all of them. ``face_value`` is what one piece costs in
+    the catalogue, whatever was taken off for this buyer.
     """
 
     sku_code: str
@@ -90,10 +91,11 @@ class LineToCheck:
 class OrderToCheck:
     """An order that is about to be placed; nothing of it is stored yet.
 
-    ``contact`` is a lower-case e-mail address or a phone number in digits, ``contact_kind`` says which
-    (``email``, ``phone``). ``ip`` is the buyer's address, empty when unknown; it says nothing about buyers and is
-    empty too when everybody comes from this machine, behind a proxy that was not named. ``answers`` are the buyer's
-    answers to the products' own fields; what several goods ask stands one below the other.
+    ``contact`` is a lower-case e-mail address or a phone number in digits, ``contact_kind`` says which (``email``,
+    ``phone``). ``agent`` is what the browser calls itself, ``locale`` the buyer's language (``zh_CN``). ``total`` is
+    what must be paid. ``ip`` is the buyer's address, empty when unknown; it says nothing about buyers and is empty too
+    when everybody comes from this machine, behind a proxy that was not named. ``answers`` are the buyer's answers to
+    the products' own fields; what several goods ask stands one below the other.
 
     ``network`` is the neighbourhood of ``ip``: the 256 addresses around an IPv4 address (``203.0.113.0/24``), the
     /64 of an IPv6 address. ``device`` stands for the browser, by the session cookie that every buyer gets to find
@@ -135,7 +137,8 @@ class OrderView:
     ``cancelled``, ``mismatch``, ``refunded`` or ``charged_back``; ``fulfilment_state`` is ``reserved``, ``released``,
     ``preparing``, ``delivered``, ``review`` or ``void``. ``contact_kind`` says how the buyer is reached (``email``,
     ``phone``; ``erased`` once they are forgotten); ``contact`` is empty unless the plugin's manifest asks for the
-    permission ``contacts``. Times are UTC. ``test`` marks an order of a shop that only tries things out. There are no
+    permission ``contacts``. ``locale`` is the language the buyer ordered in (``zh_CN``). ``total`` is what must be or
+    was paid, after discounts. Times are UTC. ``test`` marks an order of a shop that only tries things out. There are no
     codes in it.
     """
 
@@ -159,7 +162,8 @@ class OrderView:
 class RefundView:
     """Money of an order that was given back. ``way`` is ``source`` (the way it came), ``balance`` or ``hand``.
 
-    ``ref`` belongs to this refund alone; an order can have several.
+    ``ref`` belongs to this refund alone; an order can have several. ``ended_at`` (UTC) is when it was written down that
+    the money went.
     """
 
     ref: str
@@ -170,7 +174,7 @@ class RefundView:
 
 @dataclass(frozen=True, slots=True)
 class RemovedView:
-    """An order that is not there any more; nothing but its name is left."""
+    """An order that is not there any more; nothing but its number ``ref`` and the code of its ``shop`` is left."""
 
     ref: str
     shop: str
@@ -182,7 +186,8 @@ class ReviewView:
 
     ``kind`` says what it is (``out_of_stock``, ``paid_twice``, ``chargeback`` and others), ``reason`` the same in the
     words of staff, in the language of the shop. ``order_ref`` is empty when it is not about an order. ``number``
-    belongs to this question alone; ``open`` is False when it has been answered meanwhile.
+    belongs to this question alone; ``open`` is False when it has been answered meanwhile. ``shop`` is the code of the
+    shop whose staff is asked, ``opened_at`` is in UTC.
     """
 
     number: int
@@ -196,7 +201,10 @@ class ReviewView:
 
 @dataclass(frozen=True, slots=True)
 class StockView:
-    """A SKU that runs low. ``left`` are the codes that can be sold now, at most one more than the threshold ``low``."""
+    """A SKU that runs low. ``left`` are the codes that can be sold now, at most one more than the threshold ``low``.
+
+    ``shop`` is the code of the shop, ``title`` the product's in the language of the shop.
+    """
 
     shop: str
     sku_code: str

@@ -73,7 +73,7 @@ async def names() -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class FailedJob:
-    """A job that was given up. ``at`` is when; the same job can fail again after staff tried it anew."""
+    """A job that was given up. ``at`` is when (UTC); the same job can fail again after staff tried it anew."""
 
     id: int
     name: str

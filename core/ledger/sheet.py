@@ -24,7 +24,10 @@ def cell(value: object) -> str:
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
-    """RFC 4180, UTF-8 with a mark that says so."""
+    """A file of comma-separated values: RFC 4180, with the byte order mark by which Excel knows UTF-8.
+
+    Cells that a spreadsheet would take for a formula are made plain text.
+    """
     written = io.StringIO()
     writer = csv.writer(written, lineterminator="\r\n")
     writer.writerows([cell(value) for value in row] for row in rows)

@@ -35,8 +35,8 @@ async def mail_buyer(tx: PluginTx, ref: str, *, key: str, title: Text | str, tex
 
     The mail is the shop's own text "News about an order", which the merchant may change; ``title`` and ``text`` stand
     in it as they are, so write no codes into them. Its link lets its reader in and leads to ``path``, a page of this
-    shop, or to the order. Of mails with the same ``key`` only the first is sent. False: there is nobody to mail, the
-    buyer left a phone number.
+    shop, or to the order. Of mails with the same ``key`` (this plugin's own) only the first is sent. A title is cut at
+    120 signs, a text at 5000. False: there is nobody to mail, the buyer left a phone number.
     """
     order = await tx.fetchrow("SELECT id, shop_id, contact, contact_kind, locale FROM orders_order WHERE ref = $1", ref)
     if order is None or order["contact_kind"] != "email":

@@ -29,7 +29,10 @@ class OutgoingMessage:
     ``id`` is the same each time this message is handed over again after an unclear answer: use it as
     idempotency key (the ``Message-ID`` of a mail). ``recipient`` is an address of the notifier's channel.
     ``text`` and ``html`` say the same; both may hold what only the recipient may see, so never log them.
-    ``from_name`` is the shop's name, ``reply_to`` an address for answers or empty.
+    ``from_name`` is the shop's name, ``reply_to`` an address for answers or empty. ``locale`` is the language it is
+    written in (``zh_CN``).
+
+    :raises ValueError: a field that must be one line, such as the subject, has a line break or another control sign.
     """
 
     id: str

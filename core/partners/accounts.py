@@ -45,6 +45,7 @@ class Partner:
 
     @property
     def contact(self) -> str:
+        """Under which its orders and its balance are kept."""
         return contact_of(self.name)
 
     def price(self, listed: Money) -> Money:

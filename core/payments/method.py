@@ -30,18 +30,29 @@ class GatewayRefused(Exception):
 
 
 class ClaimState(StrEnum):
+    """How the gateway says an attempt stands."""
+
     PAID = "paid"
+    """The money is there: core settles the order, if amount and currency are right."""
     PENDING = "pending"
+    """Begun and not ended: only written down."""
     FAILED = "failed"
+    """It was declined; no money came by this attempt."""
     EXPIRED = "expired"
+    """Nobody paid in time, or it was closed; no money came by this attempt."""
     CHARGED_BACK = "charged_back"
     """The payer's bank took ``amount`` of a payment back; a claim of this state has an ``event_key`` of its own."""
 
 
 class RefundState(StrEnum):
+    """How the gateway says a refund stands."""
+
     DONE = "done"
+    """The money is on its way to the buyer, for good."""
     PENDING = "pending"
+    """The gateway works on it: core asks :meth:`PaymentMethod.query_refund` later, else a person looks."""
     FAILED = "failed"
+    """The gateway refused it; no money moved and none will."""
 
 
 class Purse(Protocol):
@@ -66,10 +77,12 @@ class Purse(Protocol):
 class Attempt:
     """One try to pay one order by one method; its row is committed before the gateway hears of it.
 
-    ``ref`` names the try at the gateway (``out_trade_no``) and is its idempotency key: letters, digits and
-    ``-``, at most 32. ``amount`` is what must be paid, exactly. ``title`` is what the buyer sees on the
-    gateway's page. ``option`` is the key of the chosen :class:`PaymentOption`. Times are UTC. ``purse`` is there for
-    a method that pays :attr:`PaymentMethod.from_balance`, else None.
+    ``ref`` names the try at the gateway (``out_trade_no``) and is its idempotency key: letters, digits and ``-``, at
+    most 32. ``amount`` is what must be paid, exactly. ``title`` is what the buyer sees on the gateway's page.
+    ``option`` is the key of the chosen :class:`PaymentOption`, ``locale`` the buyer's language (``zh_CN``),
+    ``client_ip`` their address. ``device`` is ``pc``, ``mobile``, ``wechat`` or ``alipay``. ``notify_url`` is where the
+    gateway calls us, ``return_url`` where it sends the buyer back. Times are UTC. ``gateway_ref`` is the gateway's own
+    number, once it is known. ``purse`` is there for a method that pays :attr:`PaymentMethod.from_balance`, else None.
     """
 
     ref: str
@@ -119,6 +132,7 @@ class Instructions:
 
 
 Step = Redirect | PostForm | QrCode | Instructions
+"""What the buyer does next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +145,10 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class CallbackRequest:
-    """A gateway's request as it came: raw query and body bytes, lower-case header names."""
+    """A gateway's (or supplier's) request as it came: raw query and body bytes, lower-case header names.
+
+    ``client_ip`` is who called, as far as the proxies in front of the shop are known.
+    """
 
     method: str
     query: bytes
@@ -174,8 +191,9 @@ class Claim:
 
     ``event_key`` is the gateway's own id of this event, the same on each repeat (its trade number and the
     state will do); core lets each have one effect. ``amount`` is compared with the attempt by core, so hand
-    on what the gateway said. ``payee`` is checked by the plugin against its settings (merchant id).
-    ``answer`` is for gateways that want to be told something else than ``accepted``.
+    on what the gateway said; of a ``CHARGED_BACK`` it is what was taken back. Who was paid (the merchant id) has no
+    place here: the plugin holds it against its settings and raises :class:`Forged`. ``gateway_ref`` is the gateway's
+    number of the payment. ``answer`` is for gateways that want to be told something else than ``accepted``.
     """
 
     attempt_ref: str
@@ -206,7 +224,7 @@ class Refund:
 
 @dataclass(frozen=True, slots=True)
 class RefundAnswer:
-    """What the gateway says of a refund; ``text`` is shown to staff."""
+    """What the gateway says of a refund; ``gateway_ref`` is its own number of it, ``text`` is shown to staff."""
 
     state: RefundState
     gateway_ref: str = ""
@@ -214,10 +232,16 @@ class RefundAnswer:
 
 
 class LineKind(StrEnum):
+    """What a line of a gateway's statement is about."""
+
     PAYMENT = "payment"
+    """Money that a buyer paid."""
     REFUND = "refund"
+    """Money that went back to a buyer because we asked for it."""
     FEE = "fee"
+    """A fee that belongs to no single payment, such as one for each month."""
     CHARGEBACK = "chargeback"
+    """Money that the payer's bank took back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,12 +249,12 @@ class StatementLine:
     """One movement of money as the gateway's own books have it.
 
     ``key`` is the gateway's id of this movement, the same on every download; core takes each once. ``gateway_ref`` is
-    the gateway's number that staff finds it by. ``our_ref`` is what core holds it against: ``Attempt.ref`` of a
-    payment or a chargeback, ``Refund.ref`` of a refund, empty when the gateway names none of ours. ``amount`` is what
-    the payer paid, got back or took back, in the currency that was asked for, and is positive for each kind; negative
-    is what was undone (a dispute that was won). ``fee`` is what the gateway kept of this movement, in whatever
-    currency it keeps its books; negative is what it gave back of it. A line of the kind ``FEE`` is a fee that belongs
-    to no payment: ``amount`` is the fee, and ``fee`` is None.
+    the gateway's number that staff finds it by. ``our_ref`` is what core holds it against: ``Attempt.ref`` of a payment
+    or a chargeback, ``Refund.ref`` of a refund, empty when the gateway names none of ours. ``amount`` is what the payer
+    paid, got back or took back, in the currency that was asked for, and is positive for each kind; negative is what was
+    undone (a dispute that was won). ``at`` is when the gateway booked it (UTC). ``fee`` is what the gateway kept of
+    this movement, in whatever currency it keeps its books; negative is what it gave back of it. A line of the kind
+    ``FEE`` is a fee that belongs to no payment: ``amount`` is the fee, and ``fee`` is None.
     """
 
     key: str
@@ -244,7 +268,10 @@ class StatementLine:
 
 @dataclass(frozen=True, slots=True)
 class PaymentOption:
-    """One button on the order page: Alipay and WeChat through the same gateway are two options."""
+    """One button on the order page: Alipay and WeChat through the same gateway are two options.
+
+    ``key`` comes back as ``Attempt.option``; ``title`` is by locale, ``icon`` the name of one as in ``ui.icon``.
+    """
 
     key: str
     title: Mapping[str, str]
@@ -265,8 +292,9 @@ class PaymentMethod:
     :meth:`start` calls nobody and may therefore be asked before the attempt's row is written. ``refunds``
     says that there is a :meth:`refund`; ``refund_query_after`` are the seconds between the questions about a refund
     whose outcome is not known, as for payments; empty means the gateway cannot be asked and a person looks.
-    ``statements`` says that there is a :meth:`statement`; the gateway's days are those of ``statement_zone``, and one
-    can be had ``statement_after`` seconds after its end.
+    ``statements`` says that there is a :meth:`statement`; the gateway's days are those of ``statement_zone`` (a name
+    such as ``Asia/Shanghai``), and one can be had ``statement_after`` seconds after its end. ``accepted`` and
+    ``refused`` are what the gateway takes for yes (the call was understood) and no (it was forged).
 
     No method is ever called inside a database transaction. Amounts are integer minor units.
     """

@@ -19,7 +19,8 @@ class CodeRefused(Refused):
 
 @dataclass(frozen=True, slots=True)
 class BasketLine:
-    """One line of a basket at catalogue prices. ``categories`` are slugs."""
+    """One line of a basket at catalogue prices: ``unit_price`` for one piece, ``total`` for all. ``categories`` are
+    slugs."""
 
     sku_code: str
     product_slug: str
@@ -35,7 +36,8 @@ class Basket:
 
     ``contact`` is empty until the buyer has told it, and always for a plugin whose manifest does not ask for the
     permission ``contacts``. ``codes`` are what was entered as coupon codes, trimmed, as typed. ``first_order`` is True
-    when this contact has paid for nothing before, None when the contact is not known.
+    when this contact has paid for nothing before, None when the contact is not known. ``shop`` is the shop's code,
+    ``total`` the sum of the lines, ``locale`` the buyer's language (``zh_CN``), ``at`` the time now (UTC).
     """
 
     shop: str
@@ -69,7 +71,7 @@ class Adjustment:
     ``line`` is the index of the line it is for, None for the whole basket. ``code`` is the entered code it comes from.
     Core adds up the adjustments of all promotions, whatever their order, and the total never falls below zero. Of
     those with ``alone`` only the one that takes off most is used, and only when it takes off more than all others
-    together.
+    together. ``caps`` are limits taken with the order; ``data`` is stored with it, a few plain facts.
     """
 
     key: str

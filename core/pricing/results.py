@@ -50,9 +50,10 @@ GROUP BY adjustment.code
 
 @dataclass(frozen=True, slots=True)
 class PromotionResult:
-    """``orders`` were paid, ``waiting`` hold a use while they wait for their payment.
+    """What a promotion has brought. ``orders`` were paid, ``waiting`` hold a use while they wait for their payment.
 
-    ``revenue`` is what is left of the money of the paid ones after refunds and chargebacks, ``cost`` what their goods
+    All sums are of the paid ones and in the shop's currency: ``discount`` was taken off, as a positive sum; ``revenue``
+    is what is left of the money of the paid ones after refunds and chargebacks, ``cost`` what their goods
     cost, those bought from suppliers too.
     """
 

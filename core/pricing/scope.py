@@ -68,7 +68,10 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class ScopeChoice:
-    """One of the goods of a shop, for a form: ``name`` as in :class:`Scope`, and what it is called."""
+    """One of the goods of a shop, for a form: ``name`` as in :class:`Scope`, and what it is called.
+
+    ``kind`` is ``category``, ``product`` or ``sku``.
+    """
 
     kind: str
     name: str
@@ -76,7 +79,8 @@ class ScopeChoice:
 
 
 async def scope_choices(shop: str, locale: str) -> list[ScopeChoice]:
-    """Everything a scope can name in the shop of that code: categories, then products, then SKUs."""
+    """Everything a scope can name in the shop of that code: categories, then products, then SKUs, with titles
+    in the language ``locale`` (``zh_CN``)."""
     return [_choice(row, locale) for row in await db.fetch(CHOICES, shop)]
 
 

@@ -11,6 +11,8 @@ from core.web.i18n import Text
 
 
 class Action(StrEnum):
+    """What one finding asks for, beside the score it adds."""
+
     SCORE = "score"
     """Only the score counts."""
     REVIEW = "review"

@@ -32,8 +32,12 @@ class OutOfStock(SupplierRefused):
 
 
 class Delivers(StrEnum):
+    """What a purchase of an offer brings."""
+
     CODES = "codes"
+    """Codes, one for each piece, in ``PurchaseAnswer.goods``."""
     TOP_UP = "top_up"
+    """Nothing to hand over: the supplier puts it on the buyer's account itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,8 @@ class Offer:
     ``item`` is the supplier's own number of it, at most 100 signs, and never changes. ``cost`` is what one piece costs
     us. ``stock`` is how many can be bought, None when the supplier does not say. ``listed`` is False when it is not
     sold at the moment. ``face_value`` is what is printed on the card, where that is known. ``least`` and ``most`` bound
-    the quantity of one purchase. ``fields`` are what a top-up asks for.
+    the quantity of one purchase. ``fields`` are what a top-up asks for. ``title``, ``category`` and ``description`` are
+    the supplier's own words, in its language.
     """
 
     item: str
@@ -105,7 +110,7 @@ class Purchase:
     ``ref`` is our reference and the supplier's idempotency key: letters, digits and ``-``, at most 32, always the same
     for the same purchase. ``price_cap`` is the most that the whole purchase may cost. ``account`` are the buyer's
     answers to the offer's fields, for a top-up. ``callback_url`` is where the supplier may tell the outcome.
-    ``supplier_ref`` is the supplier's number once it is known.
+    ``supplier_ref`` is the supplier's number once it is known. ``created_at`` is in UTC.
 
     ``keep`` takes the supplier's answer as it came, before it is read: core seals it, so that no code is lost when
     reading it goes wrong. Await it with every answer that may hold a code.
@@ -123,6 +128,8 @@ class Purchase:
 
 
 class PurchaseState(StrEnum):
+    """How the supplier says a purchase stands."""
+
     DONE = "done"
     """Sold and delivered: ``goods`` holds every code, or the top-up has arrived."""
     WAITING = "waiting"
@@ -133,7 +140,11 @@ class PurchaseState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PurchaseAnswer:
-    """What a supplier says of a purchase. ``cost`` is what it charged in all; ``text`` is shown to staff."""
+    """What a supplier says of a purchase.
+
+    ``cost`` is what it charged in all, None while it does not say; ``supplier_ref`` is its own number of the purchase,
+    ``text`` is shown to staff.
+    """
 
     state: PurchaseState
     supplier_ref: str = ""
@@ -170,7 +181,8 @@ class Supplier:
     ``title`` is by locale. ``query_after`` are the seconds after which core asks :meth:`query` about a purchase whose
     outcome is not known, one number for each try. ``absent_means_unsold`` says that when :meth:`query` gives None three
     minutes after :meth:`purchase` failed, nothing was sold and nothing will be; leave it False unless the supplier's
-    documents promise that. ``sync_seconds`` is how often prices and stock are looked at.
+    documents promise that. ``sync_seconds`` is how often prices and stock are looked at. ``accepted`` and ``refused``
+    are what the supplier takes for yes (the call was understood) and no (it was forged).
 
     No method is ever called inside a database transaction. Amounts are integer minor units.
     """

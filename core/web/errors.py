@@ -21,7 +21,11 @@ MEND_THEME = _("Mend the template, start the shop again so that it reads it, the
 
 
 class WebError(Exception):
-    """An answer that is not the page asked for. Empty words are filled in from the status."""
+    """An answer that is not the page asked for: raise it in a page.
+
+    ``title`` says what happened, ``why`` the reason, ``action`` what to do; those left empty are filled in from the
+    status. ``headers`` are sent with the answer, ``context`` is for the template of the error page.
+    """
 
     status = 500
 
@@ -45,6 +49,8 @@ class WebError(Exception):
 
 
 class BadRequest(WebError):
+    """Status 400: what was sent cannot be read."""
+
     status = 400
 
 
@@ -64,6 +70,8 @@ class UnknownDevice(SignInNeeded):
 
 
 class Forbidden(WebError):
+    """Status 403: whoever asks may not."""
+
     status = 403
 
 
@@ -81,10 +89,14 @@ class ComingSoon(WebError):
 
 
 class NotFound(WebError):
+    """Status 404: there is no such thing, or not for whoever asks."""
+
     status = 404
 
 
 class Conflict(WebError):
+    """Status 409: what was to be changed has changed meanwhile."""
+
     status = 409
 
 
@@ -104,7 +116,8 @@ class CannotDraw(WebError):
 
 
 class FormError(WebError):
-    """The form has mistakes. ``fields`` says which; a page shows the form again with them, status 422."""
+    """Status 422: the form has mistakes. ``fields`` are the words for each by the field's name; a page catches it and
+    shows the form again with them and with ``kept``."""
 
     status = 422
 
@@ -116,6 +129,8 @@ class FormError(WebError):
 
 
 class TooMany(WebError):
+    """Status 429: asked too often. ``retry_after`` are the seconds to wait, for the header ``Retry-After``."""
+
     status = 429
 
     def __init__(self, retry_after: int = 60) -> None:
@@ -123,6 +138,8 @@ class TooMany(WebError):
 
 
 class Unavailable(WebError):
+    """Status 503: it cannot be done now. ``retry_after`` are the seconds to wait, for the header ``Retry-After``."""
+
     status = 503
 
     def __init__(self, retry_after: int = 10) -> None:

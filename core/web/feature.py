@@ -18,7 +18,10 @@ Slot = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Nav:
-    """One entry of the console's side menu; shown to staff who hold ``right``."""
+    """One entry of the console's side menu; shown to staff who hold ``right``, to all when it is None.
+
+    ``icon`` as in ``ui.icon``; ``group`` is the part of the menu, in which the lowest ``order`` comes first.
+    """
 
     title: Text | str
     path: str

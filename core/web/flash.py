@@ -25,6 +25,8 @@ class Flash:
 
 
 def flash(response: Response[Any], text: Any, kind: str = "success") -> Response[Any]:
+    """Show ``text`` on the page that follows ``response``, once; ``kind`` is ``success``, ``info``, ``warning`` or
+    ``error``. Longer texts are cut at 500 signs. Gives ``response`` back."""
     visit = visits.current()
     packed = json.dumps([str(text)[:LONGEST], kind], ensure_ascii=False).encode()
     value = base64.urlsafe_b64encode(packed).decode().rstrip("=")

@@ -39,7 +39,10 @@ Receive = Callable[[], Awaitable[Any]]
 
 @dataclass(slots=True)
 class Upload:
-    """A file as it came, held in memory: it may be a list of codes, and those never lie on a disk unsealed."""
+    """A file as it came, held in memory: it may be a list of codes, and those never lie on a disk unsealed.
+
+    ``filename`` and ``content_type`` are what the browser says; ``size`` counts bytes.
+    """
 
     filename: str
     content_type: str
@@ -156,7 +159,9 @@ async def read_form(request: Request[Any, Any, Any], kind: type[S], *, gather: M
 
     Unknown fields are refused, repeated ones too unless the struct has a list there. A blank field counts as
     not given. ``gather={"fields": "field_"}`` collects everything that begins with ``field_`` into the
-    struct's dict ``fields``.
+    struct's dict ``fields``. ``kind`` is a ``msgspec.Struct``.
+
+    :raises FormError: with the words for every field that is wrong.
     """
     form: Form | None = request.scope["state"].get("form")
     if form is None:
@@ -178,7 +183,11 @@ def read_query(request: Request[Any, Any, Any], kind: type[S]) -> S:
 
 
 async def read_json(request: Request[Any, Any, Any], kind: type[S]) -> S:
-    """The JSON body as ``kind``; repeated keys and anything after the value are refused."""
+    """The JSON body as ``kind``, a ``msgspec.Struct``; repeated keys and anything after the value are refused.
+
+    :raises BadRequest: it is no JSON, or holds signs that cannot be stored.
+    :raises FormError: with the words for the field that is wrong.
+    """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise WrongContentType()
     try:

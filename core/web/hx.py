@@ -33,7 +33,11 @@ def hx_response(
     reselect: str | None = None,
     triggers: dict[str, Any] | None = None,
 ) -> Response[Any]:
-    """Add instructions for htmx to ``response``. Addresses must be paths of ours."""
+    """Add instructions for htmx to ``response``, each the header of its name (``HX-Push-Url``, ``HX-Trigger``, …), and
+    give it back.
+
+    :raises ValueError: an address that is no path of this site.
+    """
     for name, path in (("Push-Url", push), ("Replace-Url", replace), ("Redirect", redirect), ("Location", location)):
         if path is not None:
             response.headers[f"HX-{name}"] = own_path(path)
@@ -49,7 +53,7 @@ def hx_response(
 
 
 def toast(response: Response[Any], message: Any, kind: str = "success") -> Response[Any]:
-    """Show ``message`` in the corner without touching the rest of the page."""
+    """Show ``message`` in the corner without touching the rest of the page; ``kind`` as in :func:`flash`."""
     return hx_response(response, triggers={"toast": {"text": str(message), "kind": kind}})
 
 

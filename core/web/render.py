@@ -40,7 +40,10 @@ def page(
     cache: bool = False,
     headers: dict[str, str] | None = None,
 ) -> Response[str]:
-    """A whole page. ``cache=True`` is for pages that look the same to everyone: kept for two seconds."""
+    """A whole page: the template ``name`` drawn with ``context``, ``visit``, ``shop`` and ``flash``.
+
+    ``cache=True`` is for pages that look the same to everyone: kept for two seconds.
+    """
     visit = visit_of(request)
     said = flash.read(visit.flash)
     text = _draw(request, visit, name, {**(context or {}), "flash": said})
@@ -77,7 +80,10 @@ def fragment_text(request: Request[Any, Any, Any], name: str, context: Mapping[s
 
 
 def see_other(path: str) -> Response[None]:
-    """After a POST: go and look there."""
+    """After a POST: go and look there (status 303).
+
+    :raises ValueError: ``path`` is no path of this site.
+    """
     from core.web.hx import own_path
 
     return Response(None, status_code=303, headers={"Location": own_path(path)}, media_type=HTML)

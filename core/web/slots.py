@@ -45,7 +45,7 @@ class ProductShown:
 
 @dataclass(frozen=True, slots=True)
 class CheckoutShown:
-    """What a buyer is about to order; nothing of it is stored yet."""
+    """What a buyer is about to order; nothing of it is stored yet. ``total`` is what must be paid as it stands now."""
 
     sku_code: str
     product_slug: str
@@ -128,7 +128,10 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class StateRow:
-    """Something that is well or not, in a word or two; ``text`` is the rest of it, ``path`` where to do something."""
+    """Something that is well or not, in a word or two; ``text`` is the rest of it, ``path`` where to do something.
+
+    ``state`` is ``good``, ``warning``, ``bad`` or ``neutral``, and gives the colour.
+    """
 
     title: Text | str
     state: State
@@ -138,7 +141,7 @@ class StateRow:
 
 @dataclass(frozen=True, slots=True)
 class SetupRow:
-    """A step on the way to the first sale."""
+    """A step on the way to the first sale. ``path`` is where it is done, ``text`` says more about it."""
 
     title: Text | str
     path: str
@@ -148,7 +151,7 @@ class SetupRow:
 
 @dataclass(frozen=True, slots=True)
 class TimelineRow:
-    """Something that happened to an order."""
+    """Something that happened to an order, at ``at`` (UTC)."""
 
     at: datetime
     title: Text | str

@@ -56,12 +56,15 @@ class Dress:
 @dataclass(slots=True)
 class Visit:
     """One request. ``shop`` is the shop it came to; ``session`` is who asks, None as long as nobody is known; of staff
-    it has ``staff_id`` and ``may(act)``."""
+    it has ``staff_id`` and ``may(act)``. ``locale`` is the language of the page (``zh_CN``)."""
 
     id: str
+    """Stands in the log beside what the request did, and on error pages."""
     ip: str
+    """The visitor's address, empty when it is not known."""
     host: str
     https: bool
+    """How the browser came, as far as the proxies in front of the shop are known."""
     secure: bool
     """Cookies are for https only: decided by the shop's own address, not by the request."""
     method: str
@@ -103,6 +106,7 @@ class Visit:
 
     @property
     def origin(self) -> str:
+        """The site as the browser calls it, without a slash at the end: ``https://shop.example.com``."""
         return f"{'https' if self.https else 'http'}://{self.host}"
 
 

@@ -3,6 +3,7 @@
 import inspect
 import re
 import sys
+from enum import Enum
 from pathlib import Path
 
 import pytest
@@ -53,10 +54,26 @@ def test_there_are_recipes():
     assert len(RECIPES) >= 12
 
 
-def test_every_name_of_the_kit_is_documented_and_used():
+@pytest.mark.parametrize("door", [api, testing], ids=["api", "testing"])
+def test_every_name_of_the_door_and_all_it_holds_is_documented(door):
+    assert [missing for name in door.__all__ for missing in not_said(door, name)] == []
+
+
+def not_said(door, name):
+    """What of it has no words of its own."""
+    thing = getattr(door, name)
+    if not inspect.isclass(thing):
+        return [] if (inspect.isfunction(thing) and thing.__doc__) or reference.said_below(door, name) else [name]
+    asked = (*reference.functions(thing), *reference.properties(thing))
+    missing = [f"{name}.{each}" for each, value in asked if not inspect.getdoc(value)]
+    if issubclass(thing, Enum):
+        missing += [f"{name}.{one.name}" for one in thing if one.name not in reference.said_inside(thing)]
+    own = vars(thing).get("__doc__")
+    return missing if own and not own.startswith(f"{name}(") else [name, *missing]
+
+
+def test_every_name_of_the_kit_is_used():
     for name in testing.__all__:
-        thing = getattr(testing, name)
-        assert inspect.getdoc(thing), name
         assert re.search(rf"\b{name}\b", TESTS + PLUGIN_TESTS + SCAFFOLD), f"nobody uses {name}"
 
 

@@ -177,7 +177,7 @@ def test_the_guide_names_everything_a_context_a_manifest_and_a_setting_can_hold(
         assert f"| `{kind}` |" in GUIDE, kind
 
 
-def test_the_door_defines_nothing_and_everything_behind_it_is_documented():
+def test_the_door_defines_nothing():
     source = ast.parse((ROOT / "core" / "api" / "__init__.py").read_text())
     assert {type(node) for node in source.body} == {ast.Expr, ast.ImportFrom, ast.Assign}
     assert sorted(api.__all__) == api.__all__
@@ -185,10 +185,3 @@ def test_the_door_defines_nothing_and_everything_behind_it_is_documented():
         name.asname or name.name for node in source.body if isinstance(node, ast.ImportFrom) for name in node.names
     }
     assert imported == set(api.__all__)
-    for name in api.__all__:
-        thing = getattr(api, name)
-        if inspect.isclass(thing):
-            assert inspect.getdoc(thing), name
-            public = [one for one in vars(thing) if not one.startswith("_") and inspect.isfunction(vars(thing)[one])]
-            for one in public:
-                assert inspect.getdoc(getattr(thing, one)), f"{name}.{one}"

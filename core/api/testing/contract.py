@@ -127,6 +127,7 @@ class Contract:
     # -- for the contracts of the kinds -------------------------------------------------
 
     def the_one(self, objects: Mapping[str, Any]) -> Any:
+        """Of what the plugin delivers, the object that is tried: the only one, or that of ``key``."""
         if self.key:
             assert self.key in objects, f"{self.plugin} delivers {sorted(objects)}, not {self.key}"
             return objects[self.key]

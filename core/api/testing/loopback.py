@@ -77,6 +77,7 @@ class Seen:
     fault: str = ""
 
     def json(self) -> Any:
+        """The body as JSON."""
         return json.loads(self.body)
 
 
@@ -120,6 +121,7 @@ class Loopback:
 
     @property
     def address(self) -> str:
+        """Where it listens, without a slash at the end."""
         return f"http://127.0.0.1:{self._port}"
 
     async def __aenter__(self) -> Self:
@@ -326,6 +328,7 @@ class Away:
         self._script([{"path": path, "fault": fault, "times": times, "acts": acts}])
 
     def heals(self) -> None:
+        """From now on nothing goes wrong."""
         self._script([])
 
     def seen(self) -> list[dict[str, Any]]:

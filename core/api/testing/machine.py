@@ -75,14 +75,17 @@ class Machine:
         await self.runtime.tell(fact, self.plugin, views)
 
     async def close(self) -> None:
+        """End what it holds open."""
         await self.runtime.close()
 
     @property
     def loaded(self) -> Loaded:
+        """The plugin as the shop has it now: its state, its object, its context."""
         return self.runtime.plugin(self.plugin)
 
     @property
     def model(self) -> type[PluginSettings]:
+        """The model of the plugin's settings."""
         plugin = self.loaded.plugin
         assert plugin is not None and plugin.Settings is not None, f"{self.plugin} has no settings"
         return plugin.Settings

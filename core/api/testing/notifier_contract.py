@@ -49,6 +49,7 @@ class NotifierContract(Contract):
         return found
 
     def message(self, other_side: FakeReceiver, **changes: Any) -> OutgoingMessage:
+        """A message with an id of its own, in signs that need care."""
         facts: dict[str, Any] = {
             "id": f"test{next(_numbers)}",
             "recipient": other_side.recipient,

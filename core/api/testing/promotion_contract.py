@@ -73,6 +73,7 @@ class PromotionContract(Contract):
         return found
 
     async def adjusted(self, promotion: Promotion, basket: Basket) -> list[Adjustment]:
+        """What it makes of the basket, asked within its time."""
         async with asyncio.timeout(SECONDS):
             return list(await promotion.adjust(basket))
 

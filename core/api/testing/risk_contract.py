@@ -19,14 +19,14 @@ from core.api import (
 )
 from core.api.testing.contract import Contract
 from core.api.testing.machine import Machine
-from core.hooks.views import Counted
+from core.hooks.views import Counted, OrderHistory
 
 SECONDS = 2.0
 NOTHING_HAPPENED = Counted(0, 0, Money(0, "CNY"), 0)
 
 
 @dataclass(frozen=True)
-class History:
+class History(OrderHistory):
     """What a buyer did before, as a test wants it; ``counted`` and ``failed`` are by ``contact``, ``device``, …"""
 
     contact_orders: int = 0
