@@ -229,7 +229,7 @@ async def _ask_later(row: Any) -> None:
 
 
 async def _ask_for_cost(supplier: Supplier, row: Any) -> None:
-    """A call brought the goods and not what they cost: without that the books are wrong."""
+    """The goods came and not what they cost: without that the books are wrong."""
     row, answer = await _counted(supplier, row), None
     try:
         async with strangers_code(purchases.CALL_SECONDS):
@@ -278,14 +278,10 @@ async def _ask_about_cost(tx: Tx, purchase_id: int) -> None:
 # -- the outcome ------------------------------------------------------------------------
 
 
-async def take_or_doubt(supplier: Supplier, row: Any, answer: PurchaseAnswer, *, called: bool = False) -> None:
-    """An answer that cannot be written down is none: it lies sealed, and a person will look at it.
-
-    A supplier that ``called`` may not have said what the goods cost: then it is asked for that alone.
-    """
-    cost_at = purchases.next_question(supplier, row, row["queries"]) if called else None
+async def take_or_doubt(supplier: Supplier, row: Any, answer: PurchaseAnswer) -> None:
+    """An answer that cannot be written down is none: it lies sealed, and a person will look at it."""
     try:
-        await take(supplier, row, answer, cost_at)
+        await take(supplier, row, answer)
     except db.AWAY:
         raise
     except Exception as error:  # noqa: BLE001  a plugin's mistake of any kind
@@ -300,8 +296,9 @@ def _broke(row: Any, error: Exception) -> None:
     log.error("supplier %s and %s: %s in %s:%s", row["supplier"], row["ref"], kind, place.filename, place.lineno)
 
 
-async def take(supplier: Supplier, row: Any, answer: PurchaseAnswer, cost_at: datetime | None = None) -> None:
-    """What the supplier said for certain is written down whoever asked.
+async def take(supplier: Supplier, row: Any, answer: PurchaseAnswer) -> None:
+    """What the supplier said for certain is written down whoever asked. It is asked again what goods cost that came
+    without that.
 
     :raises ValueError: it cannot be.
     """
@@ -311,6 +308,7 @@ async def take(supplier: Supplier, row: Any, answer: PurchaseAnswer, cost_at: da
     actor = f"supplier:{supplier.key}"
     match answer.state:
         case PurchaseState.DONE:
+            cost_at = purchases.next_question(supplier, row, row["queries"])
             await ring(*await db.transaction(_done, row["id"], answer, actor, cost_at))
             crash_point("purchase.booked")
         case PurchaseState.FAILED:
@@ -432,7 +430,7 @@ def sold(answer: PurchaseAnswer) -> Sold:
     return Sold(texts, answer.cost, answer.supplier_ref)
 
 
-async def _done(tx: Tx, purchase_id: int, answer: PurchaseAnswer, actor: str, cost_at: datetime | None) -> list[int]:
+async def _done(tx: Tx, purchase_id: int, answer: PurchaseAnswer, actor: str, cost_at: datetime) -> list[int]:
     order, purchase = await purchases.locked(tx, purchase_id)
     if purchase["state"] == "done":
         return []
@@ -440,7 +438,7 @@ async def _done(tx: Tx, purchase_id: int, answer: PurchaseAnswer, actor: str, co
         await _sold_after_all(tx, order, purchase)
         return []
     jobs = await end_sold(tx, order, purchase, sold(answer), actor)
-    if answer.cost is None and cost_at is not None:
+    if answer.cost is None:
         await purchases.ask_for_cost(tx, purchase, cost_at)
     return jobs
 

@@ -118,7 +118,7 @@ async def _of_purchase(supplier: Supplier, news: PurchaseNews, raw: bytes, visit
         await db.transaction(_alarm, "supply.unknown", supplier.key, words, visit, {"purchase": news.ref[:64]})
         return _answer(supplier.refused)
     if news.answer is not None:
-        await buying.take_or_doubt(supplier, row, news.answer, called=True)
+        await buying.take_or_doubt(supplier, row, news.answer)
         await bell.ring(f"order:{row['order_ref']}", "purchase")
     elif row["state"] in purchases.LIVE:
         await ring(await db.transaction(enqueue, fulfilment.BUY, {"purchase": row["id"]}))

@@ -142,8 +142,8 @@ class PurchaseState(StrEnum):
 class PurchaseAnswer:
     """What a supplier says of a purchase.
 
-    ``cost`` is what it charged in all, None while it does not say; ``supplier_ref`` is its own number of the purchase,
-    ``text`` is shown to staff.
+    ``cost`` is what it charged in all, None while it does not say: of goods that came without it core asks
+    :meth:`Supplier.query` again. ``supplier_ref`` is its own number of the purchase, ``text`` is shown to staff.
     """
 
     state: PurchaseState
@@ -155,8 +155,7 @@ class PurchaseAnswer:
 
 @dataclass(frozen=True, slots=True)
 class PurchaseNews:
-    """A supplier's call about a purchase. Without an ``answer`` core asks :meth:`Supplier.query` at once, and later on
-    when goods came without their ``cost``.
+    """A supplier's call about a purchase. Without an ``answer`` core asks :meth:`Supplier.query` at once.
 
     ``reply`` is for suppliers that want to be told something else than ``accepted``.
     """

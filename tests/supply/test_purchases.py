@@ -60,6 +60,25 @@ async def test_a_paid_order_is_bought_sealed_booked_and_delivered(world: World):
     assert [row["event"] for row in mails] == ["order_delivered"]
 
 
+@pytest.mark.parametrize("asked", [False, True])
+async def test_goods_whose_cost_an_answer_lacks_are_delivered_and_their_cost_is_asked_for(world: World, asked: bool):
+    world.warehouse.offer("steam", cost=1000)
+    placed = await world.paid(await world.sku("steam"))
+    world.warehouse.keeps_cost_back, world.warehouse.works_on_it = True, asked
+    await world.work()
+    world.warehouse.works_on_it = False
+    for _again in range(5):
+        await world.ask_all()
+    assert await stocked.states(placed) == DELIVERED
+    assert await world.questions(placed) == ["purchase_odd"]
+    world.warehouse.keeps_cost_back = False
+    await world.ask_all()
+    booked = "SELECT amount FROM ledger_entry WHERE order_id = $1 AND kind = 'purchase'"
+    assert await db.fetchval(booked, placed.order_id) == 1000
+    assert await world.questions(placed) == []
+    assert (len(await world.masks(placed)), world.warehouse.sold_once) == (1, True)
+
+
 @pytest.mark.parametrize("by", ["buyer", "timer"])
 async def test_a_code_that_is_erased_stands_in_no_answer_of_its_supplier(world: World, by: str):
     world.warehouse.offer("steam", cost=1000)

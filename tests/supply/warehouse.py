@@ -26,6 +26,7 @@ class Warehouse(Loopback):
         self.next_codes: list[list[dict[str, str]]] = []
         self.works_on_it = False
         self.says_no = ""
+        self.keeps_cost_back = False
         self._numbers = itertools.count(1)
 
     def routes(self) -> list[web.AbstractRouteDef]:
@@ -72,7 +73,10 @@ class Warehouse(Loopback):
         self.told[wanted["ref"]] = {"state": "done", "number": f"W{len(self.sales)}", "cost": cost, "codes": goods}
         if self.works_on_it:
             return web.json_response({"state": "waiting", "number": f"W{len(self.sales)}"})
-        return web.json_response(self.told[wanted["ref"]])
+        return web.json_response(self._without_cost(self.told[wanted["ref"]]))
+
+    def _without_cost(self, told: dict[str, Any]) -> dict[str, Any]:
+        return {**told, "cost": None} if self.keeps_cost_back else told
 
     def codes(self, quantity: int) -> list[dict[str, str]]:
         return [{"code": f"BOUGHT-{next(self._numbers):06d}-{id(self):x}"} for _ in range(quantity)]
@@ -81,7 +85,7 @@ class Warehouse(Loopback):
         ref = (await request.json())["ref"]
         if self.works_on_it and ref in self.told:
             return web.json_response({"state": "waiting"})
-        return web.json_response(self.told.get(ref))
+        return web.json_response(self._without_cost(self.told[ref]) if ref in self.told else None)
 
     async def tell(self, url: str, said: Any, secret: bytes = SECRET) -> Called:
         body = json.dumps(said).encode()
