@@ -52,6 +52,8 @@ class BadOffer(ValueError):
 def _row(offer: Offer) -> dict[str, Any]:
     if not offer.item or len(offer.item) > 100 or storable(offer.item) != offer.item:
         raise BadOffer("an item number has 1 to 100 signs")
+    if offer.cost is None:
+        raise BadOffer(f"the price of {offer.item} cannot be read")
     if offer.cost.amount < 0:
         raise BadOffer(f"{offer.item} costs less than nothing")
     least = min(max(1, offer.least), MOST_STOCK)

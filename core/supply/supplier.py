@@ -59,15 +59,16 @@ class Offer:
     """One thing a supplier sells, as it stands now.
 
     ``item`` is the supplier's own number of it, at most 100 signs, and never changes. ``cost`` is what one piece costs
-    us. ``stock`` is how many can be bought, None when the supplier does not say. ``listed`` is False when it is not
-    sold at the moment. ``face_value`` is what is printed on the card, where that is known. ``least`` and ``most`` bound
-    the quantity of one purchase. ``fields`` are what a top-up asks for. ``title``, ``category`` and ``description`` are
-    the supplier's own words, in its language.
+    us, None when the supplier's price cannot be read: that offer alone is not sold then. ``stock`` is how many can be
+    bought, None when the supplier does not say. ``listed`` is False when it is not sold at the moment. ``face_value``
+    is what is printed on the card, where that is known. ``least`` and ``most`` bound the quantity of one purchase.
+    ``fields`` are what a top-up asks for. ``title``, ``category`` and ``description`` are the supplier's own words, in
+    its language.
     """
 
     item: str
     title: str
-    cost: Money
+    cost: Money | None
     delivers: Delivers = Delivers.CODES
     stock: int | None = None
     listed: bool = True

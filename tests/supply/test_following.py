@@ -308,11 +308,12 @@ FIELD = {"key": "qq", "title": {"en": "QQ"}}
     ("odd", "available", "told"),
     [
         ({"cost": -1}, 0, "odd costs less than nothing"),
+        ({"cost": None}, 0, "the price of odd cannot be read"),
         ({"most": 10**12}, 10, ""),
         ({"fields": [{**FIELD, "title": {"en": "Q\x00Q\ud800"}}]}, 10, ""),
         ({"fields": [{**FIELD, "key": "your QQ"}]}, 0, ""),
     ],
-    ids=["cost", "most", "signs", "key"],
+    ids=["cost", "price", "most", "signs", "key"],
 )
 async def test_one_odd_offer_keeps_no_other_from_being_followed(world: World, odd: dict, available: int, told: str):
     offer = world.warehouse.offer("odd", cost=1000, delivers="top_up", fields=[FIELD])

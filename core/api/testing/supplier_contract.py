@@ -148,7 +148,8 @@ class SupplierContract(CallbackContract):
         assert {other_side.item, other_side.top_up} - {""} <= set(items)
         for offer in offers:
             assert 1 <= len(offer.item) <= 100 and offer.title, f"{offer} cannot be stored"
-            assert offer.cost.amount >= 0 and (offer.stock is None or offer.stock >= 0), f"{offer}"
+            assert offer.cost is None or offer.cost.amount >= 0, f"{offer}"
+            assert offer.stock is None or offer.stock >= 0, f"{offer}"
             assert 1 <= offer.least and (offer.most is None or offer.most >= offer.least), f"{offer}"
 
     async def _catalogue(self, supplier: Supplier) -> list[Offer]:

@@ -224,19 +224,21 @@ class Upstream(Supplier):
             raise SupplierRefused("it is not sold any more")
         if offer.stock is not None and offer.stock < purchase.quantity:
             raise OutOfStock(f"{offer.stock} left")
-        cost = offer.cost.times(purchase.quantity)
-        if cost.currency != purchase.price_cap.currency or cost.amount > purchase.price_cap.amount:
-            raise AboveCap(f"it costs {cost.plain()} {cost.currency} now")
+        cost, cap = offer.cost, purchase.price_cap
+        if cost is None:
+            raise NotSent("the price cannot be read")
+        if cost.currency != cap.currency or cost.amount * purchase.quantity > cap.amount:
+            raise AboveCap(f"one piece costs {cost.plain()} {cost.currency} now")
 
     async def _after(self, purchase: Purchase, told: dict[str, Any]) -> PurchaseAnswer:
         """An order was taken. Its goods are asked for at once; if that goes wrong, they come later."""
-        number = told.get("order_id")
-        if not isinstance(number, int) or isinstance(number, bool):
+        number = _number(told.get("order_id"))
+        if not number:
             raise SupplierUnavailable("the order has no number")
         try:
-            return await self._by_number(purchase, str(number))
+            return await self._by_number(purchase, number)
         except (SupplierUnavailable, SupplierRefused) as error:
-            return PurchaseAnswer(PurchaseState.WAITING, str(number), text=str(error))
+            return PurchaseAnswer(PurchaseState.WAITING, number, text=str(error))
 
     async def query(self, purchase: Purchase) -> PurchaseAnswer | None:
         if purchase.supplier_ref:
@@ -303,15 +305,19 @@ def _told(told: dict[str, Any]) -> PurchaseAnswer | None:
     fulfillment = told.get("fulfillment")
     if told.get("status") not in DELIVERED or not isinstance(fulfillment, dict) or fulfillment.get("type") != "auto":
         return None
-    goods, number = _goods(fulfillment), told.get("order_id")
-    is_number = isinstance(number, int) and not isinstance(number, bool)
-    return PurchaseAnswer(PurchaseState.DONE, str(number), goods=goods) if goods and is_number else None
+    goods, number = _goods(fulfillment), _number(told.get("order_id"))
+    return PurchaseAnswer(PurchaseState.DONE, number, goods=goods) if goods and number else None
+
+
+def _number(given: Any) -> str:
+    """The number of an order; empty when it has none."""
+    return str(given) if isinstance(given, int) and not isinstance(given, bool) else ""
 
 
 def _outcome(told: dict[str, Any], purchase: Purchase) -> PurchaseAnswer:
     if (told.get("downstream_order_no") or purchase.ref) != purchase.ref:
         raise SupplierUnavailable("it told of another order than it was asked about")
-    number, status = str(told.get("order_id", "")), _text(told.get("status"), 40)
+    number, status = _number(told.get("order_id")), _text(told.get("status"), 40)
     try:
         cost = Money.parse(str(told["amount"]), str(told["currency"]))
     except (KeyError, ValueError):
@@ -351,7 +357,7 @@ def _offer(product: dict[str, Any], sku: dict[str, Any], currency: str, categori
     return Offer(
         item=f"{int(product['id'])}-{int(sku['id'])}",
         title=f"{title} · {spec}"[:300] if spec else title[:300],
-        cost=Money.parse(str(sku["price_amount"]), str(product.get("currency") or currency)),
+        cost=_price(str(sku["price_amount"]), str(product.get("currency") or currency)),
         delivers=Delivers.TOP_UP if fields else Delivers.CODES,
         stock=None if stock < 0 or sku.get("stock_status") == "unlimited" else stock,
         listed=product.get("is_active") is not False and sku.get("is_active") is not False,
@@ -362,6 +368,13 @@ def _offer(product: dict[str, Any], sku: dict[str, Any], currency: str, categori
         description=_words(product.get("content")) or _words(product.get("description")),
         image_url=str(images[0]) if images else "",
     )
+
+
+def _price(amount: str, currency: str) -> Money | None:
+    try:
+        return Money.parse(amount, currency)
+    except ValueError:
+        return None
 
 
 def _fields(schema: Any) -> tuple[AccountField, ...]:

@@ -43,6 +43,8 @@ STATES = {
     "untreated": PurchaseState.WAITING,
 }
 NO_SUCH_ORDER = "不存在"
+HIGHEST_POWER = 15
+"""Of ten, in an amount that is counted at all."""
 ACCOUNT = "charge_account"
 INPUTS = {
     "ChargeAccount": ACCOUNT,
@@ -83,11 +85,11 @@ class Fulu(Supplier):
         return Offer(
             item=str(goods["product_id"]),
             title=str(goods["product_name"]),
-            cost=yuan(goods["purchase_price"]),
+            cost=yuan_or_none(goods["purchase_price"]),
             delivers=Delivers.TOP_UP if top_up else Delivers.CODES,
             stock=0 if goods.get("stock_status") == GONE else None,
             listed=goods.get("sales_status") == ON_SALE and fields is not None,
-            face_value=yuan(goods["face_value"]) if goods.get("face_value") else None,
+            face_value=yuan_or_none(goods.get("face_value") or ""),
             fields=fields or (),
             description=str(goods.get("details") or ""),
         )
@@ -134,7 +136,7 @@ class Fulu(Supplier):
             cost = yuan(goods["purchase_price"]).times(purchase.quantity)
         except SupplierUnavailable as error:
             raise NotSent(f"the price could not be asked: {error}") from None
-        except (TypeError, KeyError, InvalidOperation):
+        except (TypeError, KeyError, ValueError, InvalidOperation):
             raise NotSent("Fulu's price cannot be read") from None
         if cost.amount > purchase.price_cap.amount:
             raise AboveCap(f"{cost.plain()} is more than {purchase.price_cap.plain()}")
@@ -211,6 +213,14 @@ def account_fields(template: Mapping[str, Any]) -> tuple[AccountField, ...] | No
 def yuan(amount: object, rounding: str = ROUND_CEILING) -> Money:
     """Fulu counts four places after the point; what it costs us is rounded up."""
     value = Decimal(str(amount))
-    if not value.is_finite():
+    if not value.is_finite() or value.adjusted() > HIGHEST_POWER:
         raise InvalidOperation
     return Money(int((value * 100).to_integral_value(rounding)), CURRENCY)
+
+
+def yuan_or_none(amount: object) -> Money | None:
+    """The same, and None for what is no amount."""
+    try:
+        return yuan(amount)
+    except (ValueError, InvalidOperation):
+        return None

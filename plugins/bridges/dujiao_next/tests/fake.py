@@ -45,6 +45,8 @@ class DujiaoShop(FakeSupplier):
         self.orders: dict[int, Order] = {}
         self.balance = "1000.00"
         self.price_each = "7.90"
+        self.top_up_price: str | None = None
+        """What is said of the top-up's price, where that is something else."""
         self.stock = 100
         self.payment_fails = False
         self._numbers = itertools.count(101)
@@ -131,7 +133,7 @@ class DujiaoShop(FakeSupplier):
                 "id": number,
                 "sku_code": f"SKU{number}",
                 "spec_values": {"Color": "Red", "Size": "128GB"} if number == 21 else {},
-                "price_amount": self.price_each,
+                "price_amount": self.top_up_price if self.top_up_price and number == 21 else self.price_each,
                 "stock_status": "in_stock" if self.stock else "out_of_stock",
                 "stock_quantity": self.stock,
                 "is_active": True,

@@ -9,6 +9,7 @@ from core.api import (
     Delivers,
     Forged,
     Money,
+    NotSent,
     OfferNews,
     OutOfStock,
     PurchaseNews,
@@ -56,6 +57,22 @@ class TestContract(SupplierContract):
         assert [(one.key, dict(one.title)) for one in top_up.fields] == [("qq", {"zh-CN": "QQ 号", "en": "QQ"})]
         other_side.stock = -1
         assert (await supplier.offers((CARD,)))[CARD].stock is None
+
+    @pytest.mark.parametrize("price", ["free", "99999999999999.00", "NaN"])
+    async def test_a_price_that_cannot_be_read_is_that_of_its_offer_alone(self, supplier, other_side, price):
+        other_side.top_up_price = price
+        assert [one.cost for one in (await supplier.catalogue()).offers] == [Money(790, "CNY"), None]
+        assert (await supplier.offers((TOP_UP,)))[TOP_UP].cost is None
+        with pytest.raises(NotSent, match="cannot be read"):
+            await supplier.purchase(self.purchase(other_side, item=TOP_UP, account=other_side.account))
+        assert other_side.orders == {}
+
+    async def test_an_order_without_a_number_has_none(self, supplier, other_side):
+        purchase = self.purchase(other_side)
+        await supplier.purchase(purchase)
+        other_side.order_of(purchase.ref).number = None
+        answer = await supplier.query(purchase)
+        assert (answer.supplier_ref, len(answer.goods)) == ("", 1)
 
     async def test_the_shop_is_told_all_it_needs(self, supplier, other_side):
         purchase = self.purchase(other_side, 2)

@@ -65,6 +65,8 @@ class FuluGateway(FakeSupplier):
         super().__init__()
         self.orders: dict[str, Order] = {}
         self.price_each = "48.5000"
+        self.game_price: Any = None
+        """What is said of the price of points for a game, where that is something else."""
         self.stock = "充足"
         self.at_once = False
         """Whether an order is finished as soon as it is taken."""
@@ -152,7 +154,7 @@ class FuluGateway(FakeSupplier):
                 "product_name": name,
                 "product_type": kind,
                 "face_value": 50.0,
-                "purchase_price": float(self.price_each),
+                "purchase_price": self.game_price if self.game_price and number == GAME else float(self.price_each),
                 "sales_status": "上架",
                 "stock_status": self.stock,
                 "template_id": template,

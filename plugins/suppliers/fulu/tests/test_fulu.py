@@ -11,6 +11,7 @@ from core.api import (
     Delivers,
     Forged,
     Money,
+    NotSent,
     OutOfStock,
     PurchaseNews,
     PurchaseState,
@@ -46,6 +47,16 @@ class TestContract(SupplierContract):
         assert offers[CARD].face_value == Money(5000, "CNY")
         other_side.sell_out()
         assert (await supplier.catalogue()).offers[0].stock == 0
+
+    @pytest.mark.parametrize("price", ["free", 1e15, "1e999999", "NaN"])
+    async def test_a_price_that_cannot_be_read_is_that_of_its_offer_alone(self, supplier, other_side, price):
+        other_side.game_price = price
+        costs = {one.item: one.cost for one in (await supplier.catalogue()).offers}
+        assert (costs.pop(GAME), set(costs.values())) == (None, {Money(4850, "CNY")})
+        account = {"charge_account": "me", "charge_game_srv": "1"}
+        with pytest.raises(NotSent, match="cannot be read"):
+            await supplier.purchase(self.purchase(other_side, item=GAME, account=account))
+        assert other_side.orders == {}
 
     async def test_a_card_is_opened(self, supplier, other_side):
         other_side.at_once = True

@@ -113,7 +113,7 @@ def offer(said: dict[str, Any]) -> Offer:
     return Offer(
         item=said["item"],
         title=said["title"],
-        cost=Money(said["cost"], said.get("currency", "CNY")),
+        cost=None if said["cost"] is None else Money(said["cost"], said.get("currency", "CNY")),
         delivers=Delivers(said.get("delivers", "codes")),
         stock=said["stock"],
         listed=said.get("listed", True),
