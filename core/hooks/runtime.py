@@ -43,6 +43,7 @@ from core.hooks.store import Facts, Row
 from core.jobs import Retry, registry
 from core.jobs.runner import DATABASE_AWAY
 from core.ledger import chart
+from core.outage import Outage
 from core.people import rights
 from core.vault import keys
 from core.vault.cipher import DecryptError, VaultLocked
@@ -195,12 +196,14 @@ class Runtime:
         self._clients.clear()
 
     async def _follow(self) -> None:
+        outage = Outage(log, "cannot look for changed plugins", "changed plugins are looked for again")
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 await self.refresh()
+                outage.is_over()
             except DATABASE_AWAY as error:
-                log.warning("cannot look for changed plugins: %s", type(error).__name__)
+                outage.goes_on(error)
             except Exception:  # whatever it was, the process must keep following
                 log.exception("cannot load changed plugins")
 

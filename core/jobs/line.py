@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from core import tasks
+from core.outage import Outage
 
 log = logging.getLogger("vouchsafe.jobs")
 
@@ -47,6 +48,7 @@ class Line:
         self._waiting: list[Command] = []
         self._wake = asyncio.Event()
         self._down_until = 0.0
+        self._outage = Outage(log, "Valkey does not answer, jobs go on from PostgreSQL", "Valkey answers again")
         self._sender = kept(self._send_for_ever())
 
     def post(self, *commands: Command) -> None:
@@ -66,8 +68,9 @@ class Line:
                 await pipe.execute()
         except AWAY as error:
             self._down_until = time.monotonic() + REST_SECONDS
-            log.info("Valkey does not answer (%s); jobs go on from PostgreSQL", type(error).__name__)
+            self._outage.goes_on(error)
             return False
+        self._outage.is_over()
         return True
 
     async def close(self) -> None:

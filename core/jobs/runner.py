@@ -16,6 +16,7 @@ from core.jobs import bell, line, registry
 from core.jobs.lease import Cancelled, GiveUp, Lease, LeaseLost, Retry
 from core.jobs.queue import ring_commands
 from core.jobs.registry import Job
+from core.outage import Outage
 from core.refused import NotNow
 
 log = logging.getLogger("vouchsafe.jobs")
@@ -94,6 +95,9 @@ class Runner:
         self._tasks: set[asyncio.Task[None]] = set()
         self._leases: set[Lease] = set()
         self._stopping = False
+        self._no_beat = Outage(log, "leases cannot be renewed now", "leases are renewed again")
+        self._no_take = Outage(log, "jobs cannot be taken now", "jobs are taken again")
+        self._no_end = Outage(log, "the end of jobs cannot be written now", "the end of jobs is written again")
 
     async def start(self, job_id: int) -> asyncio.Task[None]:
         """Wait for a free slot, then begin. The task never fails; it does nothing if the job is not to be had."""
@@ -139,8 +143,9 @@ class Runner:
             if self._leases:
                 try:
                     await self._beat()
+                    self._no_beat.is_over()
                 except DATABASE_AWAY as error:
-                    log.warning("leases cannot be renewed now: %s", type(error).__name__)
+                    self._no_beat.goes_on(error)
 
     async def _beat(self) -> None:
         leases = {(lease.job_id, lease.fence): lease for lease in self._leases}
@@ -161,8 +166,9 @@ class Runner:
         try:
             row = await db.fetchrow(TAKE, job_id, registry.leases())
         except DATABASE_AWAY as error:
-            log.warning("job %s cannot be taken now: %s", job_id, type(error).__name__)
+            self._no_take.goes_on(error)
             return
+        self._no_take.is_over()
         job = registry.find(row["name"]) if row else None
         if row is None or job is None:
             return
@@ -199,8 +205,9 @@ class Runner:
         while True:
             try:
                 run_at = await _end(job, args, lease, ending)
+                self._no_end.is_over()
             except DATABASE_AWAY as error:
-                log.warning("the end of job %s cannot be written now: %s", lease.job_id, type(error).__name__)
+                self._no_end.goes_on(error)
                 if time.monotonic() > lease.ends_at or self._stopping:
                     return
                 await asyncio.sleep(0.5)

@@ -12,6 +12,7 @@ from core import db
 from core.jobs import line, registry
 from core.jobs.queue import ring_commands
 from core.jobs.runner import DATABASE_AWAY, Runner
+from core.outage import Outage
 
 log = logging.getLogger("vouchsafe.jobs")
 
@@ -58,6 +59,7 @@ async def arm_periodic() -> None:
 async def sweep_for_ever(runner: Runner) -> None:
     armed: set[str] = set()
     again = 0.0
+    outage = Outage(log, "the queue cannot be read now", "the queue is read again")
     while True:
         try:
             periodic = {job.name for job in registry.periodic()}
@@ -66,8 +68,9 @@ async def sweep_for_ever(runner: Runner) -> None:
                 await arm_periodic()
                 armed, again = periodic, time.monotonic() + ARM_SECONDS
             found = await sweep(runner)
+            outage.is_over()
         except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
-            log.warning("the queue cannot be read now: %s", type(error).__name__)
+            outage.goes_on(error)
             found = 0
         if found < AT_ONCE:
             await asyncio.sleep(SWEEP_SECONDS)
@@ -88,9 +91,11 @@ async def sweep(runner: Runner) -> int:
 
 
 async def show_alive_for_ever(name: str) -> None:
+    outage = Outage(log, "the worker cannot show that it lives", "the worker shows that it lives again")
     while True:
         try:
             await db.execute(ALIVE, name)
+            outage.is_over()
         except (*DATABASE_AWAY, asyncpg.PostgresError) as error:
-            log.warning("the worker cannot show that it lives: %s", type(error).__name__)
+            outage.goes_on(error)
         await asyncio.sleep(BEAT_SECONDS)

@@ -23,6 +23,7 @@ from core.config import Config, SetupProblem
 from core.jobs import bell, registry, sweeper
 from core.jobs.queue import ARQ_FUNCTION, DAY_MS, to_json
 from core.jobs.runner import DATABASE_AWAY, MOST_WAITING, Runner
+from core.outage import Outage
 from core.terminal import _
 
 log = logging.getLogger("vouchsafe.jobs")
@@ -101,18 +102,22 @@ async def _work(redis_url: str | None, stop: asyncio.Event) -> None:
 async def _answer_bell_for_ever(redis_url: str, runner: Runner) -> None:
     """arq's worker ends when Valkey goes away; begin again until it is back."""
     wait = 0.1
+    outage = Outage(log, "no bell for now, the sweeper goes on", "the bell is heard again")
     while True:
         try:
-            await _answer_bell(redis_url, runner)
+            await _answer_bell(redis_url, runner, outage)
         except (RedisError, OSError) as error:
-            log.info("no bell for now (%s); the sweeper goes on", type(error).__name__)
+            outage.goes_on(error)
             await asyncio.sleep(wait)
             wait = min(wait * 2, LONGEST_WAIT)
 
 
-async def _answer_bell(redis_url: str, runner: Runner) -> None:
+async def _answer_bell(redis_url: str, runner: Runner, outage: Outage) -> None:
     async def run(_: dict[Any, Any], job_id: int) -> None:
         await asyncio.shield(await runner.start(job_id))
+
+    async def heard(_: dict[Any, Any]) -> None:
+        outage.is_over()
 
     redis = ArqRedis(
         ConnectionPool.from_url(redis_url, socket_timeout=5, socket_connect_timeout=1),
@@ -124,6 +129,7 @@ async def _answer_bell(redis_url: str, runner: Runner) -> None:
     worker = arq.worker.Worker(
         [arq.worker.func(run, name=ARQ_FUNCTION, keep_result=0, timeout=DAY_MS / 1000, max_tries=1)],
         redis_pool=redis,
+        on_startup=heard,
         handle_signals=False,
         max_jobs=2 * SLOTS + MOST_WAITING,
         poll_delay=POLL_SECONDS,

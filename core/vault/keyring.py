@@ -14,6 +14,7 @@ from typing import Any
 
 from core import db, tasks
 from core.config import Config
+from core.outage import Outage
 from core.vault import aead, cipher, keys
 from core.vault.aead import DecryptError, DropBox
 from core.vault.keys import KEY_BYTES, MasterKey
@@ -199,12 +200,14 @@ class Follower:
         self.name = f"{socket.gethostname()}-{os.getpid()}"
 
     async def follow(self) -> None:
+        outage = Outage(log, "the keyring cannot be read now", "the keyring is read again")
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 await self.look()
+                outage.is_over()
             except db.AWAY as error:
-                log.warning("the keyring cannot be read now: %s", type(error).__name__)
+                outage.goes_on(error)
             except Exception:  # whatever it was, the process must keep following
                 log.exception("the keyring cannot be followed")
 
