@@ -353,7 +353,9 @@ async def change_password(session: sessions.Session, old: str, new: str) -> None
 
 async def _new_link(tx: Tx, purpose: Purpose, staff_id: int | None) -> str:
     token = new_token()
-    await tx.execute("DELETE FROM people_link WHERE staff_id IS NOT DISTINCT FROM $1 AND used_at IS NULL", staff_id)
+    await tx.execute(
+        "DELETE FROM people_link WHERE used_at IS NULL AND (staff_id = $1 OR expires_at < $2)", staff_id, clock.now()
+    )
     await tx.execute(
         "INSERT INTO people_link (token_hash, purpose, staff_id, expires_at) VALUES ($1, $2, $3, $4)",
         token_hash(token),
@@ -365,7 +367,10 @@ async def _new_link(tx: Tx, purpose: Purpose, staff_id: int | None) -> str:
 
 
 async def new_setup_token() -> str | None:
-    """A token for making the first admin, or None when there is one; earlier tokens stop working."""
+    """A token for making the first admin, or None when there is one.
+
+    Each machine that starts prints one, and all of them are good until one is used.
+    """
     if await anyone_there():
         return None
 
@@ -402,6 +407,7 @@ async def _make_first_admin(tx: Tx, token: str, address: str, stored: str, name:
     )
     if taken or not await _use_link(tx, token, "setup"):
         raise Refused(_("This set-up link was used already or is over. Restart the server to get a new one."))
+    await tx.execute("DELETE FROM people_link WHERE purpose = 'setup' AND used_at IS NULL")
     shop_id = await _main_shop(tx)
     staff_id = await _insert(tx, shop_id, address, name.strip(), "owner", stored)
     await shops.set_settings(tx, shop_id, coming_soon=True, setup_step=2)

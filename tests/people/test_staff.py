@@ -74,11 +74,14 @@ async def test_the_link_is_over_after_thirty_minutes():
     assert await people() == 0
 
 
-async def test_a_newer_link_replaces_the_older():
-    old = await staff.new_setup_token()
-    new = await staff.new_setup_token()
-    assert not await staff.link_is_good(old, "setup")
-    assert await staff.link_is_good(new, "setup")
+async def test_the_links_of_two_machines_are_good_until_one_is_used():
+    tokens = [await staff.new_setup_token() for _machine in range(2)]
+    assert [await staff.link_is_good(token, "setup") for token in tokens] == [True, True]
+    await staff.make_first_admin(tokens[0], "boss@example.com", PASSWORD, "", HERE)
+    assert [await staff.link_is_good(token, "setup") for token in tokens] == [False, False]
+    with pytest.raises(Refused):
+        await staff.make_first_admin(tokens[1], "thief@example.com", PASSWORD, "", HERE)
+    assert await people() == 1
 
 
 async def test_a_guessed_token_is_no_link():
