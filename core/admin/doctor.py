@@ -100,11 +100,16 @@ async def in_database(config: Config) -> AsyncIterator[Check]:
 
 
 def _disk(home: Path) -> Check:
-    places = {place for place in (home, (home / "engines").resolve()) if place.exists()}
-    free = min((shutil.disk_usage(place).free for place in places), default=0) // MEGABYTE
+    places = {_there(home), _there((home / "engines").resolve())}
+    free = min(shutil.disk_usage(place).free for place in places) // MEGABYTE
     state: State = "ok" if free > 2048 else "warn" if free > 256 else "fail"
     advice = "" if state == "ok" else _("Make room before PostgreSQL stops.")
     return Check("disk", state, _("%(free)s MB are free", free=free), advice)
+
+
+def _there(folder: Path) -> Path:
+    """The folder, or what there is of the way to it: a shop with engines elsewhere may need none of its own."""
+    return next(place for place in (folder, *folder.absolute().parents) if place.exists())
 
 
 def _address(config: Config) -> Check:

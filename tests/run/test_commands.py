@@ -254,7 +254,7 @@ def test_doctor_of_a_shop_that_was_never_started(shop, engines, tmp_path):
     engines.sql("DROP DATABASE never_started WITH (FORCE)")
     assert done.returncode == 1
     found = states(done)
-    assert (found["key"], found["tables"]) == ("fail", "fail")
+    assert (found["disk"], found["key"], found["tables"]) == ("ok", "fail", "fail")
     assert "worker" not in found
     assert not (tmp_path / "nothing" / "master.key").exists()
 
