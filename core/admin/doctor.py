@@ -76,7 +76,7 @@ async def in_database(config: Config) -> AsyncIterator[Check]:
     tables = await _tables()
     yield tables
     if tables.state == "ok":
-        for check in await outside_words.checks():
+        for check in await outside_words.checks(config.base_url):
             yield check
         ring = await _keyring(config)
         yield ring

@@ -27,8 +27,9 @@ async def extend_chain(lease: Lease) -> None:
 async def keep_looking(lease: Lease) -> None:
     """Every few hours while all is well, else each time: a proxy that was mended is seen soon, and when all starts at
     once the worker is there before the pages are."""
-    if not await outside.is_fresh():
-        await outside.look(Config.from_env())
+    config = Config.from_env()
+    if not await outside.is_fresh(config.base_url):
+        await outside.look(config)
 
 
 @job(LOOK_OUTSIDE, tries=1, timeout_seconds=120)

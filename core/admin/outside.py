@@ -50,14 +50,18 @@ class Looked:
     at: datetime
 
 
-async def found() -> dict[str, Looked]:
+async def found(base_url: str) -> dict[str, Looked]:
+    """What is known of the shop at this address; of an earlier one only what the DNS said."""
     rows = await db.fetch("SELECT name, outcome, facts, looked_at FROM admin_outside")
-    return {row["name"]: Looked(row["name"], row["outcome"], row["facts"], row["looked_at"]) for row in rows}
+    known = {row["name"]: Looked(row["name"], row["outcome"], row["facts"], row["looked_at"]) for row in rows}
+    if "callback" in known and known["callback"].facts["address"] != base_url:
+        return {name: one for name, one in known.items() if name == "dns"}
+    return known
 
 
-async def is_fresh() -> bool:
+async def is_fresh(base_url: str) -> bool:
     """Whether nobody needs to look: all was well a few hours ago."""
-    known = await found()
+    known = await found(base_url)
     since = clock.now() - GOOD_FOR
     well = known.get("callback")
     return set(known) == set(NAMES) and all(one.at > since for one in known.values()) and well.outcome == "reached"

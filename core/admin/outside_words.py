@@ -91,9 +91,9 @@ SAYS: dict[tuple[str, str], Said] = {
 }
 
 
-async def checks() -> list[Check]:
+async def checks(base_url: str) -> list[Check]:
     """What was found last; nothing is looked at now."""
-    known = await outside.found()
+    known = await outside.found(base_url)
     return [_check(name, known.get(name)) for name in outside.NAMES]
 
 

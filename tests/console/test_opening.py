@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from core import clock, db
-from core.admin import demo, mail_domain, opening, outside, packs, setup
+from core.admin import demo, mail_domain, opening, outside, outside_words, packs, setup
 from core.admin.jobs import LOOK_OUTSIDE
 from core.checkout.settle import settle
 from core.config import Config
@@ -326,8 +326,12 @@ def at(address):
     return Config.from_env({"VOUCHSAFE_HOME": "/nonexistent", "VOUCHSAFE_BASE_URL": address})
 
 
+async def said_of(address):
+    return str((await outside_words.checks(address))[0].text)
+
+
 async def outcomes():
-    return {name: one.outcome for name, one in (await outside.found()).items()}
+    return {row["name"]: row["outcome"] for row in await db.fetch("SELECT name, outcome FROM admin_outside")}
 
 
 async def test_the_shop_is_called_by_its_own_address(address, staff):
@@ -345,13 +349,14 @@ async def test_the_shop_is_called_by_its_own_address(address, staff):
             await outside.look(at(proxy))
         found = await outcomes()
         assert (found["callback"], found["stream"]) == expected, way
-        assert (await outside.is_fresh()) is (expected[0] == "reached")
+        assert (await outside.is_fresh(proxy)) is (expected[0] == "reached")
+        assert not await outside.is_fresh("https://moved.example")
         assert await db.fetchval("SELECT count(*) FROM admin_call WHERE expires_at < now()") == 0
-    page = words(await staff.get("/admin/health"))
-    assert "something else answers at http://127.0.0.1:" in page and "with 403" in page and "looked at" in page
+    assert "not looked at yet" in words(await staff.get("/admin/health"))
+    assert await said_of(proxy) == f"something else answers at {proxy}, with 403"
     await outside.look(at("http://127.0.0.1:9"))
     assert (await outcomes())["callback"] == "unreachable"
-    assert "could not be reached from here" in words(await staff.get("/admin/health"))
+    assert "could not be reached from here" in await said_of("http://127.0.0.1:9")
 
 
 async def test_a_call_is_answered_once_and_to_nobody_else(address):
