@@ -21,6 +21,8 @@ import asyncpg
 from piccolo.engine.postgres import PostgresEngine
 
 from core import clock, tasks
+from core.config import SetupProblem
+from core.terminal import _
 
 log = logging.getLogger("vouchsafe.db")
 
@@ -206,6 +208,15 @@ _steady = _Connections(spare_most=1)
 
 CANNOT_OPEN = (OSError, asyncpg.PostgresError, asyncpg.ClientConfigurationError)
 """What `open_pool` raises when the address is wrong or nobody answers there."""
+NOT_YET = asyncpg.CannotConnectNowError
+"""The address is right: PostgreSQL starts, stops or goes over what was written before a crash."""
+
+
+def cannot_open(error: Exception) -> SetupProblem:
+    """What a command says that finds no database."""
+    if isinstance(error, NOT_YET):
+        return SetupProblem(_("PostgreSQL does not take anybody yet (%(why)s). Try again in a moment.", why=error))
+    return SetupProblem(_("The database does not answer (%(why)s). Is DATABASE_URL right?", why=error))
 
 
 async def open_pool(url: str, size: int = 8) -> None:

@@ -223,7 +223,7 @@ async def open_database(config: Config) -> AsyncIterator[None]:
     try:
         await db.open_pool(config.database_url or "", size=2)
     except db.CANNOT_OPEN as error:
-        raise SetupProblem(_("The database does not answer (%(why)s). Is DATABASE_URL right?", why=error)) from None
+        raise db.cannot_open(error) from None
     try:
         yield
     finally:

@@ -67,7 +67,8 @@ async def examine_audit(config: Config) -> list[Check]:
 
 def _away(error: Exception) -> Check:
     text = _("PostgreSQL does not answer: %(error)s", error=error)
-    return Check("database", "fail", text, _("Is DATABASE_URL right?"))
+    advice = _("Ask again in a moment.") if isinstance(error, db.NOT_YET) else _("Is DATABASE_URL right?")
+    return Check("database", "fail", text, advice)
 
 
 async def in_database(config: Config) -> AsyncIterator[Check]:

@@ -140,7 +140,7 @@ async def _check_database_empty(url: str) -> None:
     try:
         connection = await asyncpg.connect(url)
     except db.CANNOT_OPEN as error:
-        raise RestoreFailed(_("The database does not answer (%(why)s). Is DATABASE_URL right?", why=error)) from None
+        raise RestoreFailed(str(db.cannot_open(error))) from None
     try:
         if await connection.fetchval(NOT_EMPTY):
             raise RestoreFailed(_("The database is not empty, and a restore never writes over a shop. Make a new one."))

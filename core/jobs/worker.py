@@ -19,12 +19,11 @@ from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
 from core import db, tasks
-from core.config import Config, SetupProblem
+from core.config import Config
 from core.jobs import bell, registry, sweeper
 from core.jobs.queue import ARQ_FUNCTION, DAY_MS, to_json
 from core.jobs.runner import DATABASE_AWAY, MOST_WAITING, Runner
 from core.outage import Outage
-from core.terminal import _
 
 log = logging.getLogger("vouchsafe.jobs")
 
@@ -54,7 +53,7 @@ async def main(config: Config | None = None, *, prepare: Prepare = core_jobs) ->
     try:
         await db.open_pool(config.database_url, size=SLOTS + 6)
     except db.CANNOT_OPEN as error:
-        raise SetupProblem(_("The database does not answer (%(why)s). Is DATABASE_URL right?", why=error)) from None
+        raise db.cannot_open(error) from None
     try:
         async with prepare(config), _bell(config.redis_url):
             await _work(config.redis_url, stop)

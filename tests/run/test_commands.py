@@ -4,8 +4,10 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -265,6 +267,36 @@ def test_doctor_names_an_engine_that_is_away(shop, name):
     done = shop("doctor", "--json", **{name: url})
     assert done.returncode == 1
     assert states(done)[{"DATABASE_URL": "database", "REDIS_URL": "valkey"}[name]] == "fail"
+
+
+@pytest.fixture
+def starting():
+    """The address of a PostgreSQL that goes over what was written before a crash."""
+    fields = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def refuse() -> None:
+            while True:
+                try:
+                    line, _address = server.accept()
+                except OSError:
+                    return
+                with line:
+                    line.recv(8192)
+                    line.sendall(b"E" + (len(fields) + 4).to_bytes(4) + fields)
+
+        threading.Thread(target=refuse, daemon=True).start()
+        yield f"postgresql://somebody@127.0.0.1:{server.getsockname()[1]}/shop?sslmode=disable"
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def test_who_finds_postgresql_recovering_is_told_to_come_back(shop, starting):
+    done = shop("doctor", "--json", DATABASE_URL=starting)
+    (database,) = [check for check in json.loads(done.stdout)["checks"] if check["name"] == "database"]
+    assert "starting up" in database["text"]
+    assert database["advice"] == "Ask again in a moment."
+    done = shop("migrate", DATABASE_URL=starting)
+    assert done.stderr.endswith("(the database system is starting up). Try again in a moment.\n")
 
 
 def test_doctor_examines_the_machine_when_engines_of_our_own_do_not_start(shop, tmp_path):
