@@ -6,8 +6,9 @@ import itertools
 from dataclasses import dataclass
 
 from core import db
+from core.audit.person import Person
 from core.catalog import editing
-from core.catalog.editing import Editor, ProductDraft, SkuDraft
+from core.catalog.editing import ProductDraft, SkuDraft
 from core.checkout.place import Buyer, Chosen, Placed, place
 from core.ids import new_token, token_hash
 from core.money import Money
@@ -40,7 +41,7 @@ async def sku(
     codes: int, price: int = 1990, most: int = 100, most_per_buyer: int | None = None, shop_id: int = 1
 ) -> Sku:
     number = next(_numbers)
-    editor = Editor(shop_id, await staff_member())
+    editor = Person(shop_id, await staff_member())
     product = ProductDraft(f"p{number}", {"en": f"Product {number}"}, {}, {}, {}, [], None, "listed", 0)
     product_id = await editing.add_product(editor, product)
     draft = SkuDraft(f"SKU-{number}", {"en": "One"}, price, "CNY", None, "none", 1, most, most_per_buyer, 2, True, 0)

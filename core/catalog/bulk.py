@@ -7,7 +7,7 @@ from typing import Any
 
 from core import db
 from core.audit import service as audit
-from core.catalog.editing import Editor
+from core.audit.person import Person
 from core.catalog.service import forget
 from core.db import Tx
 from core.refused import Refused
@@ -16,7 +16,7 @@ from core.web.i18n import _
 MOST_PERCENT = Decimal(1000)
 
 
-async def set_state(editor: Editor, product_id: int, state: str) -> None:
+async def set_state(editor: Person, product_id: int, state: str) -> None:
     """:raises Refused: it is there already, or could not be bought at all."""
 
     async def write(tx: Tx) -> None:
@@ -36,7 +36,7 @@ async def set_state(editor: Editor, product_id: int, state: str) -> None:
     await _done(write)
 
 
-async def set_category(editor: Editor, product_id: int, category_id: int | None) -> None:
+async def set_category(editor: Person, product_id: int, category_id: int | None) -> None:
     """:raises Refused: it is there already, or the category is gone."""
 
     async def write(tx: Tx) -> None:
@@ -97,7 +97,7 @@ async def check_lowest(shop_id: int, product_ids: list[int], percent: Decimal) -
         raise Refused(_("The price of %(sku)s would be nothing.", sku=row["code"]), "percent")
 
 
-async def change_prices(editor: Editor, product_id: int, percent: Decimal) -> None:
+async def change_prices(editor: Person, product_id: int, percent: Decimal) -> None:
     """All SKUs of the product, or none of them.
 
     :raises Refused: a price would be nothing, or no longer above the one for larger quantities.
@@ -125,7 +125,7 @@ async def change_prices(editor: Editor, product_id: int, percent: Decimal) -> No
     await _done(write)
 
 
-async def _note(tx: Tx, editor: Editor, product_id: int, done: Any, detail: dict[str, Any]) -> None:
+async def _note(tx: Tx, editor: Person, product_id: int, done: Any, detail: dict[str, Any]) -> None:
     if done is None:
         raise Refused(_("Nothing to change: it is like that already."))
     await audit.record(tx, editor.actor, "product.saved", f"product:{product_id}", detail, shop_id=editor.shop_id)

@@ -9,8 +9,8 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath
 
 from core import db
+from core.audit.person import person_of
 from core.catalog import editing
-from core.catalog.console import editor
 from core.catalog.forms import TITLE, CategoryForm, title_of
 from core.refused import Refused
 from core.web import languages
@@ -19,6 +19,7 @@ from core.web.flash import flash
 from core.web.forms import errors_of, read_form
 from core.web.i18n import _
 from core.web.render import page, see_other
+from core.web.request import shop_of
 
 
 @get("/categories", opt={"who": "staff:products.read"})
@@ -32,7 +33,7 @@ async def _category_page(
     rows = await db.fetch(
         "SELECT category.*, (SELECT count(*) FROM catalog_product product WHERE product.category_id = category.id)"
         " AS products FROM catalog_category category WHERE shop_id = $1 ORDER BY position, id",
-        editor(request).shop_id,
+        shop_of(request).id,
     )
     named = languages.shown
     context = {"categories": rows, "errors": errors, "kept": kept, "open_id": open_id, "named": named}
@@ -57,7 +58,7 @@ async def _write_category(request: Request[Any, Any, Any], category_id: int | No
         slug = form.slug.lower() or editing.slug_from(title.get("en", ""))
         if editing.slug_from(slug) != slug:
             raise Refused(_("An address has only small letters, digits and hyphens."), "slug")
-        await editing.save_category(editor(request), category_id, slug, title, form.position, form.visible)
+        await editing.save_category(person_of(request), category_id, slug, title, form.position, form.visible)
     except FormError as error:
         return await _category_page(request, dict(error.fields), {"visible": False, **error.kept}, open_id, 422)
     except Refused as refused:
@@ -67,7 +68,7 @@ async def _write_category(request: Request[Any, Any, Any], category_id: int | No
 
 @post("/categories/{category_id:int}/delete", opt={"who": "staff:products.edit"})
 async def delete_category(request: Request[Any, Any, Any], category_id: FromPath[int]) -> Response[Any]:
-    await editing.delete_category(editor(request), category_id)
+    await editing.delete_category(person_of(request), category_id)
     return flash(see_other("/admin/categories"), _("Category deleted; its products stay."))
 
 

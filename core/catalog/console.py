@@ -10,8 +10,8 @@ from litestar.params import FromPath
 from markupsafe import Markup
 
 from core import db
+from core.audit.person import person_of
 from core.catalog import editing, guides, images, notes
-from core.catalog.editing import Editor
 from core.catalog.forms import (
     FIELD_ROWS,
     GATHER,
@@ -52,11 +52,6 @@ from core.web.render import page, see_other
 from core.web.request import shop_of, visit_of
 from core.web.visit import Shop
 
-
-def editor(request: Request[Any, Any, Any]) -> Editor:
-    return Editor(shop_of(request).id, request.state.session.staff_id)
-
-
 # -- the list ---------------------------------------------------------------------------
 
 
@@ -88,7 +83,7 @@ async def _product_page(
     open_sku: int | str = "",
     status: int = 200,
 ) -> Response[str]:
-    shop_id = editor(request).shop_id
+    shop_id = shop_of(request).id
     product = await _product(shop_id, product_id) if product_id is not None else None
     skus = await _skus(product_id) if product_id is not None else []
     for sku in skus:
@@ -189,7 +184,7 @@ async def add_product(request: Request[Any, Any, Any]) -> Response[Any]:
         form = await read_form(request, ProductForm, gather=GATHER)
         if form.act == "note":
             return await _product_page(request, None, {}, msgspec.to_builtins(form))
-        product_id = await editing.add_product(editor(request), product_draft(form, *_shop(request)))
+        product_id = await editing.add_product(person_of(request), product_draft(form, *_shop(request)))
     except FormError as error:
         return await _product_page(request, None, dict(error.fields), error.kept, status=422)
     except Refused as refused:
@@ -203,11 +198,11 @@ async def save_product(request: Request[Any, Any, Any], product_id: FromPath[int
         form = await read_form(request, ProductForm, gather=GATHER)
         if form.act == "note":
             return await _product_page(request, product_id, {}, msgspec.to_builtins(form))
-        await editing.save_product(editor(request), product_id, form.version, product_draft(form, *_shop(request)))
+        await editing.save_product(person_of(request), product_id, form.version, product_draft(form, *_shop(request)))
     except FormError as error:
         return await _product_page(request, product_id, dict(error.fields), error.kept, status=422)
     except editing.ChangedMeanwhile as changed:
-        now = await _product(editor(request).shop_id, product_id)
+        now = await _product(shop_of(request).id, product_id)
         kept = {**msgspec.to_builtins(form), "version": now["version"]}
         return await _product_page(request, product_id, {"form": changed.text}, kept, status=409)
     except Refused as refused:
@@ -217,16 +212,16 @@ async def save_product(request: Request[Any, Any, Any], product_id: FromPath[int
 
 @post("/products/{product_id:int}/duplicate", opt={"who": "staff:products.edit"})
 async def duplicate_product(request: Request[Any, Any, Any], product_id: FromPath[int]) -> Response[Any]:
-    await _product(editor(request).shop_id, product_id)
-    copy_id = await editing.duplicate_product(editor(request), product_id)
+    await _product(shop_of(request).id, product_id)
+    copy_id = await editing.duplicate_product(person_of(request), product_id)
     return flash(see_other(f"/admin/products/{copy_id}"), _("This is the copy: a draft that nobody sees yet."))
 
 
 @post("/products/{product_id:int}/delete", opt={"who": "staff:products.edit"})
 async def delete_product(request: Request[Any, Any, Any], product_id: FromPath[int]) -> Response[Any]:
-    await _product(editor(request).shop_id, product_id)
+    await _product(shop_of(request).id, product_id)
     try:
-        await editing.delete_product(editor(request), product_id)
+        await editing.delete_product(person_of(request), product_id)
     except Refused as refused:
         return await _product_page(request, product_id, errors_of(refused), {}, status=409)
     return flash(see_other("/admin/products"), _("Product deleted."))
@@ -234,7 +229,7 @@ async def delete_product(request: Request[Any, Any, Any], product_id: FromPath[i
 
 @post("/products/{product_id:int}/image", opt={"who": "staff:products.edit", "max_body": 12_000_000})
 async def upload_image(request: Request[Any, Any, Any], product_id: FromPath[int]) -> Response[Any]:
-    who = editor(request)
+    who = person_of(request)
     await _product(who.shop_id, product_id)
     try:
         form = await read_form(request, ImageForm)
@@ -250,8 +245,8 @@ async def upload_image(request: Request[Any, Any, Any], product_id: FromPath[int
 
 @post("/products/{product_id:int}/image/remove", opt={"who": "staff:products.edit"})
 async def remove_image(request: Request[Any, Any, Any], product_id: FromPath[int]) -> Response[Any]:
-    await _product(editor(request).shop_id, product_id)
-    await editing.set_image(editor(request), product_id, None)
+    await _product(shop_of(request).id, product_id)
+    await editing.set_image(person_of(request), product_id, None)
     return flash(see_other(f"/admin/products/{product_id}"), _("Picture removed."))
 
 
@@ -270,7 +265,7 @@ async def save_sku(request: Request[Any, Any, Any], product_id: FromPath[int], s
 
 async def _write_sku(request: Request[Any, Any, Any], product_id: int, sku_id: int | None) -> Response[Any]:
     open_sku: int | str = sku_id if sku_id is not None else "new"
-    await _product(editor(request).shop_id, product_id)
+    await _product(shop_of(request).id, product_id)
     if sku_id is not None:
         await _sku_version(product_id, sku_id)
     try:
@@ -279,9 +274,9 @@ async def _write_sku(request: Request[Any, Any, Any], product_id: int, sku_id: i
         if not SKU_CODE.fullmatch(draft.code):
             raise Refused(_("A SKU code has letters, digits, dots, hyphens and underscores, 64 at most."), "code")
         if sku_id is None:
-            await editing.add_sku(editor(request), product_id, draft)
+            await editing.add_sku(person_of(request), product_id, draft)
         else:
-            await editing.save_sku(editor(request), sku_id, form.version, draft)
+            await editing.save_sku(person_of(request), sku_id, form.version, draft)
     except FormError as error:
         return await _product_page(
             request, product_id, {}, {}, dict(error.fields), {"listed": False, **error.kept}, open_sku, status=422
@@ -297,13 +292,13 @@ async def _write_sku(request: Request[Any, Any, Any], product_id: int, sku_id: i
 
 @post("/products/{product_id:int}/prices", opt={"who": "staff:products.edit"})
 async def save_sku_rows(request: Request[Any, Any, Any], product_id: FromPath[int]) -> Response[Any]:
-    await _product(editor(request).shop_id, product_id)
+    await _product(shop_of(request).id, product_id)
     form = await read_form(request, SkuRowsForm, gather={"skus": "sku_"})
     currency = shop_of(request).currency
     ids = sorted({int(name.partition("_")[0]) for name in form.skus if name.partition("_")[0].isdecimal()})
     try:
         rows = [sku_row(id, form.skus, currency) for id in ids]
-        await editing.save_sku_rows(editor(request), product_id, rows)
+        await editing.save_sku_rows(person_of(request), product_id, rows)
     except Refused as refused:
         status = 409 if isinstance(refused, editing.ChangedMeanwhile) else 422
         return await _product_page(
@@ -323,10 +318,10 @@ async def _sku_version(product_id: int, sku_id: int | None) -> int:
 async def delete_sku(
     request: Request[Any, Any, Any], product_id: FromPath[int], sku_id: FromPath[int]
 ) -> Response[Any]:
-    await _product(editor(request).shop_id, product_id)
+    await _product(shop_of(request).id, product_id)
     await _sku_version(product_id, sku_id)
     try:
-        await editing.delete_sku(editor(request), sku_id)
+        await editing.delete_sku(person_of(request), sku_id)
     except Refused as refused:
         return await _product_page(request, product_id, errors_of(refused), {}, status=409)
     return flash(see_other(f"/admin/products/{product_id}"), _("SKU deleted."))
@@ -336,14 +331,14 @@ async def delete_sku(
 async def save_tiers(
     request: Request[Any, Any, Any], product_id: FromPath[int], sku_id: FromPath[int]
 ) -> Response[Any]:
-    await _product(editor(request).shop_id, product_id)
+    await _product(shop_of(request).id, product_id)
     await _sku_version(product_id, sku_id)
     prefix = f"tier_{sku_id}_"
     form = await read_form(request, TiersForm, gather={"tiers": prefix})
     try:
         tiers = read_tiers(form.tiers, shop_of(request).currency)
         try:
-            await editing.save_tiers(editor(request), sku_id, form.version, tiers)
+            await editing.save_tiers(person_of(request), sku_id, form.version, tiers)
         except Refused as refused:
             raise at_its_row(refused, form.tiers) from None
     except editing.ChangedMeanwhile as changed:

@@ -12,6 +12,7 @@ import msgspec
 
 from core import db
 from core.audit import service as audit
+from core.audit.person import Person
 from core.catalog.buyer_fields import BuyerField
 from core.catalog.service import forget
 from core.db import Tx
@@ -30,18 +31,6 @@ class ChangedMeanwhile(Refused):
                 " their version in a new tab, then save again if yours shall stand."
             )
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Editor:
-    """Who changes what belongs to which shop."""
-
-    shop_id: int
-    staff_id: int
-
-    @property
-    def actor(self) -> str:
-        return f"staff:{self.staff_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +92,11 @@ def slug_from(text: str) -> str:
 # -- products ---------------------------------------------------------------------------
 
 
-async def add_product(editor: Editor, draft: ProductDraft) -> int:
+async def add_product(editor: Person, draft: ProductDraft) -> int:
     return await db.transaction(add_product_in, editor, draft)
 
 
-async def add_product_in(tx: Tx, editor: Editor, draft: ProductDraft) -> int:
+async def add_product_in(tx: Tx, editor: Person, draft: ProductDraft) -> int:
     """The same within the caller's transaction."""
     await _check_parts(tx, editor, draft)
     product_id = await _unique(
@@ -125,13 +114,13 @@ async def add_product_in(tx: Tx, editor: Editor, draft: ProductDraft) -> int:
     return int(product_id)
 
 
-async def save_product(editor: Editor, product_id: int, version: int, draft: ProductDraft) -> None:
+async def save_product(editor: Person, product_id: int, version: int, draft: ProductDraft) -> None:
     """:raises ChangedMeanwhile: the product is not at ``version`` any more."""
     await db.transaction(_save_product, editor, product_id, version, draft)
     forget()
 
 
-async def _save_product(tx: Tx, editor: Editor, product_id: int, version: int, draft: ProductDraft) -> None:
+async def _save_product(tx: Tx, editor: Person, product_id: int, version: int, draft: ProductDraft) -> None:
     await _check_parts(tx, editor, draft)
     saved = await _unique(
         _("Another product has this address."),
@@ -154,7 +143,7 @@ async def _save_product(tx: Tx, editor: Editor, product_id: int, version: int, d
     )
 
 
-async def _check_parts(tx: Tx, editor: Editor, draft: ProductDraft) -> None:
+async def _check_parts(tx: Tx, editor: Person, draft: ProductDraft) -> None:
     if draft.category_id is not None and not await tx.fetchval(
         "SELECT true FROM catalog_category WHERE shop_id = $1 AND id = $2 FOR KEY SHARE",
         editor.shop_id,
@@ -201,12 +190,12 @@ SELECT $2, from_quantity, price FROM catalog_price_tier WHERE sku_id = $1
 """
 
 
-async def duplicate_product(editor: Editor, product_id: int) -> int:
+async def duplicate_product(editor: Person, product_id: int) -> int:
     """A draft like it, with its SKUs and their prices; codes and suppliers stay with the first one."""
     return await db.transaction(_duplicate_product, editor, product_id)
 
 
-async def _duplicate_product(tx: Tx, editor: Editor, product_id: int) -> int:
+async def _duplicate_product(tx: Tx, editor: Person, product_id: int) -> int:
     mark = new_ref("-", 4).lower()
     copy_id = await tx.fetchval(
         "INSERT INTO catalog_product (shop_id, category_id, slug, title, summary, description, delivery_note,"
@@ -231,7 +220,7 @@ async def _duplicate_product(tx: Tx, editor: Editor, product_id: int) -> int:
     return int(copy_id)
 
 
-async def set_image(editor: Editor, product_id: int, image_id: int | None) -> None:
+async def set_image(editor: Person, product_id: int, image_id: int | None) -> None:
     async def write(tx: Tx) -> None:
         await tx.execute(
             "UPDATE catalog_product SET image_id = $3, updated_at = now() WHERE shop_id = $1 AND id = $2",
@@ -244,13 +233,13 @@ async def set_image(editor: Editor, product_id: int, image_id: int | None) -> No
     await db.transaction(write)
 
 
-async def delete_product(editor: Editor, product_id: int) -> None:
+async def delete_product(editor: Person, product_id: int) -> None:
     """Delete a product that never sold and holds no codes; others are archived instead."""
     await db.transaction(_delete_product, editor, product_id)
     forget()
 
 
-async def _delete_product(tx: Tx, editor: Editor, product_id: int) -> None:
+async def _delete_product(tx: Tx, editor: Person, product_id: int) -> None:
     try:
         done = await tx.fetchval(
             "DELETE FROM catalog_product WHERE shop_id = $1 AND id = $2 RETURNING id", editor.shop_id, product_id
@@ -266,11 +255,11 @@ async def _delete_product(tx: Tx, editor: Editor, product_id: int) -> None:
 # -- SKUs -------------------------------------------------------------------------------
 
 
-async def add_sku(editor: Editor, product_id: int, draft: SkuDraft) -> int:
+async def add_sku(editor: Person, product_id: int, draft: SkuDraft) -> int:
     return await db.transaction(add_sku_in, editor, product_id, draft)
 
 
-async def add_sku_in(tx: Tx, editor: Editor, product_id: int, draft: SkuDraft) -> int:
+async def add_sku_in(tx: Tx, editor: Person, product_id: int, draft: SkuDraft) -> int:
     """The same within the caller's transaction."""
     sku_id = await _unique(
         _("Another SKU has this code."),
@@ -292,13 +281,13 @@ async def add_sku_in(tx: Tx, editor: Editor, product_id: int, draft: SkuDraft) -
     return int(sku_id)
 
 
-async def save_sku(editor: Editor, sku_id: int, version: int, draft: SkuDraft) -> None:
+async def save_sku(editor: Person, sku_id: int, version: int, draft: SkuDraft) -> None:
     """:raises ChangedMeanwhile: the SKU is not at ``version`` any more."""
     await db.transaction(_save_sku, editor, sku_id, version, draft)
     forget()
 
 
-async def _save_sku(tx: Tx, editor: Editor, sku_id: int, version: int, draft: SkuDraft) -> None:
+async def _save_sku(tx: Tx, editor: Person, sku_id: int, version: int, draft: SkuDraft) -> None:
     saved = await _unique(
         _("Another SKU has this code."),
         "code",
@@ -318,7 +307,7 @@ async def _save_sku(tx: Tx, editor: Editor, sku_id: int, version: int, draft: Sk
     await audit.record(tx, editor.actor, "sku.saved", f"sku:{draft.code}", _price(draft), shop_id=editor.shop_id)
 
 
-async def save_sku_rows(editor: Editor, product_id: int, rows: Sequence[SkuRow]) -> None:
+async def save_sku_rows(editor: Person, product_id: int, rows: Sequence[SkuRow]) -> None:
     """Prices, order and sale of several SKUs at once; what is as before is left alone.
 
     :raises ChangedMeanwhile: one of them is not at its version any more; then none is changed.
@@ -327,7 +316,7 @@ async def save_sku_rows(editor: Editor, product_id: int, rows: Sequence[SkuRow])
     forget()
 
 
-async def _save_sku_rows(tx: Tx, editor: Editor, product_id: int, rows: Sequence[SkuRow]) -> None:
+async def _save_sku_rows(tx: Tx, editor: Person, product_id: int, rows: Sequence[SkuRow]) -> None:
     found = await tx.fetch(
         "SELECT id, code, version, price, currency, position, listed FROM catalog_sku"
         " WHERE shop_id = $1 AND product_id = $2 ORDER BY id FOR UPDATE",
@@ -376,12 +365,12 @@ def _sku_columns(draft: SkuDraft) -> tuple[Any, ...]:
     )
 
 
-async def delete_sku(editor: Editor, sku_id: int) -> None:
+async def delete_sku(editor: Person, sku_id: int) -> None:
     await db.transaction(_delete_sku, editor, sku_id)
     forget()
 
 
-async def _delete_sku(tx: Tx, editor: Editor, sku_id: int) -> None:
+async def _delete_sku(tx: Tx, editor: Person, sku_id: int) -> None:
     try:
         code = await tx.fetchval(
             "DELETE FROM catalog_sku WHERE shop_id = $1 AND id = $2 RETURNING code", editor.shop_id, sku_id
@@ -392,7 +381,7 @@ async def _delete_sku(tx: Tx, editor: Editor, sku_id: int) -> None:
         await audit.record(tx, editor.actor, "sku.deleted", f"sku:{code}", shop_id=editor.shop_id)
 
 
-async def save_tiers(editor: Editor, sku_id: int, version: int, tiers: Mapping[int, int]) -> None:
+async def save_tiers(editor: Person, sku_id: int, version: int, tiers: Mapping[int, int]) -> None:
     """Give a SKU these prices for larger quantities, and no others: from how many, and the price of one.
 
     :raises ChangedMeanwhile: the SKU is not at ``version`` any more.
@@ -402,7 +391,7 @@ async def save_tiers(editor: Editor, sku_id: int, version: int, tiers: Mapping[i
     forget()
 
 
-async def _save_tiers(tx: Tx, editor: Editor, sku_id: int, version: int, tiers: Mapping[int, int]) -> None:
+async def _save_tiers(tx: Tx, editor: Person, sku_id: int, version: int, tiers: Mapping[int, int]) -> None:
     sku = await tx.fetchrow(
         "UPDATE catalog_sku SET version = version + 1 WHERE shop_id = $1 AND id = $2 AND version = $3"
         " RETURNING code, price, max_per_order",
@@ -436,13 +425,13 @@ async def _save_tiers(tx: Tx, editor: Editor, sku_id: int, version: int, tiers: 
 
 
 async def save_category(
-    editor: Editor, category_id: int | None, slug: str, title: Words, position: int, visible: bool
+    editor: Person, category_id: int | None, slug: str, title: Words, position: int, visible: bool
 ) -> None:
     await db.transaction(_save_category, editor, category_id, slug, title, position, visible)
 
 
 async def _save_category(
-    tx: Tx, editor: Editor, category_id: int | None, slug: str, title: Words, position: int, visible: bool
+    tx: Tx, editor: Person, category_id: int | None, slug: str, title: Words, position: int, visible: bool
 ) -> None:
     if category_id is None:
         statement = tx.fetchval(
@@ -471,7 +460,7 @@ async def _save_category(
     await audit.record(tx, editor.actor, "category.saved", f"category:{saved}", shop_id=editor.shop_id)
 
 
-async def delete_category(editor: Editor, category_id: int) -> None:
+async def delete_category(editor: Person, category_id: int) -> None:
     """Its products stay, without a category."""
 
     async def write(tx: Tx) -> None:

@@ -9,8 +9,9 @@ import asyncpg
 
 from core import db
 from core.audit import service as audit
+from core.audit.person import Person
 from core.catalog.devices import DEVICES
-from core.catalog.editing import ChangedMeanwhile, Editor, Words
+from core.catalog.editing import ChangedMeanwhile, Words
 from core.db import Tx
 from core.refused import Refused
 from core.web.i18n import _
@@ -86,12 +87,12 @@ async def pictures(guide_id: int) -> list[Any]:
 # -- changing ---------------------------------------------------------------------------
 
 
-async def add(editor: Editor, draft: GuideDraft) -> int:
+async def add(editor: Person, draft: GuideDraft) -> int:
     """:raises Refused: another guide has this name, or there is nothing in it."""
     return await db.transaction(_add, editor, draft)
 
 
-async def _add(tx: Tx, editor: Editor, draft: GuideDraft) -> int:
+async def _add(tx: Tx, editor: Person, draft: GuideDraft) -> int:
     _check(draft)
     insert = "INSERT INTO catalog_guide (shop_id, name, texts, link) VALUES ($1, $2, $3, $4) RETURNING id"
     try:
@@ -102,12 +103,12 @@ async def _add(tx: Tx, editor: Editor, draft: GuideDraft) -> int:
     return guide_id
 
 
-async def save(editor: Editor, guide_id: int, version: int, draft: GuideDraft) -> None:
+async def save(editor: Person, guide_id: int, version: int, draft: GuideDraft) -> None:
     """:raises ChangedMeanwhile: it is not at ``version`` any more."""
     await db.transaction(_save, editor, guide_id, version, draft)
 
 
-async def _save(tx: Tx, editor: Editor, guide_id: int, version: int, draft: GuideDraft) -> None:
+async def _save(tx: Tx, editor: Person, guide_id: int, version: int, draft: GuideDraft) -> None:
     _check(draft)
     try:
         saved = await tx.fetchval(
@@ -138,12 +139,12 @@ def _check(draft: GuideDraft) -> None:
         raise Refused(_("There is no such device."))
 
 
-async def duplicate(editor: Editor, guide_id: int) -> int | None:
+async def duplicate(editor: Person, guide_id: int) -> int | None:
     """A copy to be changed, used by nothing yet; None when there is no such guide."""
     return await db.transaction(_duplicate, editor, guide_id)
 
 
-async def _duplicate(tx: Tx, editor: Editor, guide_id: int) -> int | None:
+async def _duplicate(tx: Tx, editor: Person, guide_id: int) -> int | None:
     copy = await tx.fetchval(
         "INSERT INTO catalog_guide (shop_id, name, texts, link)"
         " SELECT shop_id, left(name, 88) || ' (' || (SELECT 1 + count(*) FROM catalog_guide other"
@@ -163,12 +164,12 @@ async def _duplicate(tx: Tx, editor: Editor, guide_id: int) -> int | None:
     return int(copy)
 
 
-async def delete(editor: Editor, guide_id: int) -> None:
+async def delete(editor: Person, guide_id: int) -> None:
     """:raises Refused: a product still uses it."""
     await db.transaction(_delete, editor, guide_id)
 
 
-async def _delete(tx: Tx, editor: Editor, guide_id: int) -> None:
+async def _delete(tx: Tx, editor: Person, guide_id: int) -> None:
     try:
         gone = await tx.fetchval(
             "DELETE FROM catalog_guide WHERE shop_id = $1 AND id = $2 RETURNING id", editor.shop_id, guide_id
@@ -205,7 +206,7 @@ SELECT (SELECT count(*) FROM sku) + (SELECT count(*) FROM product)
 """
 
 
-async def give(editor: Editor, guide_id: int, to: str) -> None:
+async def give(editor: Person, guide_id: int, to: str) -> None:
     """Let a product (by its address) or one SKU (by its code) use the guide instead of the one it had.
 
     :raises Refused: there is neither.
@@ -213,18 +214,18 @@ async def give(editor: Editor, guide_id: int, to: str) -> None:
     await db.transaction(_give, editor, guide_id, to)
 
 
-async def _give(tx: Tx, editor: Editor, guide_id: int, to: str) -> None:
+async def _give(tx: Tx, editor: Person, guide_id: int, to: str) -> None:
     if not await tx.fetchval(GIVE, editor.shop_id, guide_id, to.strip().rpartition("/p/")[2]):
         raise Refused(_("There is no product with this address and no SKU with this code."), "to")
     await audit.record(tx, editor.actor, "guide.given", f"guide:{guide_id}", {"to": to[:100]}, shop_id=editor.shop_id)
 
 
-async def take_away(editor: Editor, guide_id: int, product_id: int, sku_id: int | None) -> None:
+async def take_away(editor: Person, guide_id: int, product_id: int, sku_id: int | None) -> None:
     """From a product, or from one SKU of it."""
     await db.transaction(_take_away, editor, guide_id, product_id, sku_id)
 
 
-async def _take_away(tx: Tx, editor: Editor, guide_id: int, product_id: int, sku_id: int | None) -> None:
+async def _take_away(tx: Tx, editor: Person, guide_id: int, product_id: int, sku_id: int | None) -> None:
     if sku_id is None:
         await tx.execute(
             "UPDATE catalog_product SET guide_id = NULL, version = version + 1"

@@ -10,8 +10,8 @@ from litestar.params import FromPath
 from msgspec import Meta
 
 from core import db
+from core.audit.person import person_of
 from core.catalog import guides, images
-from core.catalog.console import editor
 from core.catalog.devices import DEVICES
 from core.catalog.forms import Id, Version
 from core.catalog.guides import GuideDraft
@@ -23,7 +23,7 @@ from core.web.flash import flash
 from core.web.forms import Line, Upload, errors_of, read_form
 from core.web.i18n import _
 from core.web.render import page, see_other
-from core.web.request import AnyRequest
+from core.web.request import AnyRequest, shop_of
 
 UPLOADS = 8_000_000
 
@@ -51,7 +51,7 @@ class TakeForm(msgspec.Struct):
 
 @get("/guides", opt={"who": "staff:products.read"})
 async def guide_list(request: AnyRequest) -> Response[str]:
-    found = await guides.all_of(editor(request).shop_id)
+    found = await guides.all_of(shop_of(request).id)
     return page(request, "catalog/guide_list.html", {"guides": found, "devices": DEVICES})
 
 
@@ -94,7 +94,7 @@ async def _edit(
 
 
 async def _known(request: AnyRequest, guide_id: int) -> Any:
-    guide = await guides.one(editor(request).shop_id, guide_id)
+    guide = await guides.one(shop_of(request).id, guide_id)
     if guide is None:
         raise NotFound()
     return guide
@@ -144,9 +144,9 @@ async def _write(request: AnyRequest, guide_id: int | None) -> Response[Any]:
             return await _edit(request, guide_id, {}, kept, preview=texts)
         draft = GuideDraft(form.name, texts, form.link)
         if guide_id is None:
-            guide_id = await guides.add(editor(request), draft)
+            guide_id = await guides.add(person_of(request), draft)
         else:
-            await guides.save(editor(request), guide_id, form.version, draft)
+            await guides.save(person_of(request), guide_id, form.version, draft)
     except Refused as refused:
         return await _edit(request, guide_id, errors_of(refused), kept, 422)
     return flash(see_other(f"/admin/guides/{guide_id}"), _("Guide saved."))
@@ -154,7 +154,7 @@ async def _write(request: AnyRequest, guide_id: int | None) -> Response[Any]:
 
 @post("/guides/{guide_id:int}/duplicate", opt={"who": "staff:products.edit"})
 async def duplicate(request: AnyRequest, guide_id: FromPath[int]) -> Response[Any]:
-    copy = await guides.duplicate(editor(request), guide_id)
+    copy = await guides.duplicate(person_of(request), guide_id)
     if copy is None:
         raise NotFound()
     return flash(see_other(f"/admin/guides/{copy}"), _("This is the copy. Give it a name of its own."))
@@ -164,7 +164,7 @@ async def duplicate(request: AnyRequest, guide_id: FromPath[int]) -> Response[An
 async def delete(request: AnyRequest, guide_id: FromPath[int]) -> Response[Any]:
     await _known(request, guide_id)
     try:
-        await guides.delete(editor(request), guide_id)
+        await guides.delete(person_of(request), guide_id)
     except Refused as refused:
         return flash(see_other(f"/admin/guides/{guide_id}"), refused.text, "error")
     return flash(see_other("/admin/guides"), _("Guide deleted."))
@@ -196,7 +196,7 @@ async def give(request: AnyRequest, guide_id: FromPath[int]) -> Response[Any]:
     await _known(request, guide_id)
     try:
         form = await read_form(request, GiveForm)
-        await guides.give(editor(request), guide_id, form.to)
+        await guides.give(person_of(request), guide_id, form.to)
     except FormError as error:
         return await _edit(request, guide_id, dict(error.fields), {}, 422)
     except Refused as refused:
@@ -208,7 +208,7 @@ async def give(request: AnyRequest, guide_id: FromPath[int]) -> Response[Any]:
 async def take(request: AnyRequest, guide_id: FromPath[int]) -> Response[Any]:
     await _known(request, guide_id)
     form = await read_form(request, TakeForm)
-    await guides.take_away(editor(request), guide_id, form.product, form.sku)
+    await guides.take_away(person_of(request), guide_id, form.product, form.sku)
     return see_other(f"/admin/guides/{guide_id}#used")
 
 

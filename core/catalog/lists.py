@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from core import db
+from core.audit.person import Person
 from core.catalog import bulk
-from core.catalog.editing import Editor
 from core.catalog.service import words
 from core.money import Money
 from core.refused import Refused
@@ -84,8 +84,8 @@ def _stock_of(sku: Any) -> Any:
 # -- what may be done with many ---------------------------------------------------------
 
 
-def _editor(doing: Doing) -> Editor:
-    return Editor(doing.scope.shop_id, doing.scope.staff_id)
+def _editor(doing: Doing) -> Person:
+    return Person(doing.scope.shop_id, doing.scope.staff_id)
 
 
 async def put_on_sale(doing: Doing, key: int) -> None:

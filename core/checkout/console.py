@@ -13,6 +13,7 @@ from litestar.params import FromPath
 
 from core import clock, db
 from core.audit import service as audit
+from core.audit.person import person_of
 from core.checkout import acts, correcting, diagnosis, held, trace, trace_file, trace_words
 from core.checkout.facts import facts_of
 from core.checkout.lists import FOUND_BY, ORDERS, ref_by_code
@@ -79,10 +80,6 @@ class Decided(msgspec.Struct):
 def staff_id(request: Request[Any, Any, Any]) -> int:
     session: Session = request.state.session
     return session.staff_id or 0
-
-
-def _who(request: Request[Any, Any, Any]) -> refunds.Who:
-    return refunds.Who(staff_id(request), visit_of(request).ip or None)
 
 
 # -- looking ----------------------------------------------------------------------------
@@ -248,14 +245,14 @@ async def deliver(request: Request[Any, Any, Any], ref: FromPath[str]) -> Respon
 @post("/orders/{ref:str}/approve", opt={"who": "staff:review.decide"})
 async def approve(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[Any]:
     form = await read_form(request, Decided)
-    act = held.approve(visit_of(request).shop.id, ref, form.note, _who(request))
+    act = held.approve(visit_of(request).shop.id, ref, form.note, person_of(request))
     return await _done(request, ref, act, _("Let go: what is paid and in stock is delivered."), form.next)
 
 
 @post("/orders/{ref:str}/refuse", opt={"who": "staff:review.decide"})
 async def refuse(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[Any]:
     form = await read_form(request, Decided)
-    act = held.refuse(visit_of(request).shop.id, ref, form.way, form.note, _who(request))
+    act = held.refuse(visit_of(request).shop.id, ref, form.way, form.note, person_of(request))
     return await _done(request, ref, act, _("Refused: nothing is delivered, and the buyer is told."), form.next)
 
 
@@ -294,14 +291,14 @@ async def ask_gateway(request: Request[Any, Any, Any], ref: FromPath[str]) -> Re
     before = await orders.for_staff(shop_id, ref)
     if before is None:
         raise NotFound()
-    act = correcting.ask_gateways(shop_id, ref, request.app.state.config.base_url, _who(request))
+    act = correcting.ask_gateways(shop_id, ref, request.app.state.config.base_url, person_of(request))
     return await _done(request, ref, act, _("The gateway was asked; what it said stands in the timeline."))
 
 
 @post("/orders/{ref:str}/extend", opt={"who": "staff:orders.ask"})
 async def extend(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[Any]:
     form = await read_form(request, MoreTime)
-    act = correcting.extend(visit_of(request).shop.id, ref, form.minutes, _who(request))
+    act = correcting.extend(visit_of(request).shop.id, ref, form.minutes, person_of(request))
     return await _done(request, ref, act, _("The buyer has more time to pay."))
 
 
@@ -309,7 +306,7 @@ async def extend(request: Request[Any, Any, Any], ref: FromPath[str]) -> Respons
 async def change_contact(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[Any]:
     form = await read_form(request, NewContact)
     try:
-        jobs = await correcting.change_contact(visit_of(request).shop.id, ref, form.contact, _who(request))
+        jobs = await correcting.change_contact(visit_of(request).shop.id, ref, form.contact, person_of(request))
     except Refused as refused:
         return await _order_page(request, ref, refused.text, 409, form.contact)
     await ring(*jobs)
@@ -336,7 +333,7 @@ async def take_trace(request: Request[Any, Any, Any], ref: FromPath[str]) -> Res
         raise NotFound()
     rows = await trace.of(order)
     said = str(diagnosis.diagnose(await facts_of(order, rows), clock.now()).state)
-    await correcting.taken_along(shop_id, ref, form.format, _who(request))
+    await correcting.taken_along(shop_id, ref, form.format, person_of(request))
     headers = {"content-disposition": f'attachment; filename="{ref}.{form.format}"', "cache-control": "no-store"}
     if form.format == "json":
         return Response(trace_file.as_json(order, rows, said), headers=headers, status_code=200)

@@ -7,6 +7,7 @@ from typing import Any
 
 from core import clock, db
 from core.audit import service as audit
+from core.audit.person import Person
 from core.checkout.ask import ask_about
 from core.checkout.giving import renew_link
 from core.checkout.place import TOKEN_PURPOSE
@@ -18,7 +19,7 @@ from core.messages.events import ORDER_DELIVERED, ORDER_IN_REVIEW
 from core.orders import timeline
 from core.orders.contact import masked_contact, read_contact
 from core.payments import service as payments
-from core.payments.refunds import Who, locked
+from core.payments.refunds import locked
 from core.refused import Refused
 from core.vault.cipher import seal_secret
 from core.web.i18n import _
@@ -33,7 +34,7 @@ WHERE o.ref = $1 AND o.shop_id = $2 AND attempt.state <> 'paid' ORDER BY attempt
 """
 
 
-async def ask_gateways(shop_id: int, ref: str, base_url: str, who: Who) -> None:
+async def ask_gateways(shop_id: int, ref: str, base_url: str, who: Person) -> None:
     """Ask about the newest payments that did not come, and let what is said have its effect.
 
     :raises Refused: there is none to ask about.
@@ -48,7 +49,7 @@ async def ask_gateways(shop_id: int, ref: str, base_url: str, who: Who) -> None:
             await ask_about(attempt)
 
 
-async def extend(shop_id: int, ref: str, minutes: int, who: Who) -> None:
+async def extend(shop_id: int, ref: str, minutes: int, who: Person) -> None:
     """Give an unpaid order so many minutes more; its codes stay reserved.
 
     :raises Refused: it is not unpaid any more, or would hold its codes for longer than three days.
@@ -58,7 +59,7 @@ async def extend(shop_id: int, ref: str, minutes: int, who: Who) -> None:
     await db.transaction(_extend, shop_id, ref, minutes, who)
 
 
-async def _extend(tx: Tx, shop_id: int, ref: str, minutes: int, who: Who) -> None:
+async def _extend(tx: Tx, shop_id: int, ref: str, minutes: int, who: Person) -> None:
     order = await locked(tx, shop_id, ref)
     if order["payment_state"] != "unpaid" or order["fulfilment_state"] != "reserved":
         raise Refused(_("Only an order that waits for its payment can get more time."))
@@ -86,7 +87,7 @@ SELECT min(n) FROM generate_series(1, 32000) AS n WHERE NOT EXISTS (
 """
 
 
-async def change_contact(shop_id: int, ref: str, text: str, who: Who) -> list[int]:
+async def change_contact(shop_id: int, ref: str, text: str, who: Person) -> list[int]:
     """The buyer is reached elsewhere from now on. Links that were sent open nothing any more, nor do browsers that
     came by one; what was delivered is told to the new address. Whoever read the old mails saw the link of a gift
     too: it is renewed, and its recipient is sent the new one. Gives the jobs to ring for.
@@ -97,7 +98,7 @@ async def change_contact(shop_id: int, ref: str, text: str, who: Who) -> list[in
     return await db.transaction(_change_contact, shop_id, ref, kind, contact, who)
 
 
-async def _change_contact(tx: Tx, shop_id: int, ref: str, kind: str, contact: str, who: Who) -> list[int]:
+async def _change_contact(tx: Tx, shop_id: int, ref: str, kind: str, contact: str, who: Person) -> list[int]:
     order = await locked(tx, shop_id, ref)
     if order["contact_kind"] == "partner":
         raise Refused(_("A partner's order is told to the partner."), "contact")
@@ -134,15 +135,15 @@ async def _change_contact(tx: Tx, shop_id: int, ref: str, kind: str, contact: st
     return gift_jobs + await messages.queue(tx, shop_id, order["id"], event.key, contact, order["locale"], key)
 
 
-async def _note(tx: Tx, order: Any, kind: str, who: Who, data: dict[str, Any]) -> None:
+async def _note(tx: Tx, order: Any, kind: str, who: Person, data: dict[str, Any]) -> None:
     await timeline.add(tx, order["id"], kind, who.actor, data)
     await _write_down(tx, order["shop_id"], order["ref"], f"order.{kind}", who, data)
 
 
-async def _write_down(tx: Tx, shop_id: int, ref: str, act: str, who: Who, data: dict[str, Any]) -> None:
+async def _write_down(tx: Tx, shop_id: int, ref: str, act: str, who: Person, data: dict[str, Any]) -> None:
     await audit.record(tx, who.actor, act, f"order:{ref}", data, shop_id=shop_id, ip=who.ip)
 
 
-async def taken_along(shop_id: int, ref: str, kind: str, who: Who) -> None:
+async def taken_along(shop_id: int, ref: str, kind: str, who: Person) -> None:
     """Somebody takes the whole trace of an order along."""
     await db.transaction(_write_down, shop_id, ref, "order.traced", who, {"format": kind})

@@ -7,6 +7,7 @@ from typing import Any
 
 from core import db
 from core.audit import service as audit
+from core.audit.person import Person
 from core.db import Tx
 from core.fulfilment import service as fulfilment
 from core.hooks.views import Counted, FoundBy
@@ -17,7 +18,7 @@ from core.orders import timeline, uses
 from core.orders.history import History, telling_address
 from core.orders.words import WAYS
 from core.payments import goods, money, refunds
-from core.payments.refunds import Who, Wish
+from core.payments.refunds import Wish
 from core.refused import Refused
 from core.review import claims
 from core.review import service as review
@@ -65,7 +66,7 @@ async def _neighbours(order: Any) -> list[tuple[Text, Counted, Counted]]:
     return [(NEIGHBOURS[by], await history.count(by, day), await history.count(by, month)) for by in known]
 
 
-async def approve(shop_id: int, ref: str, note: str, who: Who) -> list[int]:
+async def approve(shop_id: int, ref: str, note: str, who: Person) -> list[int]:
     """Let it go: what is paid is delivered at once. Gives the jobs to ring for.
 
     :raises Refused: it is not held any more, or somebody else works on it.
@@ -73,12 +74,12 @@ async def approve(shop_id: int, ref: str, note: str, who: Who) -> list[int]:
     return await db.transaction(_approve, shop_id, ref, note, who)
 
 
-async def _approve(tx: Tx, shop_id: int, ref: str, note: str, who: Who) -> list[int]:
+async def _approve(tx: Tx, shop_id: int, ref: str, note: str, who: Person) -> list[int]:
     order, item = await _held(tx, shop_id, ref, who)
     return await let_go(tx, order, item, note, who)
 
 
-async def let_go(tx: Tx, order: Any, item: Any, note: str, who: Who) -> list[int]:
+async def let_go(tx: Tx, order: Any, item: Any, note: str, who: Person) -> list[int]:
     """Approve a locked order."""
     await tx.execute("UPDATE orders_order SET held = false WHERE id = $1", order["id"])
     await _decide(tx, order, item, "approved", note, who)
@@ -90,7 +91,7 @@ async def let_go(tx: Tx, order: Any, item: Any, note: str, who: Who) -> list[int
     return (await fulfilment.fulfil(tx, free, "out_of_stock")).jobs
 
 
-async def refuse(shop_id: int, ref: str, way: str, reason: str, who: Who) -> list[int]:
+async def refuse(shop_id: int, ref: str, way: str, reason: str, who: Person) -> list[int]:
     """Nothing is delivered: the codes are on sale again, what was paid goes back ``way``, and the buyer is told.
 
     :raises Refused: no reason is given, that way does not work, it is not held any more, or somebody else works on it.
@@ -100,12 +101,12 @@ async def refuse(shop_id: int, ref: str, way: str, reason: str, who: Who) -> lis
     return await db.transaction(_refuse, shop_id, ref, way, reason, who)
 
 
-async def _refuse(tx: Tx, shop_id: int, ref: str, way: str, reason: str, who: Who) -> list[int]:
+async def _refuse(tx: Tx, shop_id: int, ref: str, way: str, reason: str, who: Person) -> list[int]:
     order, item = await _held(tx, shop_id, ref, who)
     return await turn_down(tx, order, item, way, reason, who)
 
 
-async def turn_down(tx: Tx, order: Any, item: Any, way: str, reason: str, who: Who) -> list[int]:
+async def turn_down(tx: Tx, order: Any, item: Any, way: str, reason: str, who: Person) -> list[int]:
     """Refuse a locked order."""
     if order["payment_state"] == "unpaid":
         await orders.cancel_in(tx, order["id"], who.actor)
@@ -126,7 +127,7 @@ async def turn_down(tx: Tx, order: Any, item: Any, way: str, reason: str, who: W
     return jobs
 
 
-async def _held(tx: Tx, shop_id: int, ref: str, who: Who) -> tuple[Any, Any]:
+async def _held(tx: Tx, shop_id: int, ref: str, who: Person) -> tuple[Any, Any]:
     """The locked order and its open question, if it has come to that."""
     order = await refunds.locked(tx, shop_id, ref)
     if not waits(order):
@@ -139,7 +140,7 @@ async def _held(tx: Tx, shop_id: int, ref: str, who: Who) -> tuple[Any, Any]:
     return order, item
 
 
-async def _decide(tx: Tx, order: Any, item: Any, decision: str, note: str, who: Who) -> None:
+async def _decide(tx: Tx, order: Any, item: Any, decision: str, note: str, who: Person) -> None:
     detail = {"note": note.strip()[:300]} if note.strip() else {}
     if item is not None:
         await review.resolve(tx, item["id"], who.staff_id, decision, note.strip()[:300])

@@ -12,8 +12,8 @@ from msgspec import Meta
 
 from core import db
 from core.audit import service as audit
+from core.audit.person import person_of
 from core.fulfilment import by_hand, deciding, replacement
-from core.fulfilment.deciding import Who
 from core.fulfilment.lists import PURCHASE, PURCHASES
 from core.jobs import bell, ring
 from core.money import Money
@@ -130,15 +130,10 @@ class BuyAgain(msgspec.Struct):
     offer: Id
 
 
-def _who(request: Request[Any, Any, Any]) -> Who:
-    visit = visit_of(request)
-    return Who(visit.shop.id, request.state.session.staff_id, visit.ip or None)
-
-
 @post("/orders/{ref:str}/lines/{line_id:int}/hand-over", opt={"who": "staff:purchases.decide", "max_body": 600_000})
 async def hand_over(request: Request[Any, Any, Any], ref: FromPath[str], line_id: FromPath[int]) -> Response[Any]:
     form = await read_form(request, HandOver)
-    who = _who(request)
+    who = person_of(request)
     act = by_hand.hand_over(who.shop_id, ref, line_id, form.codes, form.note, who.staff_id, who.ip)
     return await _acted(request, act, f"/admin/orders/{ref}", ref, _("Handed over."))
 
@@ -146,7 +141,7 @@ async def hand_over(request: Request[Any, Any, Any], ref: FromPath[str], line_id
 @post("/orders/{ref:str}/lines/{line_id:int}/buy", opt={"who": "staff:purchases.decide"})
 async def buy_again(request: Request[Any, Any, Any], ref: FromPath[str], line_id: FromPath[int]) -> Response[Any]:
     form = await read_form(request, BuyAgain)
-    who = _who(request)
+    who = person_of(request)
     act = deciding.buy_again(who.shop_id, ref, line_id, form.offer, who)
     return await _acted(request, act, f"/admin/orders/{ref}", ref, _("It is being bought."))
 
@@ -229,7 +224,7 @@ async def _purchase_page(
 
 async def _of_shop(request: Request[Any, Any, Any], purchase_id: int) -> Any:
     row = await purchases.load(purchase_id)
-    if row is None or row["shop_id"] != _who(request).shop_id:
+    if row is None or row["shop_id"] != person_of(request).shop_id:
         raise NotFound()
     return row
 
@@ -257,7 +252,7 @@ async def was_sold(request: Request[Any, Any, Any], purchase_id: FromPath[int]) 
     except ValueError:
         said = _("Write an amount in digits, such as 19.90.")
         return flash(see_other(f"/admin/purchases/{purchase_id}"), said, "error")
-    act = deciding.was_sold(purchase_id, form.codes, cost, _who(request))
+    act = deciding.was_sold(purchase_id, form.codes, cost, person_of(request))
     return await _acted(request, act, f"/admin/purchases/{purchase_id}", row["order_ref"], _("Written down as sold."))
 
 
@@ -265,7 +260,7 @@ async def was_sold(request: Request[Any, Any, Any], purchase_id: FromPath[int]) 
 async def was_not_sold(request: Request[Any, Any, Any], purchase_id: FromPath[int]) -> Response[Any]:
     form = await read_form(request, NotSold)
     row = await _of_shop(request, purchase_id)
-    act = deciding.was_not_sold(purchase_id, form.offer, _who(request))
+    act = deciding.was_not_sold(purchase_id, form.offer, person_of(request))
     return await _acted(
         request, act, f"/admin/orders/{row['order_ref']}", row["order_ref"], _("Written down as not sold.")
     )
@@ -274,7 +269,7 @@ async def was_not_sold(request: Request[Any, Any, Any], purchase_id: FromPath[in
 @post("/purchases/{purchase_id:int}/seen", opt={"who": "staff:purchases.decide"})
 async def purchase_seen(request: Request[Any, Any, Any], purchase_id: FromPath[int]) -> Response[Any]:
     row = await _of_shop(request, purchase_id)
-    act = deciding.seen(purchase_id, _who(request))
+    act = deciding.seen(purchase_id, person_of(request))
     return await _acted(request, act, f"/admin/purchases/{purchase_id}", row["order_ref"], _("Closed."))
 
 
@@ -283,7 +278,7 @@ async def open_answer(
     request: Request[Any, Any, Any], purchase_id: FromPath[int], answer_id: FromPath[int]
 ) -> Response[Any]:
     """What the supplier answered, with its codes: for a person who has to find out what went wrong."""
-    row, who = await _of_shop(request, purchase_id), _who(request)
+    row, who = await _of_shop(request, purchase_id), person_of(request)
     kept = {one["id"]: one for one in await answers.of_purchase(purchase_id)}
     if answer_id not in kept:
         raise NotFound()

@@ -7,6 +7,7 @@ from typing import Any
 
 from core import db
 from core.audit import service as audit
+from core.audit.person import Person
 from core.db import Tx
 from core.fulfilment import buying
 from core.fulfilment import service as fulfilment
@@ -21,18 +22,7 @@ from core.vault import bought, keys
 from core.web.i18n import _, locale, source
 
 
-@dataclass(frozen=True, slots=True)
-class Who:
-    shop_id: int
-    staff_id: int
-    ip: str | None = None
-
-    @property
-    def actor(self) -> str:
-        return f"staff:{self.staff_id}"
-
-
-async def was_sold(purchase_id: int, pasted: str, cost: Money | None, who: Who) -> list[int]:
+async def was_sold(purchase_id: int, pasted: str, cost: Money | None, who: Person) -> list[int]:
     """The person looked there: the supplier did sell, and these are the codes. Gives the jobs to ring for.
 
     :raises Refused: it is decided already, or codes are missing.
@@ -41,7 +31,7 @@ async def was_sold(purchase_id: int, pasted: str, cost: Money | None, who: Who) 
     return await db.transaction(_was_sold, purchase_id, pasted, cost, who)
 
 
-async def _was_sold(tx: Tx, purchase_id: int, pasted: str, cost: Money | None, who: Who) -> list[int]:
+async def _was_sold(tx: Tx, purchase_id: int, pasted: str, cost: Money | None, who: Person) -> list[int]:
     order, purchase = await _in_doubt(tx, purchase_id, who)
     texts = tuple(bought.lines_of(pasted))
     if cost is not None and cost.amount < 0:
@@ -54,7 +44,7 @@ async def _was_sold(tx: Tx, purchase_id: int, pasted: str, cost: Money | None, w
     return jobs
 
 
-async def was_not_sold(purchase_id: int, offer_id: int | None, who: Who) -> list[int]:
+async def was_not_sold(purchase_id: int, offer_id: int | None, who: Person) -> list[int]:
     """The person looked there: the supplier did not sell and will not. It is bought anew, by ``offer_id`` or routing.
 
     :raises Refused: it is decided already, or there is no such offer.
@@ -62,7 +52,7 @@ async def was_not_sold(purchase_id: int, offer_id: int | None, who: Who) -> list
     return await db.transaction(_was_not_sold, purchase_id, offer_id, who)
 
 
-async def _was_not_sold(tx: Tx, purchase_id: int, offer_id: int | None, who: Who) -> list[int]:
+async def _was_not_sold(tx: Tx, purchase_id: int, offer_id: int | None, who: Person) -> list[int]:
     order, purchase = await _in_doubt(tx, purchase_id, who)
     await _record(tx, purchase, "purchase.was_not_sold", who, {})
     if offer_id is None:
@@ -78,7 +68,7 @@ def _looked() -> str:
     return source(_("a person looked at the supplier's"))
 
 
-async def _in_doubt(tx: Tx, purchase_id: int, who: Who) -> tuple[Any, Any]:
+async def _in_doubt(tx: Tx, purchase_id: int, who: Person) -> tuple[Any, Any]:
     order, purchase = await purchases.locked(tx, purchase_id)
     if order is None or order["shop_id"] != who.shop_id:
         raise Refused(_("There is no such purchase."))
@@ -87,7 +77,7 @@ async def _in_doubt(tx: Tx, purchase_id: int, who: Who) -> tuple[Any, Any]:
     return order, purchase
 
 
-async def buy_again(shop_id: int, ref: str, line_id: int, offer_id: int, who: Who) -> list[int]:
+async def buy_again(shop_id: int, ref: str, line_id: int, offer_id: int, who: Person) -> list[int]:
     """A line that waits for a person is bought by the offer they chose. Gives the jobs to ring for.
 
     :raises Refused: the line does not wait, an earlier purchase may still become a sale, or the offer does not do.
@@ -95,7 +85,7 @@ async def buy_again(shop_id: int, ref: str, line_id: int, offer_id: int, who: Wh
     return await db.transaction(_buy_again, shop_id, ref, line_id, offer_id, who)
 
 
-async def _buy_again(tx: Tx, shop_id: int, ref: str, line_id: int, offer_id: int, who: Who) -> list[int]:
+async def _buy_again(tx: Tx, shop_id: int, ref: str, line_id: int, offer_id: int, who: Person) -> list[int]:
     order = await tx.fetchrow("SELECT * FROM orders_order WHERE ref = $1 AND shop_id = $2 FOR UPDATE", ref, shop_id)
     line = await tx.fetchrow(purchases.LINE, line_id) if order else None
     if order is None or line is None or line["order_id"] != order["id"]:
@@ -117,7 +107,7 @@ async def _buy_again(tx: Tx, shop_id: int, ref: str, line_id: int, offer_id: int
     return jobs
 
 
-async def _begin(tx: Tx, order: Any, line_id: int, offer_id: int, who: Who) -> list[int]:
+async def _begin(tx: Tx, order: Any, line_id: int, offer_id: int, who: Person) -> list[int]:
     """Buy by that offer, at no more than the line was sold for; a person may go up to what the offer costs now."""
     line = await tx.fetchrow(purchases.LINE, line_id)
     missing = await purchases.missing_of(tx, line)
@@ -135,7 +125,7 @@ async def _begin(tx: Tx, order: Any, line_id: int, offer_id: int, who: Who) -> l
     raise Refused(_("This offer cannot be bought now."), "offer")
 
 
-async def seen(purchase_id: int, who: Who) -> None:
+async def seen(purchase_id: int, who: Person) -> None:
     """A purchase that was not as it should be: what there was to do is done.
 
     :raises Refused: nobody asks about it (any more).
@@ -143,7 +133,7 @@ async def seen(purchase_id: int, who: Who) -> None:
     await db.transaction(_seen, purchase_id, who)
 
 
-async def _seen(tx: Tx, purchase_id: int, who: Who) -> None:
+async def _seen(tx: Tx, purchase_id: int, who: Person) -> None:
     order, purchase = await purchases.locked(tx, purchase_id)
     if order is None or order["shop_id"] != who.shop_id:
         raise Refused(_("There is no such purchase."))
@@ -152,7 +142,7 @@ async def _seen(tx: Tx, purchase_id: int, who: Who) -> None:
     await _record(tx, purchase, "purchase.seen", who, {})
 
 
-async def _close_questions(tx: Tx, purchase: Any, who: Who, resolution: str, kind: str = "") -> int:
+async def _close_questions(tx: Tx, purchase: Any, who: Person, resolution: str, kind: str = "") -> int:
     items = await tx.fetch(
         "SELECT id FROM review_item WHERE order_id = $1 AND state = 'open' AND kind = ANY($2) AND data ->> 'ref' = $3",
         purchase["order_id"],
@@ -164,7 +154,7 @@ async def _close_questions(tx: Tx, purchase: Any, who: Who, resolution: str, kin
     return len(items)
 
 
-async def _record(tx: Tx, purchase: Any, act: str, who: Who, detail: dict[str, Any]) -> None:
+async def _record(tx: Tx, purchase: Any, act: str, who: Person, detail: dict[str, Any]) -> None:
     await purchases.note(tx, purchase, act.rpartition(".")[2], who.actor, detail)
     await audit.record(tx, who.actor, act, f"purchase:{purchase['ref']}", detail, shop_id=who.shop_id, ip=who.ip)
 

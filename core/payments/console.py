@@ -12,6 +12,7 @@ from litestar.params import FromPath
 from msgspec import Meta
 
 from core import db
+from core.audit.person import Person, person_of
 from core.hooks import runtime
 from core.jobs import bell, ring
 from core.ledger import chart
@@ -22,8 +23,7 @@ from core.orders import words
 from core.payments import chargebacks, money, queue, reconciliation, refunds, statements
 from core.payments.lists import PAYMENTS
 from core.payments.lists import REFUNDS as ALL_REFUNDS
-from core.payments.refunds import Who, Wish
-from core.people.sessions import Session
+from core.payments.refunds import Wish
 from core.refused import Refused
 from core.web.errors import NotFound
 from core.web.flash import flash
@@ -116,7 +116,7 @@ async def _refund_page(
         "rows": await queue.rows(shop.id),
         "asked": [_shown(row) for row in await db.fetch(OPEN_REFUNDS, shop.id, ["asked"])],
         "doubted": [_shown(row) for row in await db.fetch(OPEN_REFUNDS, shop.id, ["unknown"])],
-        "me": _who(request).staff_id,
+        "me": person_of(request).staff_id,
         "kinds": words.REVIEW,
         "states": words.REFUND,
         "ways": words.WAYS,
@@ -133,11 +133,6 @@ def _shown(row: Any) -> dict[str, Any]:
     return {**row, "money": Money(row["amount"], row["currency"])}
 
 
-def _who(request: Request[Any, Any, Any]) -> Who:
-    session: Session = request.state.session
-    return Who(session.staff_id or 0, visit_of(request).ip or None)
-
-
 @post("/refunds/ask", opt={"who": "staff:refunds.ask"})
 async def ask_refund(request: Request[Any, Any, Any]) -> Response[Any]:
     form = await read_form(request, Asked)
@@ -146,7 +141,7 @@ async def ask_refund(request: Request[Any, Any, Any]) -> Response[Any]:
         order = await refunds.locked(tx, visit_of(request).shop.id, form.order)
         payment, amount = await _payment(tx, order["id"], form)
         wish = Wish(form.way, form.take_codes, form.note)
-        return await refunds.ask(tx, order, [(payment, amount)], wish, _who(request))
+        return await refunds.ask(tx, order, [(payment, amount)], wish, person_of(request))
 
     return await _acted(request, act, _("Written down."), f"/admin/orders/{form.order}", ("ask", form))
 
@@ -166,7 +161,7 @@ async def _payment(tx: db.Tx, order_id: int, form: Asked) -> tuple[money.Payment
 @post("/refunds/chargeback", opt={"who": "staff:refunds.ask"})
 async def tell_chargeback(request: Request[Any, Any, Any]) -> Response[Any]:
     form = await read_form(request, Asked)
-    visit, who = visit_of(request), _who(request)
+    visit, who = visit_of(request), person_of(request)
 
     async def act(tx: db.Tx) -> None:
         order = await refunds.locked(tx, visit.shop.id, form.order)
@@ -181,7 +176,7 @@ async def tell_chargeback(request: Request[Any, Any, Any]) -> Response[Any]:
 @post("/refunds/won", opt={"who": "staff:refunds.won", "fresh": True})
 async def tell_won(request: Request[Any, Any, Any]) -> Response[Any]:
     form = await read_form(request, Asked)
-    visit, who = visit_of(request), _who(request)
+    visit, who = visit_of(request), person_of(request)
 
     async def act(tx: db.Tx) -> None:
         order = await refunds.locked(tx, visit.shop.id, form.order)
@@ -197,7 +192,7 @@ async def give_back(request: Request[Any, Any, Any], item_id: FromPath[int]) -> 
 
     async def act(tx: db.Tx) -> list[int]:
         wish = Wish(form.way, note=form.note)
-        return await queue.give_back(tx, visit_of(request).shop.id, item_id, wish, _who(request))
+        return await queue.give_back(tx, visit_of(request).shop.id, item_id, wish, person_of(request))
 
     return await _acted(request, act, _("Written down."), form.next)
 
@@ -207,7 +202,7 @@ async def keep(request: Request[Any, Any, Any], item_id: FromPath[int]) -> Respo
     form = await read_form(request, Decision)
 
     async def act(tx: db.Tx) -> None:
-        await queue.keep(tx, visit_of(request).shop.id, item_id, form.note, _who(request))
+        await queue.keep(tx, visit_of(request).shop.id, item_id, form.note, person_of(request))
 
     return await _acted(request, act, _("Closed: nothing more will happen."), form.next)
 
@@ -217,7 +212,7 @@ async def seen(request: Request[Any, Any, Any], item_id: FromPath[int]) -> Respo
     form = await read_form(request, Decision)
 
     async def act(tx: db.Tx) -> None:
-        await queue.seen(tx, visit_of(request).shop.id, item_id, form.note, _who(request))
+        await queue.seen(tx, visit_of(request).shop.id, item_id, form.note, person_of(request))
 
     return await _acted(request, act, _("Closed."), form.next)
 
@@ -245,11 +240,11 @@ async def not_arrived(request: Request[Any, Any, Any], refund_id: FromPath[int])
 async def _decided(
     request: Request[Any, Any, Any],
     refund_id: int,
-    decide: Callable[[db.Tx, int, int, Who], Awaitable[list[int]]],
+    decide: Callable[[db.Tx, int, int, Person], Awaitable[list[int]]],
     said: Any,
 ) -> Response[Any]:
     async def act(tx: db.Tx) -> list[int]:
-        return await decide(tx, visit_of(request).shop.id, refund_id, _who(request))
+        return await decide(tx, visit_of(request).shop.id, refund_id, person_of(request))
 
     return await _acted(request, act, said)
 
@@ -323,7 +318,7 @@ async def _statement_page(
 
 @post("/statements/settled", opt={"who": "staff:review.decide"})
 async def statement_settled(request: Request[Any, Any, Any]) -> Response[Any]:
-    form, visit, who = await read_form(request, Settled), visit_of(request), _who(request)
+    form, visit, who = await read_form(request, Settled), visit_of(request), person_of(request)
     try:
         await db.transaction(reconciliation.settled, visit.shop.id, form.item, who.staff_id, form.note, who.ip)
     except Refused as refused:

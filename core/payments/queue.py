@@ -11,13 +11,14 @@ from typing import Any
 
 from core import db
 from core.audit import service as audit
+from core.audit.person import Person
 from core.db import Tx
 from core.ledger import service as ledger
 from core.money import Money
 from core.orders import timeline
 from core.payments import goods, money, refunds
 from core.payments.money import Payment
-from core.payments.refunds import Who, Wish
+from core.payments.refunds import Wish
 from core.refused import Refused
 from core.review import service as review
 from core.web.i18n import _, in_language
@@ -113,7 +114,7 @@ def _parts(item: Any, payments: list[Payment]) -> list[tuple[Payment, int]]:
 # -- emptying it ------------------------------------------------------------------------
 
 
-async def give_back(tx: Tx, shop_id: int, item_id: int, wish: Wish, who: Who) -> list[int]:
+async def give_back(tx: Tx, shop_id: int, item_id: int, wish: Wish, who: Person) -> list[int]:
     """Give back what a question is about; gives the jobs to ring for.
 
     :raises Refused: it was decided already, or that way does not work.
@@ -123,7 +124,7 @@ async def give_back(tx: Tx, shop_id: int, item_id: int, wish: Wish, who: Who) ->
     return await refunds.ask(tx, order, parts, wish, who, [item_id])
 
 
-async def keep(tx: Tx, shop_id: int, item_id: int, note: str, who: Who) -> None:
+async def keep(tx: Tx, shop_id: int, item_id: int, note: str, who: Person) -> None:
     """Nothing more is delivered or given back: staff has settled it with the buyer outside the shop.
 
     :raises Refused: it was decided already.
@@ -145,7 +146,7 @@ async def keep(tx: Tx, shop_id: int, item_id: int, note: str, who: Who) -> None:
     await audit.record(tx, who.actor, "order.kept", f"order:{order['ref']}", detail, shop_id=shop_id, ip=who.ip)
 
 
-async def seen(tx: Tx, shop_id: int, item_id: int, note: str, who: Who) -> None:
+async def seen(tx: Tx, shop_id: int, item_id: int, note: str, who: Person) -> None:
     """A chargeback, codes that are with a buyer, a refund that failed: what there was to do is done.
 
     :raises Refused: it was decided already, or it is not of that kind.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.audit import service as audit
+from core.audit.person import Person
 from core.crash_point import crash_point
 from core.db import Tx
 from core.hooks import runtime, telling
@@ -75,18 +76,6 @@ class Wish:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Who:
-    """The person who acts; ``actor`` is as in the audit log."""
-
-    staff_id: int
-    ip: str | None = None
-
-    @property
-    def actor(self) -> str:
-        return f"staff:{self.staff_id}"
-
-
 async def locked(tx: Tx, shop_id: int, ref: str) -> Any:
     """The order, held until the transaction ends; everything about its money goes through here.
 
@@ -118,7 +107,7 @@ def to_balance(order: Any) -> bool:
 
 
 async def ask(
-    tx: Tx, order: Any, parts: list[tuple[Payment, int]], wish: Wish, who: Who, questions: list[int] | None = None
+    tx: Tx, order: Any, parts: list[tuple[Payment, int]], wish: Wish, who: Person, questions: list[int] | None = None
 ) -> list[int]:
     """Give back ``parts`` of the payments of a locked order; gives the jobs to ring for.
 
@@ -165,7 +154,7 @@ async def _is_whole(tx: Tx, order_id: int, parts: list[tuple[Payment, int]]) -> 
 
 
 async def _ask_one(
-    tx: Tx, order: Any, payment: Payment, amount: int, wish: Wish, who: Who, questions: list[int]
+    tx: Tx, order: Any, payment: Payment, amount: int, wish: Wish, who: Person, questions: list[int]
 ) -> list[int]:
     currency = payment.amount.currency
     two = await tx.fetchval(NEEDS_TWO, order["shop_id"], order["id"], currency, amount)
@@ -188,7 +177,7 @@ async def _ask_one(
     return [] if two else await _go(tx, order, refund)
 
 
-async def _note(tx: Tx, order: Any, refund: Any, step: str, act: str, who: Who) -> None:
+async def _note(tx: Tx, order: Any, refund: Any, step: str, act: str, who: Person) -> None:
     """One row in the timeline and one in the audit log."""
     detail = {
         "refund": refund["ref"],
@@ -211,7 +200,7 @@ async def _go(tx: Tx, order: Any, refund: Any) -> list[int]:
 # -- the second person ------------------------------------------------------------------
 
 
-async def approve(tx: Tx, shop_id: int, refund_id: int, who: Who) -> list[int]:
+async def approve(tx: Tx, shop_id: int, refund_id: int, who: Person) -> list[int]:
     """:raises Refused: it was decided already, or by the person who asked."""
     order, refund = await _asked(tx, shop_id, refund_id)
     if refund["asked_by"] == who.staff_id:
@@ -225,7 +214,7 @@ async def approve(tx: Tx, shop_id: int, refund_id: int, who: Who) -> list[int]:
     return await _go(tx, order, refund)
 
 
-async def decline(tx: Tx, shop_id: int, refund_id: int, who: Who) -> list[int]:
+async def decline(tx: Tx, shop_id: int, refund_id: int, who: Person) -> list[int]:
     """:raises Refused: it was decided already."""
     order, _refund = await _asked(tx, shop_id, refund_id)
     refund = await tx.fetchrow(END, refund_id, "declined", "", "", ["asked"])
@@ -401,7 +390,7 @@ async def _ask_for_goods(tx: Tx, order: Any, refund: Any) -> None:
     )
 
 
-async def arrived(tx: Tx, shop_id: int, refund_id: int, who: Who) -> list[int]:
+async def arrived(tx: Tx, shop_id: int, refund_id: int, who: Person) -> list[int]:
     """A person looked at the gateway: a refund nobody was sure of went through.
 
     :raises Refused: it is certain already.
@@ -411,7 +400,7 @@ async def arrived(tx: Tx, shop_id: int, refund_id: int, who: Who) -> list[int]:
     return await _done(tx, order, refund, "", refund["error"])
 
 
-async def not_arrived(tx: Tx, shop_id: int, refund_id: int, who: Who) -> list[int]:
+async def not_arrived(tx: Tx, shop_id: int, refund_id: int, who: Person) -> list[int]:
     """A person looked at the gateway: it did not, and never will under this number.
 
     :raises Refused: it is certain already.

@@ -10,7 +10,7 @@ from litestar.params import FromPath
 from msgspec import Meta
 
 from core import db
-from core.catalog.console import editor
+from core.audit.person import person_of
 from core.catalog.service import changed
 from core.jobs import ring
 from core.money import Money
@@ -168,7 +168,7 @@ async def _begin_whole(tx: db.Tx, key: str) -> int:
 async def import_offers(request: AnyRequest, key: FromPath[str]) -> Response[Any]:
     try:
         form = await read_form(request, ImportForm)
-        made = await importing.make_products(editor(request), form.ids, _wish(request, form))
+        made = await importing.make_products(person_of(request), form.ids, _wish(request, form))
     except FormError as error:
         return await _supplier_page(request, key, dict(error.fields), error.kept, 422)
     except Refused as refused:
@@ -195,7 +195,7 @@ def _wish(request: AnyRequest, form: ImportForm) -> Wish:
 @post("/supply/{key:str}/link", opt={"who": "staff:supply.edit"})
 async def link_offer(request: AnyRequest, key: FromPath[str]) -> Response[Any]:
     form = await read_form(request, LinkForm)
-    who = editor(request)
+    who = person_of(request)
     sku_id = await db.fetchval("SELECT id FROM catalog_sku WHERE shop_id = $1 AND code = $2", who.shop_id, form.sku)
     if sku_id is None:
         return flash(
@@ -215,7 +215,7 @@ async def sku_page(request: AnyRequest, sku_id: FromPath[int]) -> Response[str]:
 async def _sku_page(
     request: AnyRequest, sku_id: int, errors: dict[str, Any] | None = None, kept: Any = None, status: int = 200
 ) -> Response[str]:
-    row = await skus.one(editor(request).shop_id, sku_id)
+    row = await skus.one(shop_of(request).id, sku_id)
     if row is None:
         raise NotFound()
     currency = row["currency"]
@@ -267,7 +267,7 @@ async def save_sku(request: AnyRequest, sku_id: FromPath[int]) -> Response[Any]:
     try:
         form = await read_form(request, RuleForm)
         currency = await _currency(request, sku_id)
-        await skus.save(editor(request), sku_id, _draft(form, currency))
+        await skus.save(person_of(request), sku_id, _draft(form, currency))
     except FormError as error:
         return await _sku_page(request, sku_id, dict(error.fields), error.kept, 422)
     except Refused as refused:
@@ -277,7 +277,7 @@ async def save_sku(request: AnyRequest, sku_id: FromPath[int]) -> Response[Any]:
 
 async def _currency(request: AnyRequest, sku_id: int) -> str:
     currency: str | None = await db.fetchval(
-        "SELECT currency FROM catalog_sku WHERE id = $1 AND shop_id = $2", sku_id, editor(request).shop_id
+        "SELECT currency FROM catalog_sku WHERE id = $1 AND shop_id = $2", sku_id, shop_of(request).id
     )
     if currency is None:
         raise NotFound()
@@ -346,7 +346,7 @@ async def pause(request: AnyRequest, sku_id: FromPath[int]) -> Response[Any]:
 async def _act(request: AnyRequest, sku_id: int, act: Any, *values: Any, said: Any) -> Response[Any]:
     back = see_other(f"/admin/supply/skus/{sku_id}")
     try:
-        await db.transaction(act, editor(request), sku_id, *values)
+        await db.transaction(act, person_of(request), sku_id, *values)
     except Refused as refused:
         return flash(back, refused.text, "error")
     await changed()

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core import db
+from core.audit.person import Person
 from core.catalog import editing
-from core.catalog.editing import Editor, ProductDraft, SkuDraft
+from core.catalog.editing import ProductDraft, SkuDraft
 from core.catalog.service import changed
 from core.db import Tx
 from core.ids import new_ref
@@ -48,7 +49,7 @@ class Made:
     """Titles of offers, with what kept them out."""
 
 
-async def make_products(editor: Editor, offer_ids: Sequence[int], wish: Wish) -> Made:
+async def make_products(editor: Person, offer_ids: Sequence[int], wish: Wish) -> Made:
     """One product for each offer that has none in this shop yet; each for itself, so that one mistake keeps one out.
 
     :raises Refused: too many at once, or none.
@@ -70,7 +71,7 @@ async def make_products(editor: Editor, offer_ids: Sequence[int], wish: Wish) ->
     return made
 
 
-async def _make(tx: Tx, editor: Editor, offer: Any, wish: Wish) -> int:
+async def _make(tx: Tx, editor: Person, offer: Any, wish: Wish) -> int:
     cost = price_rule.in_shop_currency(Money(offer["cost"], offer["currency"]), wish.currency, offer["rates"])
     if cost is None:
         raise Refused(_("tell the exchange rate of %(currency)s first", currency=offer["currency"]))
@@ -115,7 +116,7 @@ def _sku(offer: Any, price: int, wish: Wish) -> SkuDraft:
     )
 
 
-async def _category(tx: Tx, editor: Editor, name: str, wish: Wish) -> int | None:
+async def _category(tx: Tx, editor: Person, name: str, wish: Wish) -> int | None:
     """The shop's category of that name, made when there is none."""
     if not name:
         return None

@@ -11,7 +11,7 @@ from typing import Any
 
 from core import db
 from core.audit import service as audit
-from core.catalog.editing import Editor
+from core.audit.person import Person
 from core.catalog.service import changed
 from core.db import Tx
 from core.money import Money
@@ -240,13 +240,13 @@ async def _alarm_odd_price(tx: Tx, row: Any, cost: int | None) -> None:
 # -- what people set --------------------------------------------------------------------
 
 
-async def save(editor: Editor, sku_id: int, draft: Draft) -> None:
+async def save(editor: Person, sku_id: int, draft: Draft) -> None:
     """:raises Refused: with what is wrong."""
     await db.transaction(save_in, editor, sku_id, draft)
     await changed()
 
 
-async def save_in(tx: Tx, editor: Editor, sku_id: int, draft: Draft) -> None:
+async def save_in(tx: Tx, editor: Person, sku_id: int, draft: Draft) -> None:
     """The same within the caller's transaction."""
     code = await _locked(tx, editor.shop_id, sku_id)
     if draft.source == "supplier" and not await tx.fetchval(
@@ -292,7 +292,7 @@ async def _write_draft(tx: Tx, sku_id: int, draft: Draft) -> None:
     )
 
 
-async def link(tx: Tx, editor: Editor, sku_id: int, offer_id: int) -> None:
+async def link(tx: Tx, editor: Person, sku_id: int, offer_id: int) -> None:
     """Let a SKU be bought by this offer too, after those it has.
 
     :raises Refused: it cannot be; nothing is changed.
@@ -329,7 +329,7 @@ async def link(tx: Tx, editor: Editor, sku_id: int, offer_id: int) -> None:
     )
 
 
-async def unlink(tx: Tx, editor: Editor, sku_id: int, offer_id: int) -> None:
+async def unlink(tx: Tx, editor: Person, sku_id: int, offer_id: int) -> None:
     code = await _locked(tx, editor.shop_id, sku_id)
     gone = await tx.fetchval(
         "DELETE FROM supply_link WHERE sku_id = $1 AND offer_id = $2 RETURNING offer_id", sku_id, offer_id
@@ -342,7 +342,7 @@ async def unlink(tx: Tx, editor: Editor, sku_id: int, offer_id: int) -> None:
     )
 
 
-async def reorder(tx: Tx, editor: Editor, sku_id: int, positions: dict[int, int]) -> None:
+async def reorder(tx: Tx, editor: Person, sku_id: int, positions: dict[int, int]) -> None:
     """Offers by id with their place in the order they are tried in."""
     await _locked(tx, editor.shop_id, sku_id)
     for offer_id, position in positions.items():
@@ -358,7 +358,7 @@ async def _follow_anew(tx: Tx, sku_id: int) -> None:
     await follow_skus(tx, [sku_id])
 
 
-async def accept_cost(tx: Tx, editor: Editor, sku_id: int) -> None:
+async def accept_cost(tx: Tx, editor: Person, sku_id: int) -> None:
     """A person looked at the new cost: the SKU is sold again, from this cost on.
 
     :raises Refused: it is not paused.
@@ -380,7 +380,7 @@ async def accept_cost(tx: Tx, editor: Editor, sku_id: int) -> None:
     await audit.record(tx, editor.actor, "sku.cost_accepted", f"sku:{code}", {}, shop_id=editor.shop_id)
 
 
-async def pause(tx: Tx, editor: Editor, sku_id: int) -> None:
+async def pause(tx: Tx, editor: Person, sku_id: int) -> None:
     code = await _locked(tx, editor.shop_id, sku_id)
     await tx.execute("UPDATE supply_sku SET paused = 'hand' WHERE sku_id = $1", sku_id)
     await follow_skus(tx, [sku_id])

@@ -12,9 +12,10 @@ from litestar.response import Stream
 from msgspec import Meta
 
 from core import db
+from core.audit.person import person_of
 from core.refused import Refused
 from core.vault import export, staff_reveal
-from core.vault.export import Person, Wanted
+from core.vault.export import Wanted
 from core.vault.staff_reveal import Onlooker
 from core.web.errors import FormError
 from core.web.flash import flash
@@ -48,18 +49,13 @@ class File(msgspec.Struct):
     password: Annotated[str, Meta(min_length=20, max_length=100)]
 
 
-def person(request: Request[Any, Any, Any]) -> Person:
-    visit = visit_of(request)
-    return Person(visit.shop.id, request.state.session.staff_id, visit.ip or None)
-
-
 # -- the codes of one order -------------------------------------------------------------
 
 
 @post("/orders/{ref:str}/codes", opt={"who": "staff:codes.reveal", "fresh": True, "limit": "staff-reveal"})
 async def look(request: Request[Any, Any, Any], ref: FromPath[str]) -> Response[Any]:
     form = await read_form(request, Look)
-    visit, who = visit_of(request), person(request)
+    visit, who = visit_of(request), person_of(request)
     most = visit.shop.settings.staff_codes_per_day
     onlooker = Onlooker(who.shop_id, who.staff_id, most, who.ip, request.headers.get("user-agent", ""))
     try:
@@ -87,7 +83,7 @@ async def exports(request: Request[Any, Any, Any]) -> Response[str]:
 async def _exports(
     request: Request[Any, Any, Any], kept: dict[str, Any], errors: dict[str, Any], status: int = 200
 ) -> Response[str]:
-    who = person(request)
+    who = person_of(request)
     context = {
         "exports": await export.listed(who.shop_id),
         "me": who.staff_id,
@@ -106,7 +102,7 @@ async def _exports(
 async def ask(request: Request[Any, Any, Any]) -> Response[Any]:
     try:
         form = await read_form(request, NewExport)
-        await export.ask(person(request), Wanted(form.sku, form.batch, form.code_state, form.reason))
+        await export.ask(person_of(request), Wanted(form.sku, form.batch, form.code_state, form.reason))
     except FormError as error:
         return await _exports(request, error.kept, dict(error.fields), 422)
     except Refused as refused:
@@ -116,12 +112,14 @@ async def ask(request: Request[Any, Any, Any]) -> Response[Any]:
 
 @post("/exports/{export_id:int}/approve", opt={"who": "staff:codes.export", "fresh": True})
 async def approve(request: Request[Any, Any, Any], export_id: FromPath[int]) -> Response[Any]:
-    return await _done(export.approve(person(request), export_id), _("Approved: the one who asked can take the file."))
+    return await _done(
+        export.approve(person_of(request), export_id), _("Approved: the one who asked can take the file.")
+    )
 
 
 @post("/exports/{export_id:int}/refuse", opt={"who": "staff:codes.export"})
 async def refuse(request: Request[Any, Any, Any], export_id: FromPath[int]) -> Response[Any]:
-    return await _done(export.refuse(person(request), export_id), _("Refused: no codes leave."))
+    return await _done(export.refuse(person_of(request), export_id), _("Refused: no codes leave."))
 
 
 async def _done(act: Awaitable[None], said: Any) -> Response[Any]:
@@ -135,7 +133,7 @@ async def _done(act: Awaitable[None], said: Any) -> Response[Any]:
 @post("/exports/{export_id:int}/file", opt={"who": "staff:codes.export", "fresh": True})
 async def file(request: Request[Any, Any, Any], export_id: FromPath[int]) -> Response[Any] | Stream:
     form = await read_form(request, File)
-    who = person(request)
+    who = person_of(request)
     try:
         taken = await export.take(who, export_id)
     except Refused as refused:

@@ -15,6 +15,7 @@ from typing import Any
 
 from core import clock, db
 from core.audit import service as audit
+from core.audit.person import Person
 from core.db import Tx
 from core.ids import new_ref
 from core.refused import Refused
@@ -33,19 +34,6 @@ STATES: dict[str, Text] = {"free": _("In stock"), "delivered": _("Delivered")}
 COLUMNS = ("code", "state", "mask", "batch", "expires_on", "note", "order", "delivered_at")
 BURNED = "erased for good"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """A member of staff of a shop, and from where they act."""
-
-    shop_id: int
-    staff_id: int
-    ip: str | None = None
-
-    @property
-    def actor(self) -> str:
-        return f"staff:{self.staff_id}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from core.catalog.editing import Editor
+from core.audit.person import Person
 from core.ids import token_hash
 from core.supply import importing
 from core.supply.price_rule import PriceRule
@@ -118,7 +118,7 @@ async def take_over(b: Shop) -> str:
     offer_id = int(b.sql("SELECT id FROM supply_offer"))
     rule = PriceRule(follows=True, markup=2000)
     wish = importing.Wish(Draft("supplier", rule=rule), "en", "CNY", state="listed")
-    made = await importing.make_products(Editor(1, 1), [offer_id], wish)
+    made = await importing.make_products(Person(1, 1), [offer_id], wish)
     assert made.left_out == []
     return b.sql("SELECT slug FROM catalog_product")
 

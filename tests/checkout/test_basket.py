@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from core import clock, db
+from core.audit.person import Person
 from core.catalog.service import forget
 from core.checkout import acts, cart
 from core.checkout.cart import CartFull, Visitor
@@ -20,7 +21,7 @@ from core.orders import service as orders
 from core.orders.gifts import Gift, read_gift
 from core.orders.view import order_view
 from core.payments import money, refunds
-from core.payments.refunds import Who, Wish
+from core.payments.refunds import Wish
 from core.pricing.quote import Item, quote
 from core.refused import Refused
 from core.shops import service as shops
@@ -128,12 +129,12 @@ async def refund_declined(placed):
     async def ask(tx):
         row = await refunds.locked(tx, 1, placed.ref)
         [payment] = await money.payments_of(row["id"], tx)
-        await refunds.ask(tx, row, [(payment, payment.left.amount)], Wish("hand"), Who(anna))
+        await refunds.ask(tx, row, [(payment, payment.left.amount)], Wish("hand"), Person(1, anna))
 
     await db.transaction(ask)
     await db.execute("UPDATE shops_shop SET settings = settings - 'refund_limit'")
     refund = await db.fetchval("SELECT id FROM payments_refund WHERE order_id = $1", placed.order_id)
-    await db.transaction(refunds.decline, 1, refund, Who(ben))
+    await db.transaction(refunds.decline, 1, refund, Person(1, ben))
     assert await stocked.states(placed) == ("paid", "review")
 
 

@@ -4,8 +4,9 @@ import asyncpg
 import pytest
 
 from core import db
+from core.audit.person import Person
 from core.catalog import browse, editing
-from core.catalog.editing import ChangedMeanwhile, Editor
+from core.catalog.editing import ChangedMeanwhile
 from core.catalog.service import forget, sku_facts
 from core.catalog.tiers import Tier
 from core.checkout.selling import _for_partner
@@ -22,7 +23,7 @@ async def version_of(sku):
 
 
 async def give(sku, tiers):
-    await editing.save_tiers(Editor(1, await stocked.staff_member()), sku.id, await version_of(sku), tiers)
+    await editing.save_tiers(Person(1, await stocked.staff_member()), sku.id, await version_of(sku), tiers)
 
 
 async def stored(sku):
@@ -95,5 +96,5 @@ async def test_two_who_change_them_at_once_do_not_overwrite_each_other():
     seen = await version_of(sku)
     await give(sku, {5: 900})
     with pytest.raises(ChangedMeanwhile):
-        await editing.save_tiers(Editor(1, await stocked.staff_member()), sku.id, seen, {5: 100})
+        await editing.save_tiers(Person(1, await stocked.staff_member()), sku.id, seen, {5: 100})
     assert await stored(sku) == [(5, 900)]

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from core import clock, db
+from core.audit.person import Person
 from core.catalog import service as catalog
 from core.checkout import acts, held
 from core.checkout.settle import Outcome, settle
@@ -18,7 +19,7 @@ from core.orders import service as orders
 from core.payments import chargebacks, money, refunds
 from core.payments import service as payments
 from core.payments.method import Attempt, Claim, ClaimState, PaymentMethod, Started
-from core.payments.refunds import Who, Wish
+from core.payments.refunds import Wish
 from core.refused import Refused
 from tests import stocked
 
@@ -77,7 +78,7 @@ async def win(placed, payment_id, amount, staff_id):
 
 
 async def give_back(placed, amount):
-    who = Who(await stocked.staff_member())
+    who = Person(1, await stocked.staff_member())
 
     async def some(tx):
         order = await refunds.locked(tx, 1, placed.ref)
@@ -216,7 +217,7 @@ async def test_a_part_given_back_while_an_order_is_held_is_no_debt_afterwards():
     before = await books()
     await settle("epay", said(placed, 1990, "held"), "callback")
     await give_back(placed, 500)
-    await held.approve(1, placed.ref, "", Who(await stocked.staff_member()))
+    await held.approve(1, placed.ref, "", Person(1, await stocked.staff_member()))
     assert await stocked.states(placed) == ("paid", "delivered")
     assert await moved(before) == {"gateway:epay": 1490, "revenue": -1490}
 

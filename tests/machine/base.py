@@ -11,10 +11,10 @@ from typing import Any
 import asyncpg
 
 from core import clock, db
+from core.audit.person import Person
 from core.checkout.place import Buyer, Placed, SoldOut, place
 from core.orders import service as orders
 from core.payments.method import Claim
-from core.payments.refunds import Who
 from core.pricing.quote import Discount, Item, quote
 from core.refused import Refused
 from core.review.assess import NOTHING_FOUND, Verdict
@@ -55,7 +55,7 @@ class Scope:
 class Base:
     """``skus`` are one sold plainly, one as copy-and-burn, and one of the other shop; own codes are kept apart."""
 
-    def __init__(self, staff: dict[int, Who], skus: list[Sku], scope: Scope, eye: asyncpg.Connection) -> None:
+    def __init__(self, staff: dict[int, Person], skus: list[Sku], scope: Scope, eye: asyncpg.Connection) -> None:
         self.staff, self.skus, self.scope, self.eye = staff, skus, scope, eye
         self.imported = {sku.id: len(sku.codes) for sku in skus}
         self.codes = {code for sku in skus for code in sku.codes}

@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from core import db
+from core.audit.person import Person
 from core.checkout import acts, held
 from core.fulfilment import replacement
 from core.payments import money, queue, refunds
-from core.payments.refunds import Who, Wish
+from core.payments.refunds import Wish
 from core.refused import Refused
 from core.vault import quarantine
 from tests.machine.base import Order
@@ -98,14 +99,14 @@ class Staff(Goods):
         assert await self.audited() == before
 
 
-async def _ask(tx: db.Tx, shop_id: int, ref: str, part: float, wish: Wish, who: Who) -> list[int]:
+async def _ask(tx: db.Tx, shop_id: int, ref: str, part: float, wish: Wish, who: Person) -> list[int]:
     row = await refunds.locked(tx, shop_id, ref)
     payments = await money.payments_of(row["id"], tx)
     parts = [(one, max(1, int(one.amount.amount * part))) for one in payments[-1:]]
     return await refunds.ask(tx, row, parts, wish, who)
 
 
-def _decisions(shop_id: int, item: int, ref: str, way: str, who: Who) -> dict[str, Act]:
+def _decisions(shop_id: int, item: int, ref: str, way: str, who: Person) -> dict[str, Act]:
     return {
         "deliver": lambda: acts.deliver_anyway(shop_id, ref, who.staff_id, None),
         "give back": lambda: db.transaction(queue.give_back, shop_id, item, Wish(way), who),

@@ -8,9 +8,9 @@ import json
 import asyncpg
 
 from core import db
+from core.audit.person import Person
 from core.hooks import runtime
 from core.ledger import customers
-from core.payments.refunds import Who
 from core.shops import service as shops
 from core.vault import keyring
 from tests import stocked
@@ -46,7 +46,7 @@ class World(Balances, Offers, Vouchers, Staff):
 class Shop:
     """What all examples of a run share."""
 
-    def __init__(self, plugins: runtime.Runtime, staff: dict[int, Who], eye: asyncpg.Connection) -> None:
+    def __init__(self, plugins: runtime.Runtime, staff: dict[int, Person], eye: asyncpg.Connection) -> None:
         self.plugins, self.staff, self.eye = plugins, staff, eye
 
     async def world(self) -> World:
@@ -67,7 +67,7 @@ async def open_shop(database: str) -> Shop:
     await keyring.unlock(CONFIG)
     await db.execute("INSERT INTO shops_shop (code, name, host) VALUES ('second', 'Second', 'second.test')")
     shops.forget()
-    staff = {1: Who(await stocked.staff_member()), OTHER_SHOP: Who(await _clerk(OTHER_SHOP))}
+    staff = {1: Person(1, await stocked.staff_member()), OTHER_SHOP: Person(OTHER_SHOP, await _clerk(OTHER_SHOP))}
     plugins = runtime.Runtime(safe_mode=True)
     runtime.use(plugins)
     await plugins.start()

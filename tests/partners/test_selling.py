@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from core import db
+from core.audit.person import Person
 from core.catalog import service as catalog
 from core.checkout import partner_news, selling
 from core.checkout.channel import BalanceTooSmall, NotForSale, NothingLeft, Sale, SaleState, Wish, WrongWish
@@ -173,10 +174,11 @@ async def test_it_is_cancelled_for_the_partner_when_the_second_person_has_agreed
             await db.transaction(_give_back, sold.ref, await stocked.staff_member())
             assert (await till.sale(buyer, sold.id)).state is SaleState.WAITING
         assert await db.transaction(partner_news.orders_to_tell) == []
-        another = refunds.Who(
+        another = Person(
+            1,
             await db.fetchval(
                 "INSERT INTO people_staff (shop_id, email, role) VALUES (1, 'b@b.cd', 'owner') RETURNING id"
-            )
+            ),
         )
         for sold, decide in ((first, refunds.approve), (second, refunds.decline)):
             refund = await db.fetchval("SELECT id FROM payments_refund WHERE order_id = $1", sold.id)
@@ -194,7 +196,7 @@ async def test_it_is_cancelled_for_the_partner_when_the_second_person_has_agreed
 async def _give_back(tx: db.Tx, ref: str, staff_id: int) -> None:
     order = await refunds.locked(tx, 1, ref)
     parts = [(payment, payment.left.amount) for payment in await payments_of(order["id"], tx)]
-    await refunds.ask(tx, order, parts, refunds.Wish("balance", take_codes=True), refunds.Who(staff_id))
+    await refunds.ask(tx, order, parts, refunds.Wish("balance", take_codes=True), Person(1, staff_id))
 
 
 async def jobs_of(sale: Sale) -> list[str]:

@@ -22,6 +22,7 @@ from core import clock, db
 from core.api import Money
 from core.api.testing import Called, FakeGateway, Fault
 from core.app import create_app
+from core.audit.person import Person
 from core.config import Config
 from core.hooks import runtime
 from core.hooks.settings import Kind, fields_of
@@ -29,7 +30,7 @@ from core.jobs import registry
 from core.jobs.runner import Runner
 from core.orders import service as orders
 from core.payments import money, refunds, statements
-from core.payments.refunds import Who, Wish
+from core.payments.refunds import Wish
 from core.shops import service as shops
 from plugins.payments.alipay.tests import fake as alipay
 from plugins.payments.epay.tests import fake_v2 as epay
@@ -399,7 +400,7 @@ async def test_a_refund_whose_answer_gets_lost_is_given_back_once(place: Place):
 
 
 async def ask_back(ref: str, amount: int) -> int:
-    who = Who(await stocked.staff_member())
+    who = Person(1, await stocked.staff_member())
 
     async def work(tx: db.Tx) -> list[int]:
         order = await refunds.locked(tx, 1, ref)

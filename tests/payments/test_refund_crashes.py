@@ -7,9 +7,10 @@ import time
 import pytest
 
 from core import db
+from core.audit.person import Person
 from core.hooks import runtime
 from core.payments import queue, refunds
-from core.payments.refunds import Who, Wish
+from core.payments.refunds import Wish
 from tests import stocked
 from tests.conftest import Start
 from tests.gateways.running import KEY, PID
@@ -48,7 +49,7 @@ async def until(met, seconds: float = 30) -> None:
         await asyncio.sleep(0.05)
 
 
-async def killed_at(point: str, sale, worker, who: Who) -> None:
+async def killed_at(point: str, sale, worker, who: Person) -> None:
     """Ask for a whole refund while the only worker dies at ``point``; then its lease is over."""
     await ask(sale, 1990, who)
     doomed = worker(VOUCHSAFE_CRASH_AT=point)
@@ -62,7 +63,7 @@ async def state_is(sale, state: str):
 
 @pytest.mark.parametrize("point", ["refund.answered", "refund.booked"])
 async def test_what_the_gateway_did_is_found_out_and_not_done_again(point, gateway, worker):
-    who = Who(await stocked.staff_member())
+    who = Person(1, await stocked.staff_member())
     sale = await sold(gateway)
     await killed_at(point, sale, worker, who)
     assert await rows(sale) == [("sent", 1990, "source")]
@@ -77,7 +78,7 @@ async def test_what_the_gateway_did_is_found_out_and_not_done_again(point, gatew
 
 async def test_what_was_only_marked_is_not_sent_by_anybody_else(gateway, worker):
     """Nobody can know that the call was never made: a person looks, and then it may be asked anew."""
-    who = Who(await stocked.staff_member())
+    who = Person(1, await stocked.staff_member())
     sale = await sold(gateway)
     await killed_at("refund.marked", sale, worker, who)
     next_one = worker()

@@ -9,6 +9,7 @@ import pytest
 
 from core import db
 from core.account import erase
+from core.audit.person import Person
 from core.checkout import acts
 from core.checkout.settle import settle
 from core.hooks import runtime
@@ -20,7 +21,7 @@ from core.money import Money
 from core.orders import service as orders
 from core.payments import chargebacks, jobs, money, queue, refunds
 from core.payments.method import Claim, ClaimState, Refund
-from core.payments.refunds import Who, Wish
+from core.payments.refunds import Wish
 from core.refused import Refused
 from core.shops import service as shops
 from core.vault import keys
@@ -58,7 +59,7 @@ async def people():
         )
         for name in ("anna", "ben")
     ]
-    return SimpleNamespace(anna=Who(rows[0], "192.0.2.1"), ben=Who(rows[1]))
+    return SimpleNamespace(anna=Person(1, rows[0], "192.0.2.1"), ben=Person(1, rows[1]))
 
 
 @pytest.fixture
@@ -104,7 +105,7 @@ async def moved(sale) -> dict[str, int]:
     return {code: after[code] - sale.before[code] for code in after if after[code] != sale.before[code]}
 
 
-async def ask(sale, amount: int, who: Who, way: str = "source", **wish) -> list[int]:
+async def ask(sale, amount: int, who: Person, way: str = "source", **wish) -> list[int]:
     async def work(tx):
         order = await refunds.locked(tx, 1, sale.placed.ref)
         payments = await money.payments_of(order["id"], tx)

@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from core import db
+from core.audit.person import Person
 from core.checkout import acts, held
 from core.checkout.discounts import UsedUp
 from core.checkout.place import Chosen, place
@@ -18,7 +19,7 @@ from core.money import Money
 from core.orders import service as orders
 from core.payments import money, refunds
 from core.payments.method import ClaimState
-from core.payments.refunds import Who, Wish
+from core.payments.refunds import Wish
 from core.pricing.promote import CodeWrong, promote
 from core.pricing.quote import Item, quote
 from core.pricing.results import promotion_code_uses, promotion_results
@@ -85,7 +86,7 @@ async def give_back(placed, amount, payment=0):
         came = await money.payments_of(row["id"], tx)
         return await refunds.ask(tx, row, [(came[payment], amount)], Wish("hand"), who)
 
-    who = Who(await stocked.staff_member())
+    who = Person(1, await stocked.staff_member())
     await db.transaction(work)
 
 
@@ -292,7 +293,7 @@ async def test_a_held_order_paid_late_is_not_approved_at_a_discount_that_went_to
     await order(sku, "HELDLATE")
     await settle("epay", stocked.paid(late, 1490), "callback")
     staff_id = await stocked.staff_member()
-    await held.approve(1, late.ref, "", Who(staff_id))
+    await held.approve(1, late.ref, "", Person(1, staff_id))
     assert await stocked.states(late) == ("paid", "review")
     question = await db.fetchrow(
         "SELECT kind, reason FROM review_item WHERE order_id = $1 AND state = 'open'", late.order_id
@@ -312,7 +313,7 @@ async def test_a_held_order_paid_late_takes_its_discount_when_it_is_free_at_the_
     other = await order(sku, "FREEAGAIN")
     await settle("epay", stocked.paid(late, 1490), "callback")
     await orders.cancel(other.order_id, "buyer")
-    await held.approve(1, late.ref, "", Who(await stocked.staff_member()))
+    await held.approve(1, late.ref, "", Person(1, await stocked.staff_member()))
     assert await stocked.states(late) == ("paid", "delivered")
     assert await used(key) == 1
 

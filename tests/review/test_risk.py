@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from core import clock, db
+from core.audit.person import Person
 from core.checkout import acts, held, place
 from core.checkout.check import NotTrusted, check
 from core.checkout.evidence import with_evidence
@@ -15,7 +16,6 @@ from core.ids import new_token, token_hash
 from core.money import Money
 from core.orders.history import History
 from core.payments import refunds
-from core.payments.refunds import Who
 from core.pricing.quote import Item, quote
 from core.refused import Refused
 from core.review import assess, claims, queue
@@ -57,7 +57,7 @@ async def people():
         "INSERT INTO people_staff (shop_id, email, name, role) VALUES (1, 'anna@x.cd', 'Anna', 'support'),"
         " (1, 'bo@x.cd', 'Bo', 'support') ON CONFLICT (shop_id, email) DO UPDATE SET role = 'support' RETURNING id"
     )
-    return [Who(row["id"]) for row in rows]
+    return [Person(1, row["id"]) for row in rows]
 
 
 async def steps(placed):

@@ -12,10 +12,10 @@ import pytest
 from playwright.async_api import Browser, Page, Route, expect
 
 from core import clock, db
+from core.audit.person import Person
 from core.checkout.correcting import extend
 from core.messages.gifts import queue_due
 from core.orders import service as orders
-from core.payments.refunds import Who
 from tests import stocked
 from tests.browsers import chromium
 from tests.storefront.buyer import CODE, MUSIC, Buyer
@@ -170,7 +170,7 @@ async def test_the_time_that_is_left_is_the_shops_and_follows_it(
     await expect(left).to_have_text(re.compile(r"^1[45]:"))
     order = await db.fetchrow("SELECT shop_id, ref FROM orders_order WHERE ref = $1", page.url.rpartition("/")[2])
     assert order is not None
-    await extend(order["shop_id"], order["ref"], 60, Who(await stocked.staff_member()))
+    await extend(order["shop_id"], order["ref"], 60, Person(order["shop_id"], await stocked.staff_member()))
     await expect(left).to_have_text(re.compile(r"^1:1[45]:"))
     await page.context.close()
 

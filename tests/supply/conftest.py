@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from core import clock, db
+from core.audit.person import Person
 from core.catalog import service as catalog
-from core.catalog.editing import Editor
 from core.checkout.place import Placed
 from core.checkout.settle import Settled, settle
 from core.fulfilment import buying
@@ -61,7 +61,7 @@ class World:
         """A SKU bought by these offers of the warehouse, which are looked at first."""
         made = await stocked.sku(0, price=price)
         await self.sync()
-        editor = Editor(1, await stocked.staff_member())
+        editor = Person(1, await stocked.staff_member())
         for item in items:
             key, _slash, number = item.rpartition("/")
             await db.transaction(skus.link, editor, made.id, await self.offer_id(number, key or supplier))

@@ -7,10 +7,9 @@ import pytest
 
 from core import clock, db
 from core.api.testing import Fault
-from core.catalog.editing import Editor
+from core.audit.person import Person
 from core.checkout.place import Placed, SoldOut
 from core.fulfilment import buying, by_hand, deciding, jobs
-from core.fulfilment.deciding import Who
 from core.hooks import runtime
 from core.jobs import Lease
 from core.money import Money
@@ -132,7 +131,7 @@ async def test_a_person_cannot_write_down_less_than_nothing_as_the_cost(world: W
     world.warehouse.offer("steam")
     sku = await world.sku("steam")
     placed = await unsure(world, sku)
-    who = Who(1, await stocked.staff_member())
+    who = Person(1, await stocked.staff_member())
     with pytest.raises(Refused):
         await deciding.was_sold(await world.newest(placed), "TYPED-CODE-1", Money(-1, "CNY"), who)
     assert await world.purchases(placed) == [("-1-1", "unknown")]
@@ -154,7 +153,7 @@ async def test_a_slow_supplier_is_not_looked_at_twice_at_once(world: World):
 async def test_goods_that_a_person_makes_are_used_up(world: World):
     staff_id = await stocked.staff_member()
     made = await stocked.sku(0)
-    await skus.save(Editor(1, staff_id), made.id, Draft("hand", available=1))
+    await skus.save(Person(1, staff_id), made.id, Draft("hand", available=1))
     placed = await world.paid(made)
     line = await db.fetchval("SELECT id FROM orders_line WHERE order_id = $1", placed.order_id)
     with pytest.raises(SoldOut):

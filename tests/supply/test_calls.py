@@ -233,12 +233,12 @@ async def test_what_happened_to_a_purchase_is_told_in_chinese_too(shop: World, a
 
 
 async def test_a_person_hands_goods_over(shop: World, staff: Staff):
-    from core.catalog.editing import Editor
+    from core.audit.person import Person
     from core.supply import skus
     from core.supply.skus import Draft
 
     made = await stocked.sku(0)
-    await skus.save(Editor(1, await stocked.staff_member()), made.id, Draft("hand"))
+    await skus.save(Person(1, await stocked.staff_member()), made.id, Draft("hand"))
     placed = await shop.order(made)
     await shop.pay(placed)
     assert await stocked.states(placed) == ("paid", "preparing")

@@ -6,8 +6,8 @@ import pytest
 
 from core import db
 from core.api.testing import Fault
+from core.audit.person import Person
 from core.catalog import browse
-from core.catalog.editing import Editor
 from core.checkout import channel
 from core.checkout.place import SoldOut
 from core.checkout.selling import Counter
@@ -141,7 +141,7 @@ async def test_a_cost_that_jumps_pauses_the_sku_until_a_person_accepts_it(world:
     assert await stand(sku.id) == (1500, 0)
     asked = await db.fetch("SELECT state FROM review_item WHERE kind = 'cost_jump' AND data ->> 'sku' = $1", sku.code)
     assert [row["state"] for row in asked] == ["open"]
-    editor = Editor(1, await stocked.staff_member())
+    editor = Person(1, await stocked.staff_member())
     await db.transaction(skus.accept_cost, editor, sku.id)
     assert await stand(sku.id) == (1900, 10)
     asked = await db.fetch("SELECT state FROM review_item WHERE kind = 'cost_jump' AND data ->> 'sku' = $1", sku.code)
@@ -234,7 +234,7 @@ async def test_offers_become_products_and_a_foreign_currency_needs_its_rate(worl
     world.warehouse.offer("a", cost=1000, category="Games")
     world.warehouse.offer("b", cost=100, currency="USD", category="Games")
     await world.sync()
-    editor = Editor(1, await stocked.staff_member())
+    editor = Person(1, await stocked.staff_member())
     ids = [await world.offer_id("a"), await world.offer_id("b")]
     wish = Wish(Draft("supplier", rule=RULE), "en", "CNY", "listed")
     made = await importing.make_products(editor, ids, wish)
@@ -355,7 +355,7 @@ async def test_an_offer_whose_cost_makes_no_price_becomes_no_product(world: Worl
         world.warehouse.offer(f"slip-{cost}", cost=cost)
     await world.sync()
     chosen = [await world.offer_id(f"slip-{cost}") for cost in (0, 10**15)]
-    editor, wish = Editor(1, await stocked.staff_member()), Wish(Draft("supplier", rule=RULE), "en", "CNY")
+    editor, wish = Person(1, await stocked.staff_member()), Wish(Draft("supplier", rule=RULE), "en", "CNY")
     made = await importing.make_products(editor, chosen, wish)
     assert made.product_ids == []
     assert len(made.left_out) == 2

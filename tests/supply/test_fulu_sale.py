@@ -7,7 +7,7 @@ import pytest
 
 from core import db
 from core.api.testing import in_process
-from core.catalog.editing import Editor
+from core.audit.person import Person
 from core.supply import skus
 from core.supply.skus import Draft
 from core.vault import keys
@@ -56,7 +56,7 @@ async def shop(engines, database, start, fulu, pool):
 
 async def sold_by_fulu(item):
     what = await stocked.sku(0, price=PRICE)
-    editor = Editor(1, await stocked.staff_member())
+    editor = Person(1, await stocked.staff_member())
     offer = await db.fetchval("SELECT id FROM supply_offer WHERE item = $1", item)
     await db.transaction(skus.link, editor, what.id, offer)
     await skus.save(editor, what.id, Draft("supplier"))

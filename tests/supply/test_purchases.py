@@ -7,6 +7,7 @@ import pytest
 
 from core import clock, db
 from core.api.testing import Fault
+from core.audit.person import Person
 from core.checkout import acts
 from core.checkout.place import Placed
 from core.checkout.settle import Outcome
@@ -14,7 +15,7 @@ from core.fulfilment import buying
 from core.hooks import runtime
 from core.orders import service as orders
 from core.payments import money, refunds
-from core.payments.refunds import Who, Wish
+from core.payments.refunds import Wish
 from core.supply import answers, purchases
 from core.vault import burn
 from tests import stocked
@@ -239,7 +240,7 @@ async def test_an_order_whose_refund_is_declined_waits_for_a_person_and_can_be_b
     async def ask(tx: db.Tx) -> None:
         order = await refunds.locked(tx, 1, placed.ref)
         [payment] = await money.payments_of(order["id"], tx)
-        await refunds.ask(tx, order, [(payment, 1990)], Wish("hand"), Who(anna))
+        await refunds.ask(tx, order, [(payment, 1990)], Wish("hand"), Person(1, anna))
 
     await db.transaction(ask)
     await db.execute("UPDATE shops_shop SET settings = settings - 'refund_limit'")
@@ -247,7 +248,7 @@ async def test_an_order_whose_refund_is_declined_waits_for_a_person_and_can_be_b
     assert await world.purchases(placed) == [("-1-1", "failed")]
     assert await stocked.states(placed) == ("paid", "void")
     refund = await db.fetchval("SELECT id FROM payments_refund WHERE order_id = $1", placed.order_id)
-    await db.transaction(refunds.decline, 1, refund, Who(ben))
+    await db.transaction(refunds.decline, 1, refund, Person(1, ben))
     assert await stocked.states(placed) == ("paid", "review")
     assert await world.questions(placed) == ["purchase_failed"]
     await acts.deliver_anyway(1, placed.ref, anna, None)

@@ -17,10 +17,11 @@ import pytest
 from stream_unzip import IncorrectAESPasswordError, stream_unzip
 
 from core import clock, db
+from core.audit.person import Person
 from core.people import passwords
 from core.refused import Refused
 from core.vault import burn, export, keys
-from core.vault.export import Person, Wanted
+from core.vault.export import Wanted
 from core.vault.ring import Ring, VaultLocked
 from tests import console, stocked
 from tests.console import everything, words
