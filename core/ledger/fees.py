@@ -6,7 +6,7 @@ A rate counts for payments that are booked from then on. The part is rounded to 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from core import db
 from core.audit import service as audit
@@ -14,8 +14,10 @@ from core.db import Tx
 from core.ledger.chart import BALANCE_METHOD, GATEWAY, real_methods
 from core.money import Money
 from core.refused import Refused
-from core.web.amounts import read_amount
+from core.web.amounts import read_amount_from_zero, read_percent
 from core.web.i18n import _
+
+MOST_FIXED = 10**12
 
 # A method that is switched on, or the shop was ever paid by, or has a rate for.
 OF_SHOP = """
@@ -54,23 +56,13 @@ def read(method: str, percent: str, fixed: str, currency: str) -> Fee:
     """
     if not method or len(method) > 60:
         raise Refused(_("Choose a payment method."), "method")
-    return Fee(method, _hundredths(percent or "0"), _fixed(fixed or "0", currency))
-
-
-def _hundredths(text: str) -> int:
-    try:
-        hundredths = Decimal(text) * 100
-    except InvalidOperation:
-        raise Refused(_("Write a percentage such as 0.60."), "percent") from None
-    if not hundredths.is_finite() or hundredths != hundredths.to_integral_value() or not 0 <= hundredths <= 10000:
-        raise Refused(_("A percentage is between 0 and 100, with two decimals at most."), "percent")
-    return int(hundredths)
+    return Fee(method, read_percent(percent, "percent", 0, 100_00), _fixed(fixed or "0", currency))
 
 
 def _fixed(text: str, currency: str) -> Money:
-    money = read_amount(text, currency, "fixed")
-    if not 0 <= money.amount <= 10**12:
-        raise Refused(_("An amount cannot be negative."), "fixed")
+    money = read_amount_from_zero(text, currency, "fixed")
+    if money.amount > MOST_FIXED:
+        raise Refused(_("This amount is too large."), "fixed")
     return money
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -20,7 +20,7 @@ from core.partners.accounts import Keys, Partner
 from core.partners.lists import PARTNERS
 from core.refused import Refused
 from core.shops import service as shops
-from core.web.amounts import read_amount_above_zero
+from core.web.amounts import read_amount_above_zero, read_percent
 from core.web.errors import FormError, NotFound
 from core.web.flash import flash
 from core.web.forms import Line, errors_of, read_form, read_query
@@ -30,6 +30,8 @@ from core.web.render import page, see_other
 from core.web.request import AnyRequest, visit_of
 
 PAGE = 50
+MOST_DISCOUNT = 99_99
+"""Nobody gets everything for nothing."""
 
 
 class NewPartner(msgspec.Struct):
@@ -60,17 +62,6 @@ def staff_id(request: AnyRequest) -> int:
 
 
 # -- what was written -------------------------------------------------------------------
-
-
-def read_discount(text: str) -> int:
-    """Hundredths of a percent. Nobody gets everything for nothing, so it stays below 100."""
-    try:
-        hundredths = Decimal(text.strip() or "0") * 100
-    except InvalidOperation:
-        raise Refused(_("Write a percentage such as 5 or 7.50."), "discount") from None
-    if not hundredths.is_finite() or hundredths != hundredths.to_integral_value() or not 0 <= hundredths < 10_000:
-        raise Refused(_("A discount is at least 0 and below 100, with two decimals at most."), "discount")
-    return int(hundredths)
 
 
 def read_address(text: str) -> str:
@@ -111,7 +102,7 @@ async def make_partner(request: AnyRequest) -> Response[Any]:
     try:
         form = await read_form(request, NewPartner)
         kept = msgspec.structs.asdict(form)
-        discount, address = read_discount(form.discount), read_address(form.notify_url)
+        discount, address = read_percent(form.discount, "discount", 0, MOST_DISCOUNT), read_address(form.notify_url)
         keys = await accounts.make(visit_of(request).shop.id, form.name, discount, address, staff_id(request))
     except FormError as error:
         return await _list(request, error.kept, dict(error.fields), 422)
@@ -169,7 +160,7 @@ async def change_partner(request: AnyRequest, partner_id: FromPath[int]) -> Resp
     try:
         form = await read_form(request, Terms)
         kept = msgspec.structs.asdict(form)
-        discount, address = read_discount(form.discount), read_address(form.notify_url)
+        discount, address = read_percent(form.discount, "discount", 0, MOST_DISCOUNT), read_address(form.notify_url)
         await accounts.change(partner.shop_id, partner.id, discount, address, staff_id(request))
     except FormError as error:
         return await _one(request, partner_id, error.kept, dict(error.fields), 422)

@@ -20,7 +20,7 @@ from core.supply.importing import Wish
 from core.supply.lists import OFFERS, SUPPLIERS
 from core.supply.price_rule import PriceRule
 from core.supply.skus import Draft
-from core.web.amounts import read_amount
+from core.web.amounts import read_amount, read_percent
 from core.web.errors import FormError, NotFound
 from core.web.flash import flash
 from core.web.forms import Line, errors_of, read_form
@@ -45,6 +45,8 @@ BELOW: dict[str, Text] = {
     "delist": _("Do not sell it"),
     "alarm": _("Sell it, and raise an alarm"),
 }
+PERCENTS = (-100_00, 10_000_00)
+"""What a rule may put on the cost, in hundredths of a percent."""
 ROUND_TO = ("0.01", "0.10", "0.50", "1.00", "5.00", "10.00")
 
 
@@ -186,9 +188,8 @@ async def import_offers(request: AnyRequest, key: FromPath[str]) -> Response[Any
 
 def _wish(request: AnyRequest, form: ImportForm) -> Wish:
     shop = shop_of(request)
-    rule = PriceRule(
-        True, _percent(form.markup, "markup"), 0, max(1, _amount(form.round_to, shop.currency, "round_to"))
-    )
+    round_to = max(1, _amount(form.round_to, shop.currency, "round_to"))
+    rule = PriceRule(True, read_percent(form.markup, "markup", *PERCENTS), 0, round_to)
     return Wish(Draft("supplier", rule=rule), shop.locale, shop.currency, form.state, form.with_categories)
 
 
@@ -287,26 +288,15 @@ async def _currency(request: AnyRequest, sku_id: int) -> str:
 def _draft(form: RuleForm, currency: str) -> Draft:
     rule = PriceRule(
         form.price_follows,
-        _percent(form.markup, "markup"),
+        read_percent(form.markup, "markup", *PERCENTS),
         _amount(form.fixed, currency, "fixed"),
         max(1, _amount(form.round_to, currency, "round_to")),
         max(0, _amount(form.least_margin, currency, "least_margin")),
     )
-    jump = _percent(form.jump, "jump") if form.jump else None
+    jump = read_percent(form.jump, "jump", *PERCENTS) if form.jump else None
     if jump is not None and jump <= 0:
         raise Refused(_("Write a percentage above zero, or leave it empty."), "jump")
     return Draft(form.source, form.own_first, form.routing, rule, form.below_margin, jump, form.available)
-
-
-def _percent(text: str, field: str) -> int:
-    """A percentage with at most two decimals, in hundredths."""
-    try:
-        hundredths = Money.parse(text or "0", "CNY").amount
-    except ValueError:
-        raise Refused(_("Write a percentage in digits, such as 12.5."), field) from None
-    if not -10_000 <= hundredths <= 1_000_000:
-        raise Refused(_("Write a percentage in digits, such as 12.5."), field)
-    return hundredths
 
 
 def _as_percent(hundredths: int) -> str:

@@ -1,4 +1,4 @@
-"""Amounts of money as people type them into forms."""
+"""Amounts of money and percentages as people type them into forms."""
 
 from __future__ import annotations
 
@@ -29,3 +29,18 @@ def read_amount_above_zero(text: str, currency: str, field: str) -> Money:
     if money.amount <= 0:
         raise Refused(_("Write an amount above zero."), field)
     return money
+
+
+def read_percent(text: str, field: str, least: int, most: int) -> int:
+    """A percentage in hundredths: ``12.5`` is 1250, an empty field 0. ``least`` and ``most`` are in hundredths too.
+
+    :raises Refused: it is no percentage with two decimals at most, or outside its bounds.
+    """
+    try:
+        hundredths = Money.parse(text.strip() or "0", "CNY").amount  # which has two decimals as well
+    except ValueError:
+        raise Refused(_("Write a percentage with two decimals at most, such as 12.5."), field) from None
+    if not least <= hundredths <= most:
+        bounds = {"least": f"{least / 100:g}", "most": f"{most / 100:g}"}
+        raise Refused(_("Write a percentage from %(least)s to %(most)s.", **bounds), field)
+    return hundredths

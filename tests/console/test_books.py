@@ -169,9 +169,20 @@ async def test_a_fee_is_changed_and_audited(staff, sold):
 
 
 @pytest.mark.parametrize(
-    ("percent", "fixed"), [("101", "0"), ("-1", "0"), ("0.385", "0"), ("NaN", "0"), ("x", "0"), ("1", "-1"), ("1", "y")]
+    ("percent", "fixed", "said"),
+    [
+        ("101", "0", "Write a percentage from 0 to 100."),
+        ("-1", "0", "Write a percentage from 0 to 100."),
+        ("0.385", "0", "Write a percentage with two decimals at most, such as 12.5."),
+        ("NaN", "0", "Write a percentage with two decimals at most, such as 12.5."),
+        ("1e999999", "0", "Write a percentage with two decimals at most, such as 12.5."),
+        ("x", "0", "Write a percentage with two decimals at most, such as 12.5."),
+        ("1", "-1", "An amount cannot be negative."),
+        ("1", "10000000000.01", "This amount is too large."),
+        ("1", "y", "Write an amount in digits, such as 19.90."),
+    ],
 )
-async def test_a_fee_that_cannot_be_is_refused(staff, sold, percent, fixed):
+async def test_a_fee_that_cannot_be_is_refused(staff, sold, percent, fixed, said):
     before = await everything()
-    await staff.post("/admin/books/fees", 422, method="epay", percent=percent, fixed=fixed)
+    assert said in words(await staff.post("/admin/books/fees", 422, method="epay", percent=percent, fixed=fixed))
     assert await everything() == before
