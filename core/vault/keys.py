@@ -62,12 +62,6 @@ def current() -> Ring:
     return _current
 
 
-def load_or_create(config: KeyConfig) -> tuple[MasterKey, bool]:
-    """The master key, and whether it was made just now (then its owner must be told to back it up)."""
-    created = not config.master_key and create(config.master_key_file)
-    return load(config)[0], created
-
-
 def load(config: KeyConfig) -> list[MasterKey]:
     """The master keys that are there: the first seals, all of them open.
 

@@ -41,7 +41,7 @@ async def seed(tx: Tx) -> None:
 
 
 async def main(config: Config) -> None:
-    keys.use(keys.load_or_create(config)[0])
+    keys.use(keys.load(config)[0])
     await db.open_pool(str(config.database_url), size=2)
     await db.transaction(seed)
     await db.close_pool()

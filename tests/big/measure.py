@@ -136,7 +136,7 @@ if __name__ == "__main__":
             "VOUCHSAFE_MASTER_KEY": "00" * 32,
         }
         config = Config.from_env(environ)
-        keys.use(keys.load_or_create(config)[0])
+        keys.use(keys.load(config)[0])
         sys.exit(asyncio.run(main(config, Size(given.orders, given.products, given.codes), given.times)) > 0)
     finally:
         engines.stop()

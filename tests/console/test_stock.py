@@ -20,7 +20,7 @@ OVER = ("checked", "failed", "done")
 @pytest.fixture(scope="module")
 async def shop(server, worker, pool):
     await db.execute("UPDATE shops_shop SET test_mode = false")
-    keys.use(keys.load_or_create(Config.from_env(server.environ))[0])
+    keys.use(keys.load(Config.from_env(server.environ))[0])
     return server.url
 
 
