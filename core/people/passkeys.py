@@ -150,7 +150,9 @@ async def add(where: Site, session: sessions.Session, name: str, answer: str, ca
 
     try:
         await db.transaction(write)
-    except asyncpg.UniqueViolationError:
+    except asyncpg.UniqueViolationError as error:
+        if error.constraint_name != "people_passkey_credential_id_key":
+            raise
         raise PasskeyRefused(_("This device has a passkey here already.")) from None
 
 
