@@ -279,6 +279,15 @@ async def test_codes_that_shall_not_stay_are_shown_to_their_buyer_no_more(gatewa
     assert (await orders.reveal(*look))[1] == []
 
 
+async def test_a_refund_of_a_test_order_books_no_money(gateway, people):
+    sale = SimpleNamespace(placed=await stocked.order(await stocked.sku(1), test=True), before=await books())
+    await settle("epay", stocked.paid(sale.placed), "callback")
+    await ask(sale, 1990, people.anna, "hand")
+    assert await rows(sale) == [("done", 1990, "hand")]
+    assert await stocked.states(sale.placed) == ("refunded", "delivered")
+    assert await moved(sale) == {}
+
+
 async def test_what_is_kept_becomes_revenue(gateway, people):
     sale = await sold(gateway, delivered=False)
     await db.transaction(queue.keep, 1, await item(sale, "out_of_stock"), "sent by chat", people.anna)
@@ -335,6 +344,15 @@ async def test_small_parts_count_together(gateway, people, limit):
     await run(await ask(sale, 400, people.anna, "hand"))
     assert await ask(sale, 1, people.anna, "hand") == []
     assert await rows(sale) == [("done", 600, "hand"), ("done", 400, "hand"), ("asked", 1, "hand")]
+
+
+async def test_money_in_another_currency_takes_two_however_little_it_is(gateway, people, limit):
+    """The limit is so much of the shop's own currency: it says nothing about any other."""
+    await limit(100_000)
+    sale = SimpleNamespace(placed=await stocked.order(await stocked.sku(1)))
+    await settle("epay", stocked.paid(sale.placed, 1990, "USD"), "callback")
+    assert await ask(sale, 1, people.anna, "hand") == []
+    assert await rows(sale) == [("asked", 1, "hand")]
 
 
 async def test_a_declined_refund_leaves_the_order_as_it_waited(gateway, people, limit):
