@@ -413,6 +413,15 @@ async def test_a_chargeback_of_what_came_twice_leaves_the_order_paid():
     assert "chargeback" in await questions(placed)
 
 
+async def test_an_order_of_which_one_payment_went_back_and_the_bank_took_the_other_is_refunded():
+    placed = await stocked.order(await stocked.sku(1))
+    await settle("epay", said(placed, 1990, "cb1"), "callback")
+    await settle("epay", said(placed, 1990, "cb2"), "callback")
+    await settle("epay", said(placed, 1990, "cb2:back", state=ClaimState.CHARGED_BACK), "callback")
+    await give_back(placed, 1990)
+    assert await stocked.states(placed) == ("refunded", "delivered")
+
+
 async def test_staff_tells_of_a_chargeback_and_the_gateway_repeats_it():
     placed = await stocked.order(await stocked.sku(1))
     await settle("epay", said(placed, 1990, "cs"), "callback")

@@ -206,6 +206,16 @@ async def test_parts_add_up_and_never_to_more_than_came(gateway, people):
     assert given_back(gateway, sale) == [(f"{sale.placed.ref}-R1", "5.00"), (f"{sale.placed.ref}-R3", "10.00")]
 
 
+async def test_an_order_is_refunded_when_the_last_of_its_money_is_back_and_not_before(gateway, people):
+    sale = await sold(gateway)
+    on_its_way = await ask(sale, 1000, people.anna)
+    await ask(sale, 990, people.anna, "hand")
+    assert await rows(sale) == [("approved", 1000, "source"), ("done", 990, "hand")]
+    assert await stocked.states(sale.placed) == ("paid", "delivered")
+    await run(on_its_way)
+    assert await stocked.states(sale.placed) == ("refunded", "delivered")
+
+
 async def test_into_the_balance_of_the_buyer(gateway, people):
     sale = await sold(gateway)
     await run(await ask(sale, 1990, people.anna, "balance"))
@@ -582,6 +592,19 @@ async def test_a_chargeback_stops_what_was_not_sent_yet(gateway, people, limit):
         await ask(sale, 1, people.anna)
     assert await moved(sale) == {"gateway:epay": -1990, "chargebacks": 1990}
     assert given_back(gateway, sale) == []
+
+
+async def test_what_is_left_after_a_chargeback_still_goes_back(gateway, people, limit):
+    await limit(0)
+    sale = await sold(gateway)
+    await ask(sale, 990, people.anna)
+    await db.transaction(
+        chargebacks.told_by_staff, 1, sale.placed.ref, sale.payment.id, 1000, people.anna.staff_id, "", None
+    )
+    assert await rows(sale) == [("asked", 990, "source")]
+    await run(await db.transaction(refunds.approve, 1, await newest(sale), people.ben))
+    assert given_back(gateway, sale) == [(f"{sale.placed.ref}-R1", "9.90")]
+    assert await moved(sale) == {"gateway:epay": -1990, "chargebacks": 1000, "refunds": 990}
 
 
 async def test_after_all_this_the_books_agree(engines, database):
