@@ -203,7 +203,8 @@ class Guard:
             _check_token(headers, form, visit, origin, holds_cookie=ours)
             if policy.fresh:
                 form = await self._prove(visit, form, headers.get(b"user-agent", b"").decode("latin-1"))
-                scope["state"]["session"] = visit.session
+            if policy.right is not None:
+                await self._admit_still(policy.right, scope, visit)
             scope["state"]["form"] = form
             await self.app(scope, receive, send)
         finally:
@@ -223,10 +224,7 @@ class Guard:
     async def _admit(self, policy: Policy, scope: Any, visit: Visit) -> None:
         wants_session = not policy.late and (policy.who != "anyone" or policy.session or visit.method not in SAFE)
         if wants_session and visit.cookie:
-            session = await self._load_session(visit.cookie)
-            if session is not None and session.kind == "staff" and session.shop_id != visit.shop.id:
-                session = None  # staff of one shop is nobody in another
-            visit.session = scope["state"]["session"] = session
+            await self._recognise(scope, visit, visit.cookie)
         if policy.limit:
             await limits.hit(policy.limit, _counted_as(limits.LIMITS[policy.limit], visit))
         if policy.right is not None:
@@ -234,6 +232,18 @@ class Guard:
         elif policy.who == "buyer" and visit.method not in SAFE:
             if not (visit.cookie if policy.late else visit.session):
                 raise UnknownDevice()
+
+    async def _admit_still(self, right: str, scope: Any, visit: Visit) -> None:
+        """A body may take half an hour to come, and meanwhile its sender be signed out or lose the role."""
+        if visit.cookie:
+            await self._recognise(scope, visit, visit.cookie)
+        _check_staff(right, visit)
+
+    async def _recognise(self, scope: Any, visit: Visit, cookie: str) -> None:
+        session = await self._load_session(cookie)
+        if session is not None and session.kind == "staff" and session.shop_id != visit.shop.id:
+            session = None  # staff of one shop is nobody in another
+        visit.session = scope["state"]["session"] = session
 
 
 def _counted_as(limit: limits.Limit, visit: Visit) -> str:

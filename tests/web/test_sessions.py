@@ -1,8 +1,10 @@
 """Session ids are ours alone, stored hashed, and die when they should."""
 
+import asyncio
 from datetime import timedelta
 
 import httpx
+import pytest
 
 from core import clock, db
 from core.ids import new_token
@@ -106,6 +108,30 @@ async def test_all_sessions_of_a_person_end_but_this_one(client: httpx.AsyncClie
 
 async def _end_others(tx: db.Tx, kept: sessions.Session) -> int:
     return await sessions.end_all(tx, kept.staff_id, but=kept.id_hash)
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["DELETE FROM people_session", "UPDATE people_staff SET role = 'readonly' WHERE email = 'stock@shop.test'"],
+)
+async def test_who_is_signed_out_while_a_form_comes_does_nothing_with_it(client: httpx.AsyncClient, change: str):
+    before = await orders()
+    cookie = await staff_cookie("stock")
+    await db.execute("UPDATE people_staff SET role = 'owner' WHERE email = 'stock@shop.test'")
+    await db.execute("UPDATE people_session SET seen_at = now() - interval '5 minutes'")
+
+    async def slowly():
+        yield b"csrf="
+        async with asyncio.timeout(20):  # until the session was asked for
+            while not await db.fetchval("SELECT max(seen_at) > now() - interval '4 minutes' FROM people_session"):
+                pass
+        await db.execute(change)
+        yield csrf.token_for(cookie).encode()
+
+    headers = {"content-type": "application/x-www-form-urlencoded", "cookie": f"vs={cookie}"}
+    answer = await client.post("/admin/sample", content=slowly(), headers=headers)
+    assert answer.status_code == 403 or answer.headers["location"] == "/admin/sign-in?unsent=yes"
+    assert await orders() == before
 
 
 async def test_a_buyer_is_not_staff_and_nobody_changes_nothing(client: httpx.AsyncClient):
