@@ -29,6 +29,7 @@ from core.money import Money
 from core.orders import service as orders
 from core.orders import timeline, words
 from core.orders.pages import seen_by_buyer
+from core.orders.view import answers_of
 from core.payments import money, queue, refunds
 from core.people.sessions import Session
 from core.refused import Refused
@@ -122,6 +123,7 @@ async def _order_page(
         "given_back": money.by_currency(done),
         "subtotal": Money(sum(line["total"] for line in order["lines"] or []), order["currency"]),
         "lines": order["lines"] or [],
+        "answers": {line["id"]: answers_of(line["fields"], line["asked"] or {}) for line in order["lines"] or []},
         "attempts": order["attempts"] or [],
         "events": await _payment_events(order["id"]),
         **await _traced(request, order),

@@ -274,12 +274,12 @@ def _line(line: dict[str, Any], currency: str) -> LineView:
         quantity=line["quantity"],
         unit_price=Money(line["unit_price"], currency),
         total=Money(line["total"], currency),
-        answers=_answers(line["fields"], line["asked"] or {}),
+        answers=answers_of(line["fields"], line["asked"] or {}),
         delivery_note=line["delivery_note"],
         burn_hours=line["burn_hours"],
         codes=[_code(code) for code in line["codes"] or []],
         source=line["source"],
-        account=tuple(_answers(_of_account(line["fields"]), line["asked"] or {})),
+        account=tuple(answers_of(_of_account(line["fields"]), line["asked"] or {})),
     )
 
 
@@ -296,7 +296,7 @@ def _of_account(answers: dict[str, str]) -> dict[str, str]:
     return {key: answer for key, answer in answers.items() if key.startswith(ACCOUNT)}
 
 
-def _answers(answers: dict[str, str], asked: dict[str, Any]) -> list[tuple[Words, Words]]:
+def answers_of(answers: dict[str, str], asked: dict[str, Any]) -> list[tuple[Words, Words]]:
     """In the words of the question. One that the product asks no more still has its key."""
     found = [(key, asked.get(key) or {}, answer) for key, answer in answers.items() if answer]
     return [

@@ -86,6 +86,20 @@ def path(placed, act=""):
     return f"/admin/orders/{placed.ref}{act}"
 
 
+async def test_what_the_buyer_answered_stands_under_its_question(staff, address):
+    placed = await stocked.order(await stocked.sku(1))
+    where = "WHERE id = (SELECT product_id FROM orders_line WHERE order_id = $1)"
+    asked = [
+        {"key": "q1", "label": {"zh-CN": "游戏账号", "en": "Game account"}},
+        {"key": "q2", "label": {"en": "Server"}, "option_titles": {"7": {"en": "Seventh heaven"}}},
+    ]
+    await db.execute(f"UPDATE catalog_product SET buyer_fields = $2 {where}", placed.order_id, asked)
+    given = {"q1": "li-77", "q2": "7", "q3": "gone since"}
+    await db.execute("UPDATE orders_line SET fields = $2 WHERE order_id = $1", placed.order_id, given)
+    page = words(await staff.get(path(placed)))
+    assert "Game account li-77 Server Seventh heaven q3 gone since" in " ".join(page.split())
+
+
 # -- confirm paid -----------------------------------------------------------------------
 
 
