@@ -29,6 +29,8 @@ READY_SECONDS = 60.0
 # a part that lived this long has recovered: its next death is restarted at once
 HEALTHY_SECONDS = 30.0
 LONGEST_PAUSE = 30.0
+# To try costs little while a part cannot even be started, and once there is room on a full disk nobody is to wait long.
+LONGEST_PUT_OFF = 5.0
 
 
 def say(text: str) -> None:
@@ -81,6 +83,7 @@ class Kept:
     started: float = field(default_factory=time.monotonic)
     pause: float = 0.0
     down: bool = False
+    quiet_until: float = 0.0
 
     def note_death(self) -> None:
         self.down = True
@@ -103,12 +106,14 @@ class Kept:
         except OSError as error:  # such as a full disk
             self._put_off(f"{self.part.name}: {error}")
             return
-        self.down = False
+        self.down, self.quiet_until = False, 0.0
         say(_("%(part)s runs again.", part=self.part.name))
 
     def _put_off(self, why: str) -> None:
-        self.pause = self._longer()
-        say(why)
+        self.pause = min(self._longer(), LONGEST_PUT_OFF)
+        if time.monotonic() >= self.quiet_until:
+            self.quiet_until = time.monotonic() + LONGEST_PAUSE
+            say(why)
 
     def _longer(self) -> float:
         return min(max(0.5, self.pause * 2), LONGEST_PAUSE)

@@ -1,5 +1,6 @@
 """`run` as its owner lives with it: start, stop, crash, start again."""
 
+import errno
 import os
 import re
 import signal
@@ -11,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
+from core.run import Kept
 
 ROOT = Path(__file__).resolve().parents[2]
 IS_ROOT = os.geteuid() == 0
@@ -174,11 +177,31 @@ def test_an_engine_that_cannot_be_started_for_now_is_tried_again(tiny, used_home
     settings.mkdir()
     (old,) = run.processes("bin/postgres -D")
     os.kill(old, signal.SIGKILL)
-    wait_until(lambda: run.output.count("Is a directory") >= 3)
-    assert run.output.count("Is a directory") == 3  # with growing pauses
+    run.wait_for("Is a directory")
     settings.rmdir()
     run.wait_for("PostgreSQL runs again.")
     assert run.process.poll() is None
+
+
+class Stuck:
+    name = "PostgreSQL"
+
+    def start(self):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def stop(self): ...
+    def alive(self):
+        return False
+
+
+def test_what_cannot_be_started_is_tried_soon_again_and_told_rarely(capsys):
+    kept = Kept(Stuck(), down=True)
+    pauses = []
+    for _try in range(6):
+        kept.start_again()
+        pauses.append(kept.pause)
+    assert pauses == [0.5, 1, 2, 4, 5, 5]
+    assert capsys.readouterr().out == "PostgreSQL: [Errno 28] No space left on device\n"
 
 
 def test_committed_rows_survive_a_killed_postgres(tiny, used_home, engines):
