@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from core import embedded, processes
+from core import embedded, engine_place, processes
 from core.config import Config, SetupProblem, own_address
 from core.embedded import StopAsked
 from core.terminal import _
@@ -268,7 +268,7 @@ def greet(config: Config, facts: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _only_run_in(home: Path) -> Iterator[None]:
-    embedded.make_home(home)
+    engine_place.make_home(home)
     with (home / "run.lock").open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from core import db, embedded
+from core import db, embedded, engine_place
 from core.audit import owner
 from core.backup.unfinished import check_finished
 from core.config import Config, SetupProblem
@@ -194,7 +194,7 @@ def doctor(config: Config, args: argparse.Namespace) -> int:
     try:
         with embedded.addresses(config, _say) as whole:
             found = asyncio.run(checks.examine_audit(whole) if args.audit else checks.examine(whole))
-    except embedded.EngineError as problem:
+    except engine_place.EngineError as problem:
         found = checks.without_engines(config, problem)
     _tell(args, {"checks": [check.facts() for check in found]}, "\n".join(check.line() for check in found))
     return 1 if any(check.state == "fail" for check in found) else 0

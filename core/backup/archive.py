@@ -23,7 +23,7 @@ from typing import IO, Any
 
 import asyncpg
 
-from core import clock, embedded, processes
+from core import clock, engine_place, processes
 from core.backup import relay
 from core.config import Config, SetupProblem
 from core.crash_point import crash_point
@@ -261,7 +261,7 @@ def _dump(database_url: str, snapshot: str) -> Iterator[Dump]:
     ]
     with tempfile.TemporaryFile() as errors:
         process = processes.spawn(
-            [embedded.postgres_program("pg_dump"), *options],
+            [engine_place.postgres_program("pg_dump"), *options],
             stdout=subprocess.PIPE,
             stderr=errors,
             env={**os.environ, **password},

@@ -18,7 +18,7 @@ from typing import IO, Any, Literal
 
 import asyncpg
 
-from core import db, embedded
+from core import db, embedded, engine_place
 from core.backup import archive, relay
 from core.backup.archive import DATABASE, FILES, FORMAT, MANIFEST, OWN_SESSION, PIECE
 from core.backup.unfinished import UNFINISHED
@@ -101,7 +101,7 @@ def restore(
     manifest = check_file(file, key)
     if config.database_url:
         asyncio.run(_check_database_empty(config.database_url))
-    embedded.make_home(config.home)
+    engine_place.make_home(config.home)
     (config.home / UNFINISHED).touch(mode=0o600)
     if masters:
         keys.write(config.master_key_file, masters)
@@ -245,7 +245,7 @@ def _pg_restore(database_url: str) -> Iterator[IO[bytes]]:
     """Everything in one transaction: killed in the middle, the database stays empty."""
     url, password = relay.without_password(database_url)
     options = ["--single-transaction", "--exit-on-error", "--no-owner", "--no-acl", f"--dbname={url}"]
-    command = [embedded.postgres_program("pg_restore"), *options]
+    command = [engine_place.postgres_program("pg_restore"), *options]
     with tempfile.TemporaryFile() as errors:
         with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors, env={**os.environ, **password}) as process:
             assert process.stdin is not None  # noqa: S101 - it was asked for

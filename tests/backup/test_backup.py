@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from core import embedded
+from core import engine_place
 from core.backup import archive, restore
 from core.vault import sealed_file
 from core.vault.cipher import Secret
@@ -154,7 +154,7 @@ def test_no_code_and_no_key_is_in_it(taken, web, room):
             else:
                 opened["manifest" if name == "manifest.json" else "files"] += content.read()
     script = subprocess.run(
-        [embedded.postgres_program("pg_restore"), "-f", "-", str(dump)], capture_output=True, check=True
+        [engine_place.postgres_program("pg_restore"), "-f", "-", str(dump)], capture_output=True, check=True
     )
     key = (Path(web.environ["VOUCHSAFE_HOME"]) / "master.key").read_bytes().strip()
     places = {**opened, "dump": script.stdout, "sealed": file.read_bytes()}

@@ -19,7 +19,7 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from core import embedded
+from core import engine_place
 from tests.bench import driver
 from tests.bench.shops import Floor, Ours, Shop
 
@@ -89,8 +89,8 @@ def show_stacks(stacks: list[tuple[list[str], int]], load: driver.Load, seconds:
 # ── PostgreSQL ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def place_of(shop: Shop) -> embedded.Place:
-    return embedded.prepare_place(shop.home, lambda text: None)
+def place_of(shop: Shop) -> engine_place.Place:
+    return engine_place.prepare_place(shop.home, lambda text: None)
 
 
 async def log_statements(shop: Shop) -> None:
@@ -132,7 +132,7 @@ async def statements(shop: Shop, purchases: int, top: int) -> None:
             print(f"{'':20} !! {line}")
 
 
-def whole_reads(place: embedded.Place, text: str) -> list[str]:
+def whole_reads(place: engine_place.Place, text: str) -> list[str]:
     """Lines of the plan that read a whole table or index."""
     psql = [place.postgres_bin / "psql", "-XAtq", place.database_url, "-c", f"EXPLAIN (GENERIC_PLAN) {text}"]
     plan = subprocess.run(psql, capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout.splitlines()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import redis
 
-from core import embedded
+from core import engine_place
 from tests.conftest import ROOT
 from tests.faults.shop import KEY, PID, Browser, notice, tell
 from tests.journeys.conftest import MailServer
@@ -61,7 +61,7 @@ class WholeShop:
     def __init__(self, run: Run, environ: dict[str, str]) -> None:
         self.run, self.environ = run, environ
         self.url = run.address.rstrip("/")
-        self.place = embedded.prepare_place(run.home, lambda said: None)
+        self.place = engine_place.prepare_place(run.home, lambda said: None)
 
     def psql(self, statement: str) -> str:
         return self._as_owner("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", statement).decode().strip()

@@ -8,7 +8,7 @@ from html import unescape
 
 import pytest
 
-from core import embedded
+from core import engine_place
 from tests.faults.shop import Browser
 from tests.gateways.running import FakeEpay
 from tests.journeys.conftest import DESKTOP, PHONE, NewVisitor, Visitor, until
@@ -20,7 +20,7 @@ SKU = "DEMO-MUSIC-1M"
 
 @pytest.fixture(scope="module")
 def sql(run: Run):
-    place = embedded.prepare_place(run.home, lambda said: None)
+    place = engine_place.prepare_place(run.home, lambda said: None)
 
     def ask(statement: str) -> str:
         command = [f"{place.postgres_bin}/psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", place.database_url]

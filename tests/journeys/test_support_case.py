@@ -6,7 +6,7 @@ import subprocess
 import sys
 from email.message import EmailMessage
 
-from core import embedded
+from core import engine_place
 from tests.conftest import ROOT
 from tests.gateways.running import FakeEpay
 from tests.journeys.conftest import DESKTOP, PHONE, MailServer, NewVisitor, Visitor, until
@@ -26,7 +26,7 @@ def hire(run: Run, address: str) -> None:
 
 def make_support(run: Run, address: str) -> None:
     """Somebody who answers buyers and may not do everything."""
-    place = embedded.prepare_place(run.home, lambda said: None)
+    place = engine_place.prepare_place(run.home, lambda said: None)
     change = f"UPDATE people_staff SET role = 'support', name = 'Li' WHERE email = '{address}'"
     sql = [f"{place.postgres_bin}/psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", place.database_url, "-c", change]
     subprocess.run(sql, check=True, capture_output=True, cwd="/")
