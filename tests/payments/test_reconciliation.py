@@ -1,5 +1,6 @@
 """Gateways' statements held against our books: what matches, what only one side knows, fees that are booked once."""
 
+import dataclasses
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -9,7 +10,7 @@ from core.api import GatewayUnavailable, LineKind, Money, PaymentMethod, Stateme
 from core.checkout.settle import settle
 from core.ledger import bookkeeping, chart
 from core.ledger import service as ledger
-from core.payments import reconciliation, statements
+from core.payments import chargebacks, reconciliation, statements
 from core.payments.method import Claim, ClaimState
 from core.refused import Refused
 from core.vault import keys
@@ -90,6 +91,14 @@ async def question(day: date | None = None, state: str = "open") -> dict[str, in
     return {name: data[name] for name in ("theirs", "ours", "differs") if name in data} if data else None
 
 
+async def failures() -> int:
+    return await db.fetchval("SELECT count(*) FROM payments_statement WHERE error <> ''")
+
+
+async def only_ours() -> list[str]:
+    return [row["ref"] for row in await reconciliation.only_ours(1, "bank", today())]
+
+
 async def books() -> dict[str, int]:
     accounts = (("fees", "CNY"), ("fees", "USD"), ("gateway:bank", "CNY"), ("gateway:bank", "USD"))
     return {f"{code} {currency}": await ledger.balance(1, code, currency) for code, currency in accounts}
@@ -162,6 +171,22 @@ async def test_one_payment_stands_behind_one_line(bank):
     assert sorted((await results()).values()) == ["matched", "theirs"]
     assert (await results())[twice[0].key] == "matched"
 
+    again = line(once.attempt_ref, 1992)
+    bank.booked[today() + timedelta(days=1)] = [again]
+    await fetch(bank, 2)
+    assert (await results())[again.key] == "theirs", "nor on another day"
+    assert await failures() == 0
+
+
+async def test_a_line_in_another_currency_or_of_another_gateway_does_not_match(bank):
+    here, elsewhere = await paid(), await stocked.order(await stocked.sku(1))
+    await settle("epay", stocked.paid(elsewhere), "callback")
+    dollars = dataclasses.replace(line(here.attempt_ref), amount=Money(1990, "USD"))
+    foreign = line(elsewhere.attempt_ref)
+    bank.booked = {today(): [dollars, foreign]}
+    await fetch(bank)
+    assert await results() == {dollars.key: "differs", foreign.key: "theirs"}
+
 
 async def test_a_statement_that_comes_again_changes_nothing(bank):
     good = await paid()
@@ -184,7 +209,7 @@ async def refunded(placed, amount: int, state: str) -> str:
     return await db.fetchval(
         "INSERT INTO payments_refund (shop_id, ref, order_id, payment_id, amount, currency, way, state, two_persons,"
         " asked_by, ended_at) SELECT 1, $2 || '-R1', $1, id, $3, 'CNY', 'source', $4, false, $5,"
-        " CASE $4 WHEN 'done' THEN now() END FROM payments_event WHERE order_id = $1 RETURNING ref",
+        " CASE WHEN $4 IN ('done', 'failed') THEN now() END FROM payments_event WHERE order_id = $1 RETURNING ref",
         placed.order_id,
         placed.ref,
         amount,
@@ -205,6 +230,55 @@ async def test_refunds_find_theirs_and_end_the_doubt(bank):
     assert [found[one.key] for one in lines] == ["matched", "matched", "theirs", "theirs"]
     state = await db.fetchrow("SELECT state, error FROM payments_refund WHERE ref = $1", doubted)
     assert tuple(state) == ("done", "it is on the gateway's statement")
+
+
+async def test_a_line_ends_no_doubt_about_a_refund_of_another_sum(bank):
+    unsure = await paid()
+    doubted = await refunded(unsure, 700, "unknown")
+    bank.booked = {today(): [line(unsure.attempt_ref), line(doubted, 70, LineKind.REFUND)]}
+    await fetch(bank)
+    assert (await results())[f"refund:{doubted}:70"] == "differs"
+    assert await db.fetchval("SELECT state FROM payments_refund WHERE ref = $1", doubted) == "unknown"
+
+
+async def test_money_that_left_for_a_refund_that_failed_or_is_not_theirs_is_a_question(bank):
+    failed, elsewhere = await paid(), await stocked.order(await stocked.sku(1))
+    await settle("epay", stocked.paid(elsewhere), "callback")
+    kind = LineKind.REFUND
+    lines = [
+        line(await refunded(failed, 500, "failed"), 500, kind),
+        line(await refunded(elsewhere, 600, "done"), 600, kind),
+    ]
+    bank.booked = {today(): [line(failed.attempt_ref), *lines]}
+    await fetch(bank)
+    found = await results()
+    assert [found[one.key] for one in lines] == ["theirs", "theirs"]
+
+
+async def test_a_refund_stands_behind_one_line(bank):
+    placed = await paid()
+    known = await refunded(placed, 500, "done")
+    once, again = line(known, 500, LineKind.REFUND), line(known, 501, LineKind.REFUND)
+    bank.booked = {today(): [line(placed.attempt_ref), once], today() + timedelta(days=1): [again]}
+    await fetch(bank)
+    await fetch(bank, 2)
+    found = await results()
+    assert (found[once.key], found[again.key]) == ("matched", "theirs")
+    assert await failures() == 0
+
+
+async def test_a_chargeback_that_staff_told_of_first_is_expected_once(bank):
+    placed = await paid()
+    payment = await db.fetchval("SELECT id FROM payments_event WHERE order_id = $1", placed.order_id)
+    staff_id = await stocked.staff_member()
+    await db.transaction(chargebacks.told_by_staff, 1, placed.ref, payment, 1990, staff_id, "", None)
+    ref = placed.attempt_ref
+    await settle("bank", Claim(ref, ClaimState.CHARGED_BACK, Money(1990, "CNY"), f"B{ref}", "dp2"), "callback")
+    bank.booked = {today(): [line(ref), line(ref, kind=LineKind.CHARGEBACK)], today() + timedelta(days=1): []}
+    await fetch(bank)
+    await fetch(bank, 2)
+    assert set((await results()).values()) == {"matched"}
+    assert ref not in await only_ours()
 
 
 async def test_a_chargeback_we_know_of_matches(bank):
@@ -262,6 +336,15 @@ async def test_a_test_order_is_left_out_of_the_books(bank):
     before = await books()
     await fetch(bank)
     assert await moved(before) == {}
+
+
+async def test_no_line_is_missed_for_a_test_order(bank):
+    tried = await paid()
+    await db.execute("UPDATE orders_order SET test = true WHERE id = $1", tried.order_id)
+    bank.booked = {today(): [], today() + timedelta(days=1): []}
+    await fetch(bank)
+    await fetch(bank, 2)
+    assert tried.attempt_ref not in await only_ours()
 
 
 # -- fetching ---------------------------------------------------------------------------
