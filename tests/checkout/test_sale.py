@@ -81,6 +81,9 @@ async def test_the_step_by_step_road_writes_the_same_rows():
     sku = await stocked.sku(2)
     short = await stocked.order(sku)
     long = await stocked.order(sku)
+    await db.execute(
+        "UPDATE payments_attempt SET next_query_at = now() WHERE order_id IN ($1, $2)", short.order_id, long.order_id
+    )
     await settle("epay", stocked.paid(short), "callback")
     await settle("epay", stocked.paid(long), "callback", staff_id=await stocked.staff_member())
 
@@ -653,6 +656,22 @@ async def test_a_payment_takes_the_order_before_its_attempt(amount):
 
     paying = await db.transaction(hold_while_a_payment_comes)
     assert (await paying).order_ref == placed.ref
+
+
+async def test_the_ordinary_sale_leaves_an_order_alone_that_is_being_cancelled():
+    sku = await stocked.sku(1)
+    placed = await stocked.order(sku)
+
+    async def cancel_while_it_is_paid(tx):
+        await orders.cancel_in(tx, placed.order_id, "buyer")
+        paying = asyncio.create_task(ordinary.settle("epay", stocked.paid(placed), "callback"), context=Context())
+        while not (paying.done() or await tx.fetchval(WAITING)):
+            await asyncio.sleep(0.01)
+        return paying
+
+    assert await (await db.transaction(cancel_while_it_is_paid)) is None
+    assert await stocked.states(placed) == ("cancelled", "released")
+    assert await stocked.codes_by_state(sku) == {"free": 1}
 
 
 # -- staff ------------------------------------------------------------------------------

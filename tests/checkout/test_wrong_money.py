@@ -315,6 +315,32 @@ async def test_a_confirmed_sum_is_corrected_by_the_gateway(real, booked, asked):
     assert (await alarms())[len(seen) :] == ["payment.wrong_amount"]
 
 
+async def test_a_confirmed_sum_is_not_corrected_below_what_went_back_of_it():
+    placed = await stocked.order(await stocked.sku(1))
+    await acts.confirm_paid(1, placed.ref, await stocked.staff_member(), "", None)
+    await give_back(placed, 1500)
+    assert (await settle("epay", said(placed, 1000, "below"), "callback")).outcome is Outcome.SAME_MONEY
+    payments = await db.transaction(lambda tx: money.payments_of(placed.order_id, tx))
+    assert [(one.amount.amount, one.left.amount) for one in payments] == [(1500, 0)]
+
+
+async def test_the_word_of_the_gateway_on_a_test_order_books_no_money():
+    placed = await stocked.order(await stocked.sku(1), test=True)
+    before = await books()
+    await acts.confirm_paid(1, placed.ref, await stocked.staff_member(), "", None)
+    assert (await settle("epay", said(placed, 1000, "tried"), "callback")).outcome is Outcome.SAME_MONEY
+    assert await moved(before) == {}
+
+
+async def test_the_gateways_word_in_another_currency_is_other_money():
+    placed = await stocked.order(await stocked.sku(1))
+    await acts.confirm_paid(1, placed.ref, await stocked.staff_member(), "", None)
+    dollars = stocked.paid(placed, 1990, "USD", "dollars")
+    assert (await settle("epay", dollars, "callback")).outcome is Outcome.PAID_TWICE
+    assert await questions(placed) == ["paid_twice"]
+    assert await db.transaction(money.owed, placed.order_id, "USD") == 1990
+
+
 async def test_what_was_confirmed_and_never_came_is_not_owed_when_the_rest_goes_back():
     sku = await stocked.sku(1)
     placed = await stocked.order(sku)
@@ -366,6 +392,30 @@ async def test_without_the_lock_staff_and_gateway_book_the_same_money_twice():
 
 
 # -- taken back by the bank -------------------------------------------------------------
+
+
+async def test_a_second_payment_of_another_sum_leaves_an_alarm():
+    placed = await stocked.order(await stocked.sku(1))
+    await settle("epay", said(placed, 1990, "sum1"), "callback")
+    seen = await alarms()
+    assert (await settle("epay", said(placed, 1, "sum2"), "callback")).outcome is Outcome.PAID_TWICE
+    assert (await alarms())[len(seen) :] == ["payment.wrong_amount"]
+
+
+async def test_the_rest_comes_while_the_first_part_is_about_to_go_back():
+    sku = await stocked.sku(1)
+    placed = await stocked.order(sku)
+    await settle("epay", said(placed, 500, "going"), "callback")
+    await db.execute("""UPDATE shops_shop SET settings = settings || '{"refund_limit": 0}'""")
+    try:
+        await give_back(placed, 500)
+    finally:
+        await db.execute("UPDATE shops_shop SET settings = settings - 'refund_limit'")
+    assert await stocked.states(placed) == ("mismatch", "void")
+    assert (await settle("epay", said(placed, 1990, "going2"), "callback")).outcome is Outcome.PAID_TWICE
+    assert await stocked.states(placed) == ("mismatch", "void")
+    assert await stocked.codes_by_state(sku) == {"free": 1}
+    assert "paid_twice" in await questions(placed)
 
 
 async def test_a_chargeback_is_booked_marked_and_its_codes_are_listed():
