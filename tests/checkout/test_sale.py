@@ -9,7 +9,7 @@ import pytest
 
 from core import clock, db
 from core.checkout import acts, ordinary
-from core.checkout.place import SoldOut, TooManyOpen, _draft
+from core.checkout.place import SoldOut, TooManyOpen, _draft, place_in
 from core.checkout.settle import LOCK, Outcome, settle
 from core.ids import new_token, token_hash
 from core.ledger import service as ledger
@@ -357,7 +357,9 @@ async def test_the_same_key_and_session_give_the_same_order():
 async def test_a_key_of_somebody_else_is_refused():
     sku = await stocked.sku(5)
     key = new_token()
-    await stocked.order(sku, key=key)
+    await stocked.order(sku, who=stocked.buyer("keyed@example.com"), key=key)
+    with pytest.raises(Refused):
+        await stocked.order(sku, who=stocked.buyer("keyed@example.com"), key=key)
     with pytest.raises(Refused):
         await stocked.order(sku, key=key)
     assert await stocked.codes_by_state(sku) == {"free": 4, "reserved": 1}
@@ -424,6 +426,14 @@ async def test_one_buyer_gets_no_more_than_the_limit_of_the_sku():
     with pytest.raises(Refused):
         await stocked.order(sku, 1, stocked.buyer("limited@example.com"))
     assert await stocked.codes_by_state(sku) == {"free": 7, "delivered": 2}
+
+
+async def test_orders_of_one_buyer_at_once_share_the_limit_per_buyer():
+    sku = await stocked.sku(9, most_per_buyer=1)
+    tried = [stocked.order(sku, 1, stocked.buyer("hurried@example.com")) for _ in range(8)]
+    done = await asyncio.gather(*tried, return_exceptions=True)
+    assert sum(isinstance(one, Refused) for one in done) == 7
+    assert await stocked.codes_by_state(sku) == {"free": 8, "reserved": 1}
 
 
 @pytest.mark.parametrize("quantity", [0, -1, 101, 10**9])
@@ -656,6 +666,27 @@ async def test_a_payment_takes_the_order_before_its_attempt(amount):
 
     paying = await db.transaction(hold_while_a_payment_comes)
     assert (await paying).order_ref == placed.ref
+
+
+@pytest.mark.parametrize("slot", [0, 2**31 - 1], ids=["before the random place", "behind it"])
+async def test_a_code_that_another_sale_is_taking_just_now_is_not_taken(slot):
+    sku = await stocked.sku(1)
+    await db.execute("UPDATE vault_code SET slot = $2 WHERE sku_id = $1", sku.id, slot)
+    priced = await quote(1, [Item(sku.code, 1)])
+    shop = await shops.main_shop()
+
+    async def take_while_another_wants_it(tx):
+        first = await place_in(tx, shop, priced, {}, stocked.buyer(), stocked.chosen(), new_token(), 1)
+        second = asyncio.create_task(stocked.order(sku), context=Context())
+        while not (second.done() or await tx.fetchval(WAITING)):
+            await asyncio.sleep(0.01)
+        return first, second
+
+    first, second = await db.transaction(take_while_another_wants_it)
+    with pytest.raises(SoldOut):
+        await second
+    holder = "SELECT order_id FROM orders_line WHERE id = (SELECT line_id FROM vault_code WHERE sku_id = $1)"
+    assert await db.fetchval(holder, sku.id) == first.order_id
 
 
 async def test_the_ordinary_sale_leaves_an_order_alone_that_is_being_cancelled():
