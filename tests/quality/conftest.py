@@ -35,6 +35,8 @@ AXE = (
 })()"""
 )
 HOSTILE = "\"><img src=x onerror='hacked=1'><script>hacked=1</script>"
+LONG = "codes_2026_11_24_of_our_supplier_premium_12_months_final.txt"
+"""One word that is wider than a phone, as names of files are."""
 BUYERS = ("anyone", "buyer")
 
 AS_IT_STANDS = {
@@ -56,7 +58,6 @@ UPDATE audit_alarm SET subject = $1, reason = $1;
 UPDATE messages_message SET subject = $1;
 UPDATE payments_refund SET note = $1;
 UPDATE review_item SET reason = $1;
-UPDATE vault_batch SET name = $1;
 UPDATE vault_hold SET reason = $1;
 UPDATE partners_partner SET name = $1;
 UPDATE people_api_key SET name = $1;
@@ -137,6 +138,9 @@ async def _hostile() -> None:
     for statement in TEXTS.strip().split(";\n"):
         one = HOSTILE if "$1" in statement else {"en": HOSTILE, "zh-CN": HOSTILE}
         await db.execute(statement.replace("$2", "$1"), one)
+    await db.execute("UPDATE vault_import SET filename = $1", LONG)
+    await db.execute("UPDATE vault_batch SET name = $1", LONG)
+    await db.execute("UPDATE orders_line SET product_title = $1", {"en": LONG, "zh-CN": LONG})
     settings = {"announcement": {"en": HOSTILE, "zh-CN": HOSTILE}, "footer": {"en": HOSTILE, "zh-CN": HOSTILE}}
     await db.execute("UPDATE shops_shop SET settings = settings || $1, revision = revision + 1", settings)
     shops.forget()
