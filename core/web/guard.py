@@ -146,7 +146,8 @@ class Guard:
             raise BadRequest(why=_("Something stands twice in the address."))
         if policy.scope is not None:
             await self._admit_key(policy, policy.scope, scope, visit)
-            await self.app(scope, _limited(scope, receive, policy.max_body), send)
+            receive = self._still_good(scope, _limited(scope, receive, policy.max_body), visit)
+            await self.app(scope, receive, send)
             return
         if visit.surface == "shop" and visit.shop.settings.coming_soon:
             await self._check_open(visit)
@@ -174,6 +175,25 @@ class Guard:
 
     async def _admit_key(self, policy: Policy, wanted: str, scope: Any, visit: Visit) -> None:
         """A program shows its key in each request; cookies count for nothing here, so nobody can be tricked."""
+        key = await self._key(scope, visit)
+        scope["state"]["key"] = key
+        if policy.limit:
+            await limits.hit(policy.limit, f"key:{key.id}")
+        if not key.may(wanted):
+            raise Forbidden(why=_("The API key does not have the scope %(scope)s.", scope=wanted))
+
+    def _still_good(self, scope: Any, receive: Any, visit: Visit) -> Any:
+        """A key that was withdrawn while the body came is of no use any more."""
+
+        async def received() -> Any:
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body"):
+                await self._key(scope, visit)
+            return message
+
+        return received
+
+    async def _key(self, scope: Any, visit: Visit) -> Key:
         kind, _blank, token = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1").partition(" ")
         key = await self._load_key(token.strip()) if kind.lower() == "bearer" else None
         if key is None or key.shop_id != visit.shop.id:
@@ -184,11 +204,7 @@ class Guard:
                 _("Send it as: Authorization: Bearer <key>"),
                 headers={"WWW-Authenticate": "Bearer"},
             )
-        scope["state"]["key"] = key
-        if policy.limit:
-            await limits.hit(policy.limit, f"key:{key.id}")
-        if not key.may(wanted):
-            raise Forbidden(why=_("The API key does not have the scope %(scope)s.", scope=wanted))
+        return key
 
     async def _unsafe(self, policy: Policy, scope: Any, receive: Any, send: Any, visit: Visit) -> None:
         headers = dict(scope["headers"])

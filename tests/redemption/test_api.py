@@ -177,6 +177,27 @@ async def test_only_json_is_read(api):
 # -- keys -------------------------------------------------------------------------------
 
 
+async def test_a_key_that_is_withdrawn_while_a_request_comes_does_nothing(address):
+    staff, code = await stocked.staff_member(), await a_code()
+    token = await api_keys.make(1, "slow", ALL, None, staff)
+    key_id = await db.fetchval("SELECT id FROM people_api_key WHERE name = 'slow'")
+    body = json.dumps({"request_id": new_id(), "code": code}).encode()
+
+    async def slowly():
+        yield body[:10]
+        async with asyncio.timeout(20):  # until the key was looked at
+            while not await db.fetchval("SELECT last_used_at FROM people_api_key WHERE id = $1", key_id):
+                pass
+        await api_keys.revoke(1, key_id, staff)
+        yield body[10:]
+
+    before = await tries()
+    headers = {**bearer(token), "content-type": "application/json"}
+    async with httpx.AsyncClient(base_url=f"{address}/api/v1", headers=headers) as client:
+        assert (await client.post("/redemptions", content=slowly())).status_code == 401
+    assert await tries() == before
+
+
 async def test_without_a_good_key_nothing_is_done(address, keys):
     staff, code = await stocked.staff_member(), await a_code()
     over = await api_keys.make(1, "over", ALL, 1, staff)
