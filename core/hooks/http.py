@@ -20,6 +20,7 @@ import httpcore
 import httpx
 
 from core import clock, db
+from core.web.i18n import _
 
 # httpx logs every address it calls, and some gateways want the merchant's key in the address.
 logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -185,9 +186,9 @@ class PluginHttp:
                 method, url, params=params, data=form, json=json, content=content, headers=headers, timeout=limits
             )
         except (httpx.InvalidURL, UnicodeError) as error:
-            raise NotSent(f"this is not an address: {error}") from None
+            raise NotSent(_("this is not an address: %(why)s", why=str(error))) from None
         if built.url.scheme not in ("http", "https") or not built.url.host:
-            raise NotSent("an address begins with http:// or https://")
+            raise NotSent(_("an address begins with http:// or https://"))
         breaker = self._breakers.setdefault(built.url.netloc.decode("ascii"), _Breaker())
         breaker.check()
         try:
@@ -251,11 +252,12 @@ class PluginHttp:
                 finally:
                     await answer.aclose()
         except (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout) as error:
-            raise NotSent(f"{request.url.host} cannot be reached: {why(error)}") from None
+            raise NotSent(_("%(host)s cannot be reached: %(why)s", host=request.url.host, why=why(error))) from None
         except (TimeoutError, httpcore.TimeoutException):
-            raise Unclear(f"{request.url.host} did not answer within {seconds:g} s") from None
+            text = _("%(host)s did not answer within %(seconds)s s", host=request.url.host, seconds=f"{seconds:g}")
+            raise Unclear(text) from None
         except (httpx.HTTPError, httpcore.NetworkError, httpcore.ProtocolError, zlib.error) as error:
-            raise Unclear(f"{request.url.host} broke off: {why(error)}") from None
+            raise Unclear(_("%(host)s broke off: %(why)s", host=request.url.host, why=why(error))) from None
         headers = {name.lower(): value for name, value in answer.headers.items()}
         return HttpAnswer(answer.status_code, headers, content)
 
@@ -299,7 +301,7 @@ class _Breaker:
 
     def check(self) -> None:
         if self.closed_until is not None and clock.now() < self.closed_until:
-            raise NotSent("this server failed several times in a row and is left alone for half a minute")
+            raise NotSent(_("this server failed several times in a row and is left alone for half a minute"))
 
     def failed(self) -> None:
         self.failures += 1
@@ -342,18 +344,20 @@ class _Resolving(httpcore.AsyncNetworkBackend):
             async with asyncio.timeout(timeout):
                 found = await _addresses(host, port)
         except TimeoutError:
-            raise httpcore.ConnectTimeout("its name could not be resolved in time") from None
+            raise httpcore.ConnectTimeout(_("its name could not be resolved in time")) from None
         except (OSError, UnicodeError) as error:
-            raise httpcore.ConnectError(f"no such host ({error})") from None
+            raise httpcore.ConnectError(_("no such host (%(why)s)", why=str(error))) from None
         addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
         if not addresses or not all(self._allowed.allows(host, address) for address in addresses):
-            raise httpcore.ConnectError("it is a private address; VOUCHSAFE_ALLOW_PRIVATE_HOSTS may allow it")
+            raise httpcore.ConnectError(_("it is a private address; VOUCHSAFE_ALLOW_PRIVATE_HOSTS may allow it"))
         failure: Exception = httpcore.ConnectError("no address")
         for address in addresses[:3]:
             try:
                 return await self._sockets.connect_tcp(address, port, timeout, local_address, socket_options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                failure = error
+            except httpcore.ConnectTimeout:
+                failure = httpcore.ConnectTimeout(_("it does not take the connection"))
+            except httpcore.ConnectError:
+                failure = httpcore.ConnectError(_("nothing takes the connection at this address"))
         raise failure
 
     async def sleep(self, seconds: float) -> None:

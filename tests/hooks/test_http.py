@@ -11,6 +11,7 @@ from aiohttp import web
 
 from core import clock, db
 from core.hooks.http import AllowedHosts, HttpError, NotSent, PluginHttp, Unclear
+from core.web import i18n
 
 LOOPBACK = AllowedHosts(["127.0.0.1"])
 
@@ -123,6 +124,18 @@ async def test_a_server_that_is_not_there_was_certainly_not_told(http):
         closed.bind(("127.0.0.1", 0))
         with pytest.raises(NotSent, match="cannot be reached"):
             await http.get(f"http://127.0.0.1:{closed.getsockname()[1]}/")
+
+
+async def test_a_server_that_is_not_there_is_told_in_the_language_of_the_reader(http):
+    i18n.load([i18n.FOLDER])
+    with socket.socket() as closed, i18n.speaking("zh_CN"):
+        closed.bind(("127.0.0.1", 0))
+        with pytest.raises(NotSent) as caught:
+            await http.get(f"http://127.0.0.1:{closed.getsockname()[1]}/")
+        assert str(caught.value) == "无法连接 127.0.0.1：该地址拒绝连接"
+        with pytest.raises(NotSent) as caught:
+            await http.get("http://pay.invalid/")
+        assert str(caught.value).startswith("无法连接 pay.invalid：找不到这个域名（")
 
 
 async def test_a_server_that_never_takes_the_connection_was_certainly_not_told(http):

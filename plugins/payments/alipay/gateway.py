@@ -81,7 +81,7 @@ class Gateway:
         except HttpError as error:
             raise GatewayUnavailable(str(error)) from None
         if answer.status != 200:
-            raise GatewayUnavailable(f"Alipay answered with status {answer.status}")
+            raise GatewayUnavailable(_("Alipay answered with status %(status)s", status=answer.status))
         return self._read(method.replace(".", "_") + "_response", answer.content)
 
     async def download(self, address: str) -> bytes:
@@ -90,7 +90,7 @@ class Gateway:
         except HttpError as error:
             raise GatewayUnavailable(str(error)) from None
         if answer.status != 200:
-            raise GatewayUnavailable(f"Alipay answered with status {answer.status}")
+            raise GatewayUnavailable(_("Alipay answered with status %(status)s", status=answer.status))
         return answer.content
 
     def check_notice(self, params: Mapping[str, str]) -> None:
@@ -122,7 +122,7 @@ class Gateway:
             said = json.loads(content, parse_float=str) if content else answer.get("error_response")
             code = said["code"]
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            raise GatewayUnavailable("Alipay's answer cannot be read") from None
+            raise GatewayUnavailable(_("Alipay's answer cannot be read")) from None
         is_theirs = bool(content) and fits(content, str(answer.get("sign", "")), self._theirs)
         if str(code) in (OK, FAILED):
             self._check(answer, is_theirs)

@@ -96,10 +96,10 @@ class Gateway:
 
 def read(answer: HttpAnswer) -> dict[str, Any]:
     if answer.status != 200:
-        raise GatewayUnavailable(f"the gateway answered with status {answer.status}")
+        raise GatewayUnavailable(_("the gateway answered with status %(status)s", status=answer.status))
     try:
         # Numbers with a point stay text, so that no amount ever is a float.
         found = json.loads(answer.content, parse_float=str)
         return {**found, "code": int(found["code"])}
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise GatewayUnavailable("the gateway's answer cannot be read") from None
+        raise GatewayUnavailable(_("the gateway's answer cannot be read")) from None

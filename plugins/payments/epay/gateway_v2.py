@@ -94,7 +94,7 @@ class GatewayV2:
             raise NotTheirs("the gateway's answer is not signed with the platform's key")
         age = self._clock.now().timestamp() - int(said["timestamp"]) if said.get("timestamp", "").isdigit() else None
         if age is None or abs(age) > SKEW_SECONDS:
-            raise GatewayUnavailable("the gateway's answer is too old, or one of the two clocks is wrong")
+            raise GatewayUnavailable(_("the gateway's answer is too old, or one of the two clocks is wrong"))
 
     def _good(self, answer: dict[str, Any]) -> dict[str, Any]:
         if answer["code"] == BAD_KEY:

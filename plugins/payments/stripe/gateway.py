@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from core.api import GatewayRefused, GatewayUnavailable, HttpAnswer, HttpError, NotSent, PluginHttp
+from core.api import GatewayRefused, GatewayUnavailable, HttpAnswer, HttpError, NotSent, PluginHttp, _
 
 from .settings import StripeSettings
 
@@ -64,7 +64,9 @@ class Gateway:
             said = json.loads(answer.content, parse_float=str)
             words = said["error"] if answer.status != 200 else {}
         except (ValueError, TypeError, KeyError, RecursionError):
-            raise GatewayUnavailable(f"Stripe's answer cannot be read (status {answer.status})") from None
+            raise GatewayUnavailable(
+                _("Stripe's answer cannot be read (status %(status)s)", status=answer.status)
+            ) from None
         if answer.status == 200 and isinstance(said, dict):
             return said
         text = str(words.get("message") or f"status {answer.status}").replace(self._key, "…")[:200]
