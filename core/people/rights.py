@@ -120,3 +120,9 @@ def may(role: str | None, act: str, *, whole_server: bool = True) -> bool:
     """Whether the role may do the act; nobody may what the table does not know."""
     right = RIGHTS.get(act) or _of_plugins.get(act)
     return right is not None and role in right.roles and (whole_server or not right.whole_server)
+
+
+def called(act: str) -> Text | str:
+    """The act in words, as the page of the staff names it."""
+    right = RIGHTS.get(act) or _of_plugins.get(act)
+    return right.words if right is not None else act

@@ -49,6 +49,9 @@ class Session:
     def may(self, right: str) -> bool:
         return self.kind == "staff" and rights.may(self.role, right, whole_server=self.whole_server)
 
+    def called(self, right: str) -> object:
+        return rights.called(right)
+
 
 LOAD = """
 SELECT s.id_hash, s.kind, s.staff_id, p.shop_id,

@@ -54,6 +54,7 @@ class Session(Protocol):
     def shop_id(self) -> int | None: ...
 
     def may(self, right: str) -> bool: ...
+    def called(self, right: str) -> object: ...
 
 
 class Key(Protocol):
@@ -277,7 +278,7 @@ def _check_staff(right: str, visit: Visit) -> None:
     if right != "any" and not session.may(right):
         raise Forbidden(
             why=_("Your role does not include this."),
-            action=_("Ask the owner of the shop for the right: %(right)s", right=right),
+            action=_("Ask the owner of the shop for the right: %(right)s", right=session.called(right)),
         )
 
 

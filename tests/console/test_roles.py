@@ -91,6 +91,13 @@ async def test_each_role_opens_its_pages_and_no_other(address, routes):
                     assert allowed or answer.status_code == 403, (role, path)
 
 
+async def test_a_refusal_names_the_missing_right_in_words(address):
+    async with signed_in(address, "support", language="zh-CN") as staff:
+        answer = await staff.http.get("/admin/insight")
+    assert answer.status_code == 403
+    assert "请向店主申请这项权限：查看销售分析" in answer.text and "insight.read" not in answer.text
+
+
 async def test_a_denied_change_changes_nothing(address, routes):
     await plugged.all_on()
     cookies = {role: await db.transaction(console._session, role) for role in rights.ROLES}
