@@ -47,7 +47,7 @@ class FakeGateway(OtherSide):
 
     async def callback(self, attempt: Attempt) -> CallbackRequest | None:
         """The call with which it tells the shop of a paid attempt, exactly as it comes over the line; None: it has
-        none. Build it from ``attempt.notify_url``; ``callback_of`` helps."""
+        none. Build it from ``attempt.notify_url``."""
         return None
 
     def payments(self, ref: str) -> int | None:
