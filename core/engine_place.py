@@ -103,9 +103,7 @@ def _engines_folder(home: Path, user: pwd.struct_passwd | None, say: Callable[[s
             )
         )
     if not folder.exists() and user is not None and not _can_enter(user, home):
-        elsewhere = SYSTEM_FOLDER / secrets.token_hex(8)
-        _system_folder(elsewhere)
-        folder.symlink_to(elsewhere)
+        elsewhere = _link_elsewhere(folder)
         say(
             _(
                 "The user %(user)s cannot enter %(home)s; PostgreSQL and Valkey keep their data in %(elsewhere)s.",
@@ -126,6 +124,13 @@ def _engines_folder(home: Path, user: pwd.struct_passwd | None, say: Callable[[s
             )
         )
     return folder
+
+
+def _link_elsewhere(folder: Path) -> Path:
+    elsewhere = SYSTEM_FOLDER / secrets.token_hex(8)
+    _system_folder(elsewhere)
+    folder.symlink_to(elsewhere)
+    return elsewhere
 
 
 def _make_folder(folder: Path, mode: int) -> None:

@@ -225,11 +225,7 @@ async def _make(request: AnyRequest, form: CouponForm) -> int:
 
 async def _draft(request: AnyRequest, form: CouponForm) -> Draft:
     shop = visit_of(request).shop
-    wrong: dict[str, Any] = {}
-    if form.how == "one" and not codes.SHAPE.fullmatch(form.code):
-        wrong["code"] = _("A code is 3 to 40 letters, digits, - or _, and begins with a letter or a digit.")
-    if form.how == "many" and not _good_prefix(form.prefix):
-        wrong["prefix"] = _("Letters, digits, - or _, and a letter or a digit first.")
+    wrong = _wrong_code(form)
     known = {one.name for one in await scope_choices(shop.code, visit_of(request).locale)}
     if not known.issuperset(form.goods):
         wrong["goods"] = _("Some of these goods are not there any more.")
@@ -257,6 +253,14 @@ async def _draft(request: AnyRequest, form: CouponForm) -> Draft:
     if wrong:
         raise FormError(wrong, msgspec.structs.asdict(form))
     return draft
+
+
+def _wrong_code(form: CouponForm) -> dict[str, Any]:
+    if form.how == "one" and not codes.SHAPE.fullmatch(form.code):
+        return {"code": _("A code is 3 to 40 letters, digits, - or _, and begins with a letter or a digit.")}
+    if form.how == "many" and not _good_prefix(form.prefix):
+        return {"prefix": _("Letters, digits, - or _, and a letter or a digit first.")}
+    return {}
 
 
 def _good_prefix(prefix: str) -> bool:
