@@ -360,31 +360,6 @@ async def test_a_mistake_keeps_what_was_typed(browser: Browser, shop: str, stock
     await mine.page.context.close()
 
 
-async def test_another_language_keeps_what_was_typed(
-    browser: Browser, shop: str, stock: Any, screenshots: Path
-) -> None:
-    mine = await phone(browser, shop, screenshots, "kept")
-    page = mine.page
-    await page.goto("/checkout?sku=DEMO-NIMBUS-200&quantity=1")
-    await page.locator("#f-contact").fill("wang@example.com")
-    await page.locator("#f-field_account").fill("wang@nimbus.example")
-    await page.locator("input[value=sandbox]").check()
-    await page.locator("[name=gift]").check()
-    await page.locator("[name=gift_message]").fill("生日快乐")
-    await page.locator("details.menu > summary").last.click()
-    await page.locator("button[name=language][value=en]").last.click()
-    await expect(page.locator("html")).to_have_attribute("lang", "en")
-    await expect(page.locator("#f-contact")).to_have_value("wang@example.com")
-    await expect(page.locator("#f-field_account")).to_have_value("wang@nimbus.example")
-    await expect(page.locator("input[value=sandbox]")).to_be_checked()
-    await expect(page.locator("[name=gift_message]")).to_have_value("生日快乐")
-    assert await page.evaluate("sessionStorage.length") == 0
-    await page.goto("/checkout?sku=DEMO-NIMBUS-200&quantity=1")
-    await expect(page.locator("#f-contact")).to_have_value("")
-    assert not mine.complaints
-    await page.context.close()
-
-
 async def test_sold_out_on_the_phone(browser: Browser, shop: str, stock: Any, screenshots: Path) -> None:
     mine = await phone(browser, shop, screenshots, "sold-out")
     await mine.page.goto(f"/checkout?sku={MUSIC}")

@@ -10,7 +10,6 @@
    <vs-price>…</vs-price>                                                shows the price of what its form has chosen
    <form data-auto>, <select data-auto>                                  sends the form when a choice changes
    <form data-once>                                                      is sent once, however often it is clicked
-   <form data-kept>                                                      keeps what was typed while language or colours change
    <input data-check-all="ids">                                          ticks every box of that name
 */
 
@@ -199,32 +198,6 @@ document.addEventListener("submit", (event) => {
 addEventListener("pageshow", () => {
   for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
 });
-
-/* Another language is another page: what was typed waits in this tab, for that one page. */
-const KEPT = "vs-kept";
-const ticked = (field) => ["checkbox", "radio"].includes(field.type);
-function typed() {
-  const fields = [...document.querySelectorAll("form[data-kept] [name]")];
-  return fields.filter((field) => !["hidden", "password", "file", "submit"].includes(field.type));
-}
-document.addEventListener("submit", (event) => {
-  if (!event.target.matches("form[action='/preferences']")) return;
-  const values = typed().map((field) => [field.name, ticked(field) ? field.checked : field.value]);
-  try {
-    sessionStorage.setItem(KEPT, JSON.stringify([location.pathname, values]));
-  } catch { /* no room, or not allowed */ }
-});
-try {
-  const [path, values] = JSON.parse(sessionStorage.getItem(KEPT)) || [];
-  sessionStorage.removeItem(KEPT);
-  const fields = path === location.pathname ? typed() : [];
-  fields.forEach((field, place) => {
-    const [name, value] = values[place] || [];
-    if (name !== field.name) return;
-    if (ticked(field)) field.checked = value; else field.value = value;
-    if (value && field.closest("details")) field.closest("details").open = true;
-  });
-} catch { /* not allowed */ }
 
 /* Menus close on a click elsewhere and when the focus leaves; on Escape they give it back. */
 for (const left of ["click", "focusin"]) {
