@@ -255,7 +255,7 @@ async def test_a_secret_is_shown_once_and_stored_sealed(shop):
 async def test_what_staff_enters_is_looked_at(shop):
     before = await everything()
     for form, said in (
-        ({"name": "x", "discount": "100"}, "below 100"),
+        ({"name": "x", "discount": "100"}, "from 0 to 99.99"),
         ({"name": "x", "discount": "a"}, "percentage"),
         ({"name": "x", "notify_url": "ftp://x"}, "Write an address"),
         ({"name": ""}, "name"),

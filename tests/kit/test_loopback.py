@@ -44,7 +44,7 @@ async def http():
 
 async def outcome(http, bank):
     try:
-        answer = await http.post(f"{bank.address}/pay", json={"sum": 5}, seconds=0.3)
+        answer = await http.post(f"{bank.address}/pay", json={"sum": 5}, seconds=0.8)
     except Unclear:
         return "unclear"
     except NotSent:
