@@ -11,7 +11,10 @@ from core.catalog import editing
 from core.catalog.editing import ProductDraft, SkuDraft
 from core.checkout.place import Buyer, Chosen, Placed, place
 from core.ids import new_token, token_hash
+from core.ledger import customers
 from core.money import Money
+from core.partners import accounts
+from core.partners.accounts import Partner
 from core.payments.method import Claim, ClaimState
 from core.pricing.quote import Item, quote
 from core.shops import service as shops
@@ -119,3 +122,24 @@ async def states(placed: Placed) -> tuple[str, str]:
 async def codes_by_state(what: Sku) -> dict[str, int]:
     rows = await db.fetch("SELECT state, count(*) AS n FROM vault_code WHERE sku_id = $1 GROUP BY state", what.id)
     return {row["state"]: row["n"] for row in rows}
+
+
+async def partner(name: str, money: int = 100_000, discount: int = 0) -> Partner:
+    """A partner who has paid in ``money``; ``discount`` is in hundredths of a percent."""
+    staff = await staff_member()
+    keys = await accounts.make(1, name, discount, "", staff)
+    made = await accounts.by_key(1, keys.api_key)
+    assert made is not None and made.secret.reveal() == keys.secret
+    if money:
+        await customers.change_once(
+            1,
+            made.contact,
+            Money(money, "CNY"),
+            about=made.contact,
+            cash=True,
+            staff_id=staff,
+            reason="paid",
+            key=f"first-{name}",
+            ip=None,
+        )
+    return made

@@ -651,6 +651,12 @@ async def test_books_and_audit_are_never_rewritten(statement):
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 
 
+async def until_it_waits(tx, task):
+    """For the lock of this transaction, or is through without one."""
+    while not (task.done() or await tx.fetchval(WAITING)):
+        await asyncio.sleep(0.01)
+
+
 @pytest.mark.parametrize("amount", [1990, 1000])
 async def test_a_payment_takes_the_order_before_its_attempt(amount):
     """Cancelling does so: taken the other way round, both would wait for each other until PostgreSQL ends one."""
@@ -659,8 +665,7 @@ async def test_a_payment_takes_the_order_before_its_attempt(amount):
     async def hold_while_a_payment_comes(tx):
         await tx.execute("SELECT FROM orders_order WHERE id = $1 FOR UPDATE", placed.order_id)
         paying = asyncio.create_task(settle("epay", stocked.paid(placed, amount), "callback"), context=Context())
-        while not await tx.fetchval(WAITING):
-            await asyncio.sleep(0.01)
+        await until_it_waits(tx, paying)
         await tx.execute("SELECT FROM payments_attempt WHERE order_id = $1 FOR UPDATE NOWAIT", placed.order_id)
         return paying
 
@@ -678,8 +683,7 @@ async def test_a_code_that_another_sale_is_taking_just_now_is_not_taken(slot):
     async def take_while_another_wants_it(tx):
         first = await place_in(tx, shop, priced, {}, stocked.buyer(), stocked.chosen(), new_token(), 1)
         second = asyncio.create_task(stocked.order(sku), context=Context())
-        while not (second.done() or await tx.fetchval(WAITING)):
-            await asyncio.sleep(0.01)
+        await until_it_waits(tx, second)
         return first, second
 
     first, second = await db.transaction(take_while_another_wants_it)
@@ -696,8 +700,7 @@ async def test_the_ordinary_sale_leaves_an_order_alone_that_is_being_cancelled()
     async def cancel_while_it_is_paid(tx):
         await orders.cancel_in(tx, placed.order_id, "buyer")
         paying = asyncio.create_task(ordinary.settle("epay", stocked.paid(placed), "callback"), context=Context())
-        while not (paying.done() or await tx.fetchval(WAITING)):
-            await asyncio.sleep(0.01)
+        await until_it_waits(tx, paying)
         return paying
 
     assert await (await db.transaction(cancel_while_it_is_paid)) is None

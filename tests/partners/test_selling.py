@@ -24,26 +24,6 @@ from tests.stocked import Sku
 MANY = 12
 
 
-async def partner(name: str, money: int = 100_000, discount: int = 0) -> Partner:
-    staff = await stocked.staff_member()
-    keys = await accounts.make(1, name, discount, "", staff)
-    made = await accounts.by_key(1, keys.api_key)
-    assert made is not None and made.secret.reveal() == keys.secret
-    if money:
-        await customers.change_once(
-            1,
-            made.contact,
-            Money(money, "CNY"),
-            about=made.contact,
-            cash=True,
-            staff_id=staff,
-            reason="paid",
-            key=f"first-{name}",
-            ip=None,
-        )
-    return made
-
-
 @pytest.fixture
 async def till() -> Counter:
     return Counter(await shops.main_shop(), "test", "http://shop.test", "192.0.2.1")
@@ -63,7 +43,7 @@ async def everything() -> dict[str, int]:
 
 
 async def test_a_sale_is_whole_and_the_books_are_exact(till):
-    sku, buyer = await stocked.sku(5), await partner("whole", discount=750)
+    sku, buyer = await stocked.sku(5), await stocked.partner("whole", discount=750)
     sold = await till.sell(buyer, wish(sku, "R-1", 2))
     assert (sold.state, sold.unit_price, sold.total) == (SaleState.DELIVERED, Money(1841, "CNY"), Money(3682, "CNY"))
     assert await left(buyer) == 100_000 - 3682
@@ -78,7 +58,7 @@ async def test_a_sale_is_whole_and_the_books_are_exact(till):
 
 
 async def test_the_same_reference_is_the_same_order(till):
-    sku, buyer, other = await stocked.sku(5), await partner("again"), await partner("stranger")
+    sku, buyer, other = await stocked.sku(5), await stocked.partner("again"), await stocked.partner("stranger")
     first = await till.sell(buyer, wish(sku, "R-1"))
     assert await till.sell(buyer, wish(sku, "R-1", 3)) == first
     assert (await till.sell(other, wish(sku, "R-1"))).id != first.id
@@ -87,7 +67,7 @@ async def test_the_same_reference_is_the_same_order(till):
 
 
 async def test_an_order_of_somebody_else_is_not_there_and_asking_leaves_an_alarm(till):
-    sku, buyer, other = await stocked.sku(1), await partner("owner"), await partner("curious")
+    sku, buyer, other = await stocked.sku(1), await stocked.partner("owner"), await stocked.partner("curious")
     sold = await till.sell(buyer, wish(sku, "R-1"))
     assert await till.sale(other, sold.id) is None
     assert await till.goods(other, sold) == ()
@@ -97,7 +77,7 @@ async def test_an_order_of_somebody_else_is_not_there_and_asking_leaves_an_alarm
 
 
 async def test_a_refusal_changes_nothing(till):
-    sku, poor, rich = await stocked.sku(2, most=5), await partner("poor", 1989), await partner("rich")
+    sku, poor, rich = await stocked.sku(2, most=5), await stocked.partner("poor", 1989), await stocked.partner("rich")
     unlisted = await stocked.sku(1)
     await db.execute("UPDATE catalog_sku SET listed = false WHERE id = $1", unlisted.id)
     before = await everything()
@@ -117,7 +97,7 @@ async def test_a_refusal_changes_nothing(till):
 
 
 async def test_many_at_once_sell_what_is_there_and_what_is_paid_for(till):
-    few, buyer = await stocked.sku(5), await partner("hasty")
+    few, buyer = await stocked.sku(5), await stocked.partner("hasty")
     results = await asyncio.gather(
         *(till.sell(buyer, wish(few, f"R-{number}")) for number in range(MANY)), return_exceptions=True
     )
@@ -127,7 +107,7 @@ async def test_many_at_once_sell_what_is_there_and_what_is_paid_for(till):
     assert sorted(goods) == sorted(few.codes)
     assert await left(buyer) == 100_000 - 5 * 1990
 
-    many, poor = await stocked.sku(MANY), await partner("poor and hasty", 3 * 1990 + 1)
+    many, poor = await stocked.sku(MANY), await stocked.partner("poor and hasty", 3 * 1990 + 1)
     results = await asyncio.gather(
         *(till.sell(poor, wish(many, f"R-{number}")) for number in range(MANY)), return_exceptions=True
     )
@@ -138,7 +118,7 @@ async def test_many_at_once_sell_what_is_there_and_what_is_paid_for(till):
 
 
 async def test_one_reference_many_times_at_once_is_one_order(till):
-    sku, buyer = await stocked.sku(1), await partner("double")
+    sku, buyer = await stocked.sku(1), await stocked.partner("double")
     results = await asyncio.gather(*(till.sell(buyer, wish(sku, "R-1")) for _ in range(MANY)))
     assert len({one.id for one in results}) == 1
     assert await left(buyer) == 100_000 - 1990
@@ -146,7 +126,7 @@ async def test_one_reference_many_times_at_once_is_one_order(till):
 
 async def test_without_the_lock_the_second_is_told_that_nothing_is_left(till):
     """The control of the test before: what keeps one from losing sight of its own order."""
-    sku, buyer = await stocked.sku(1), await partner("unlocked")
+    sku, buyer = await stocked.sku(1), await stocked.partner("unlocked")
     listed, answers = await till._priced(wish(sku, "R-1"))
     sell = (selling._sell, till, buyer, wish(sku, "R-1"), listed, answers)
     results = await asyncio.gather(*(db.transaction(*sell) for _ in range(MANY)), return_exceptions=True)
@@ -155,7 +135,7 @@ async def test_without_the_lock_the_second_is_told_that_nothing_is_left(till):
 
 
 async def test_money_given_back_goes_into_the_balance_and_the_partner_is_told(till):
-    sku, buyer = await stocked.sku(1), await partner("refunded")
+    sku, buyer = await stocked.sku(1), await stocked.partner("refunded")
     sold = await till.sell(buyer, wish(sku, "R-1", url="http://partner.test/callback"))
     assert await jobs_of(sold) == [f"checkout.tell_sale:{sold.id}:delivered"]
     await db.transaction(_give_back, sold.ref, await stocked.staff_member())
@@ -164,7 +144,7 @@ async def test_money_given_back_goes_into_the_balance_and_the_partner_is_told(ti
 
 
 async def test_it_is_cancelled_for_the_partner_when_the_second_person_has_agreed(till):
-    sku, buyer = await stocked.sku(0), await partner("cautious")
+    sku, buyer = await stocked.sku(0), await stocked.partner("cautious")
     await db.execute("UPDATE catalog_sku SET source = 'hand', available = 2 WHERE id = $1", sku.id)
     catalog.forget()
     first, second = [await till.sell(buyer, wish(sku, ref, url="http://partner.test/callback")) for ref in "AB"]
@@ -206,7 +186,7 @@ async def jobs_of(sale: Sale) -> list[str]:
 
 
 async def test_what_is_made_or_bought_after_it_is_paid_comes_later_and_is_told(till):
-    sku, buyer = await stocked.sku(1), await partner("patient")
+    sku, buyer = await stocked.sku(1), await stocked.partner("patient")
     await db.execute("UPDATE catalog_sku SET source = 'hand', own_first = true, available = 2 WHERE id = $1", sku.id)
     catalog.forget()
     first = await till.sell(buyer, wish(sku, "R-1"))

@@ -72,14 +72,18 @@ async def booked(placed) -> list[int]:
     return [row["amount"] for row in rows]
 
 
-async def delivered_by_a_call_without_cost(shop: World, address: str):
+async def worked_on(shop: World, cost: int | None):
+    """An order whose goods are on their way, and what the supplier would call with."""
     shop.warehouse.offer("steam")
-    sku = await shop.sku("steam")
-    placed = await shop.paid(sku)
+    placed = await shop.paid(await shop.sku("steam"))
     shop.warehouse.works_on_it = True
     await shop.work()
     ref = f"{placed.ref}-1-1"
-    told = {"ref": ref, **shop.warehouse.told[ref], "cost": None}
+    return placed, {"ref": ref, **shop.warehouse.told[ref], "cost": cost}
+
+
+async def delivered_by_a_call_without_cost(shop: World, address: str):
+    placed, told = await worked_on(shop, cost=None)
     for _time in range(2):
         assert (await shop.warehouse.tell(f"{address}/supply/warehouse/notify", told)).status == 200
     assert await stocked.states(placed) == ("paid", "delivered")
@@ -114,13 +118,7 @@ async def test_a_cost_that_nobody_tells_is_a_question_until_it_is_told(shop: Wor
 
 
 async def test_a_call_that_cannot_be_written_down_is_taken_and_changes_nothing(shop: World, address: str):
-    shop.warehouse.offer("steam")
-    sku = await shop.sku("steam")
-    placed = await shop.paid(sku)
-    shop.warehouse.works_on_it = True
-    await shop.work()
-    ref = f"{placed.ref}-1-1"
-    told = {"ref": ref, **shop.warehouse.told[ref], "cost": -500}
+    placed, told = await worked_on(shop, cost=-500)
     assert (await shop.warehouse.tell(f"{address}/supply/warehouse/notify", told)).status == 200
     assert await shop.purchases(placed) == [("-1-1", "waiting")]
 

@@ -11,9 +11,7 @@ from core.catalog import browse
 from core.checkout import channel
 from core.checkout.place import SoldOut
 from core.checkout.selling import Counter
-from core.ledger import customers
 from core.money import Money
-from core.partners import accounts as partners
 from core.refused import Refused
 from core.shops import service as shops
 from core.supply import accounts, importing, skus, suppliers, sync
@@ -154,21 +152,7 @@ async def test_a_cost_that_jumps_pauses_the_sku_until_a_person_accepts_it(world:
 async def test_for_a_partner_no_more_is_paid_than_the_partner_paid(world: World, below: str, state: str):
     world.warehouse.offer("steam", cost=1500)
     sku = await world.sku("steam", below_margin=below)
-    staff_id = await stocked.staff_member()
-    keys = await partners.make(1, f"half-{below}", 5000, "", staff_id)
-    partner = await partners.by_key(1, keys.api_key)
-    assert partner is not None
-    await customers.change_once(
-        1,
-        partner.contact,
-        Money(10_000, "CNY"),
-        about=partner.contact,
-        cash=True,
-        staff_id=staff_id,
-        reason="paid",
-        key=f"half-{below}",
-        ip=None,
-    )
+    partner = await stocked.partner(f"half-{below}", 10_000, discount=5000)
     till = Counter(await shops.main_shop(), "test", "http://shop.test")
     sold = await till.sell(partner, channel.Wish("R-1", sku.id, 1, {}))
     assert sold.total == Money(995, "CNY")
